@@ -1,0 +1,454 @@
+//! Messages as bytes: a body that spills to disk, digests that prove two copies equal, the key under which a journal
+//! knows a message, flags and dates. Nothing here knows a protocol or parses a header for people (`summary` does).
+
+use std::fmt;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::error::{Error, Result};
+
+/// A body up to this many bytes stays in memory; a larger one goes to a temporary file.
+pub const SPILL_BYTES: usize = 8 * 1024 * 1024;
+
+/// A SHA-256 digest.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Digest(pub [u8; 32]);
+
+impl Digest {
+    /// The digest of `bytes` as they are.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
+
+    /// Reads the 64 hex digits that [`fmt::Display`] writes.
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let mut bytes = [0; 32];
+        if text.len() != 64 || !text.is_ascii() {
+            return None;
+        }
+        for (index, byte) in bytes.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(text.get(index * 2..index * 2 + 2)?, 16).ok()?;
+        }
+        Some(Self(bytes))
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The digests of one message that prove it the same as another (`TRANSFER.md`, Words).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Digests {
+    /// Over the bytes as the source gave them.
+    pub exact: Digest,
+    /// Over the same with every line end made CRLF, NUL taken as 0x80, and trailing line ends cut.
+    pub content: Digest,
+}
+
+/// Computes [`Digests`] over bytes that come in pieces of any size.
+pub struct Digester {
+    exact: Sha256,
+
+    content: ContentDigester,
+}
+
+impl Default for Digester {
+    fn default() -> Self {
+        Self { exact: Sha256::new(), content: ContentDigester::default() }
+    }
+}
+
+impl Digester {
+    /// Takes the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.exact.update(bytes);
+        self.content.update(bytes);
+    }
+
+    /// Ends the message.
+    pub fn finish(self) -> Digests {
+        Digests { exact: Digest(self.exact.finalize().into()), content: self.content.finish() }
+    }
+}
+
+/// Computes the content digest alone.
+#[derive(Default)]
+pub struct ContentDigester {
+    hash: Sha256,
+    last_was_cr: bool,
+    /// Line ends seen and not yet hashed: they count only when something follows.
+    pending_line_ends: u64,
+}
+
+impl ContentDigester {
+    /// Takes the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        let mut start = 0;
+        for (index, &byte) in bytes.iter().enumerate() {
+            match byte {
+                b'\n' => {
+                    let line = bytes.get(start..index).unwrap_or_default();
+                    // A CR before this LF belongs to the line end, not to the line.
+                    let line = if line.is_empty() {
+                        line
+                    } else {
+                        self.release_cr();
+                        line.strip_suffix(b"\r").unwrap_or(line)
+                    };
+                    self.last_was_cr = false;
+                    self.data(line);
+                    self.pending_line_ends += 1;
+                    start = index + 1;
+                }
+                0 => {
+                    self.segment(bytes.get(start..index).unwrap_or_default());
+                    self.segment(&[0x80]);
+                    start = index + 1;
+                }
+                _ => {}
+            }
+        }
+        self.segment(bytes.get(start..).unwrap_or_default());
+    }
+
+    /// Ends the message.
+    pub fn finish(mut self) -> Digest {
+        self.release_cr();
+        Digest(self.hash.finalize().into())
+    }
+
+    /// Bytes without LF and NUL, at the end of which a CR may turn out to begin a line end.
+    fn segment(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        self.release_cr();
+        match bytes.strip_suffix(b"\r") {
+            Some(rest) => {
+                self.data(rest);
+                self.last_was_cr = true;
+            }
+            None => self.data(bytes),
+        }
+    }
+
+    fn release_cr(&mut self) {
+        if self.last_was_cr {
+            self.last_was_cr = false;
+            self.data(b"\r");
+        }
+    }
+
+    fn data(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        for _ in 0..self.pending_line_ends {
+            self.hash.update(b"\r\n");
+        }
+        self.pending_line_ends = 0;
+        self.hash.update(bytes);
+    }
+}
+
+/// The bytes of one message: in memory up to [`SPILL_BYTES`], above that in an unnamed temporary file.
+pub struct Body {
+    memory: Vec<u8>,
+    spilled: Option<File>,
+    len: u64,
+}
+
+impl Default for Body {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl From<Vec<u8>> for Body {
+    fn from(memory: Vec<u8>) -> Self {
+        let len = memory.len() as u64;
+        Self { memory, spilled: None, len }
+    }
+}
+
+impl Body {
+    /// An empty body.
+    pub fn new() -> Self {
+        Self { memory: Vec::new(), spilled: None, len: 0 }
+    }
+
+    /// Length in bytes.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether there is not a single byte.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Bytes this body holds in memory, for those who bound what is in flight.
+    pub fn memory_bytes(&self) -> usize {
+        if self.spilled.is_some() { 0 } else { self.memory.len() }
+    }
+
+    /// Appends bytes.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Local`] when the temporary file cannot be made or written.
+    pub fn push(&mut self, bytes: &[u8]) -> Result<()> {
+        self.len += bytes.len() as u64;
+        if let Some(file) = &mut self.spilled {
+            return file.write_all(bytes).map_err(spill_error);
+        }
+        if self.memory.len() + bytes.len() <= SPILL_BYTES {
+            self.memory.extend_from_slice(bytes);
+            return Ok(());
+        }
+        let mut file = tempfile::tempfile().map_err(spill_error)?;
+        file.write_all(&self.memory).and_then(|()| file.write_all(bytes)).map_err(spill_error)?;
+        self.memory = Vec::new();
+        self.spilled = Some(file);
+        Ok(())
+    }
+
+    /// Hands the bytes over in order, in pieces of at most 64 KiB (or in one piece when they are in memory).
+    ///
+    /// # Errors
+    /// What `each` returns, or [`crate::error::Kind::Local`] when the temporary file cannot be read.
+    pub fn each_chunk(&self, mut each: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        let Some(file) = &self.spilled else { return each(&self.memory) };
+        let mut file = file;
+        file.seek(SeekFrom::Start(0)).map_err(spill_error)?;
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            let count = file.read(&mut buffer).map_err(spill_error)?;
+            if count == 0 {
+                // Further pushes go to the end, where reading stopped.
+                return Ok(());
+            }
+            each(buffer.get(..count).unwrap_or_default())?;
+        }
+    }
+
+    /// The first `limit` bytes (a header, say), copied.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Local`] when the temporary file cannot be read.
+    pub fn prefix(&self, limit: usize) -> Result<Vec<u8>> {
+        let Some(mut file) = self.spilled.as_ref() else {
+            return Ok(self.memory.get(..limit.min(self.memory.len())).unwrap_or_default().to_vec());
+        };
+        let mut bytes = Vec::new();
+        file.seek(SeekFrom::Start(0)).map_err(spill_error)?;
+        file.take(limit as u64).read_to_end(&mut bytes).map_err(spill_error)?;
+        file.seek(SeekFrom::End(0)).map_err(spill_error)?;
+        Ok(bytes)
+    }
+
+    /// The bytes as one slice where they are in memory.
+    pub fn in_memory(&self) -> Option<&[u8]> {
+        if self.spilled.is_some() { None } else { Some(&self.memory) }
+    }
+
+    /// The digests of the bytes.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Local`] when the temporary file cannot be read.
+    pub fn digests(&self) -> Result<Digests> {
+        let mut digester = Digester::default();
+        self.each_chunk(|chunk| {
+            digester.update(chunk);
+            Ok(())
+        })?;
+        Ok(digester.finish())
+    }
+}
+
+fn spill_error(error: std::io::Error) -> Error {
+    Error::io("the temporary file for a large message", error)
+}
+
+/// Under what the journal knows a source message (`TRANSFER.md`, Words).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Key {
+    /// IMAP: a UID means something only under its UIDVALIDITY.
+    Uid {
+        /// UIDVALIDITY.
+        generation: u32,
+        /// UID.
+        uid: u32,
+    },
+    /// POP3: identical messages may share a UIDL (RFC 1939 section 7), hence the occurrence, from 0 in listing order.
+    Uidl {
+        /// The unique-id as the server gave it.
+        uidl: String,
+        /// How many earlier entries of the listing have the same one.
+        occurrence: u32,
+    },
+    /// Where nothing else is stable: the content digest, and which of several equal messages this is, from 0.
+    Content {
+        /// Content digest.
+        digest: Digest,
+        /// How many earlier messages of the listing have the same one.
+        occurrence: u32,
+    },
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Uid { generation, uid } => write!(f, "uid:{generation}:{uid}"),
+            Self::Uidl { uidl, occurrence } => write!(f, "uidl:{occurrence}:{uidl}"),
+            Self::Content { digest, occurrence } => write!(f, "content:{occurrence}:{digest}"),
+        }
+    }
+}
+
+/// A flag or keyword as IMAP writes it: `\Seen`, `$Forwarded`, `Work`. Compared without case.
+#[derive(Debug, Clone)]
+pub struct Flag(String);
+
+impl Flag {
+    /// `\Seen`.
+    pub fn seen() -> Self {
+        Self("\\Seen".to_owned())
+    }
+
+    /// A flag from its wire form.
+    pub fn new(wire: impl Into<String>) -> Self {
+        Self(wire.into())
+    }
+
+    /// The wire form.
+    pub fn wire(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether this is `\Recent`, which no client can set (RFC 3501 section 2.3.2).
+    pub fn is_recent(&self) -> bool {
+        self.0.eq_ignore_ascii_case("\\Recent")
+    }
+}
+
+impl PartialEq for Flag {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.eq_ignore_ascii_case(&other.0)
+    }
+}
+
+impl Eq for Flag {}
+
+/// As people and scripts read it: system flags lower case without the backslash, keywords as they are.
+impl fmt::Display for Flag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.strip_prefix('\\') {
+            Some(system) => f.write_str(&system.to_ascii_lowercase()),
+            None => f.write_str(&self.0),
+        }
+    }
+}
+
+/// When a mailbox got a message (INTERNALDATE): an instant and the zone it was written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct InternalDate {
+    /// Seconds since 1970 UTC.
+    pub seconds: i64,
+    /// Offset of the zone it was written in, in seconds east of UTC.
+    pub offset: i32,
+}
+
+impl InternalDate {
+    /// RFC 3339, in the zone it was written in; `None` for years RFC 3339 cannot write.
+    pub fn rfc3339(self) -> Option<String> {
+        let offset = jiff::tz::Offset::from_seconds(self.offset).ok()?;
+        let instant = jiff::Timestamp::from_second(self.seconds).ok()?;
+        let date = jiff::Zoned::new(instant, offset.to_time_zone());
+        (0..=9999).contains(&date.year()).then(|| date.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string())
+    }
+}
+
+/// A message on its way from a source to a sink.
+pub struct Message {
+    /// The bytes as the source gave them.
+    pub body: Body,
+    /// Their digests.
+    pub digests: Digests,
+    /// The source's INTERNALDATE, where it has one.
+    pub internal_date: Option<InternalDate>,
+    /// The source's flags; empty for POP3.
+    pub flags: Vec<Flag>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn content(bytes: &[u8]) -> Digest {
+        Body::from(bytes.to_vec()).digests().unwrap().content
+    }
+
+    #[test]
+    fn the_content_digest_is_blind_to_line_ends_nul_and_trailing_empty_lines() {
+        let plain = Digest::of(b"A: b\r\n\r\nx\x80y\r\nz");
+        for same in [&b"A: b\r\n\r\nx\x80y\r\nz"[..], b"A: b\n\nx\0y\nz\n", b"A: b\r\n\nx\x80y\nz\r\n\r\n\n", b"A: b\r\n\r\nx\0y\r\nz\r\n"]
+        {
+            assert_eq!(content(same), plain, "{same:?}");
+        }
+        for other in [&b"A: b\r\n\r\nx\x80y\rz"[..], b"A: b\r\nx\x80y\r\nz", b"A: b\r\n\r\nx\x80y\r\r\nz", b"A: b\r\n\r\nx\x80y\r\nz\r"] {
+            assert_ne!(content(other), plain, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn digests_do_not_depend_on_how_the_bytes_are_cut() {
+        let bytes = b"a\r\r\n\0\r\n\n\rb\r\n\r\0\n.\r";
+        let whole = Body::from(bytes.to_vec()).digests().unwrap();
+        for first in 0..=bytes.len() {
+            for second in first..=bytes.len() {
+                let mut digester = Digester::default();
+                digester.update(&bytes[..first]);
+                digester.update(&bytes[first..second]);
+                digester.update(&bytes[second..]);
+                assert_eq!(digester.finish(), whole);
+            }
+        }
+    }
+
+    #[test]
+    fn a_large_body_spills_and_reads_back_whole() {
+        let mut body = Body::new();
+        let piece = vec![b'x'; 1024 * 1024];
+        for _ in 0..10 {
+            body.push(&piece).unwrap();
+        }
+        assert_eq!(body.len(), 10 * 1024 * 1024);
+        assert!(body.in_memory().is_none());
+        assert_eq!(body.prefix(3).unwrap(), b"xxx");
+        body.push(b"end").unwrap();
+        let mut read = Vec::new();
+        body.each_chunk(|chunk| {
+            read.extend_from_slice(chunk);
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(read.len(), 10 * 1024 * 1024 + 3);
+        assert!(read.ends_with(b"xend"));
+    }
+
+    #[test]
+    fn internal_dates_show_in_their_own_zone() {
+        assert_eq!(InternalDate { seconds: 0, offset: 7200 }.rfc3339().unwrap(), "1970-01-01T02:00:00+02:00");
+    }
+}

@@ -1,0 +1,172 @@
+//! Stores: where messages come from and go to, one implementation a file, behind two small traits. A store knows its own
+//! protocol or file format and must never know the journal.
+
+use std::fmt;
+
+use crate::error::{Error, Result};
+use crate::folder::Folder;
+use crate::message::{Flag, InternalDate, Key, Message};
+
+/// The special uses of RFC 6154 (and INBOX, which needs no attribute).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SpecialUse {
+    /// `\All`
+    All,
+    /// `\Archive`
+    Archive,
+    /// `\Drafts`
+    Drafts,
+    /// `\Flagged`
+    Flagged,
+    /// `\Junk`
+    Junk,
+    /// `\Sent`
+    Sent,
+    /// `\Trash`
+    Trash,
+}
+
+impl fmt::Display for SpecialUse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::All => "all",
+            Self::Archive => "archive",
+            Self::Drafts => "drafts",
+            Self::Flagged => "flagged",
+            Self::Junk => "junk",
+            Self::Sent => "sent",
+            Self::Trash => "trash",
+        })
+    }
+}
+
+/// A folder as a source shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FolderInfo {
+    /// Its name.
+    pub folder: Folder,
+    /// Its special use, if any.
+    pub special_use: Option<SpecialUse>,
+    /// Whether it is subscribed (true where the store has no such notion).
+    pub subscribed: bool,
+    /// Whether it can hold messages.
+    pub selectable: bool,
+}
+
+/// A message as a listing names it. Sizes are hints, never gates.
+#[derive(Debug, Clone)]
+pub struct Listed {
+    /// How to ask this source for it: IMAP UID, POP3 message number, index in a local listing.
+    pub id: u32,
+    /// Its key; `None` where only reading it tells (POP3 without UIDL).
+    pub key: Option<Key>,
+    /// Size in octets as the source claims it.
+    pub size: Option<u64>,
+    /// INTERNALDATE, where the source has one.
+    pub internal_date: Option<InternalDate>,
+}
+
+/// A complete listing of one folder.
+#[derive(Debug, Clone, Default)]
+pub struct Listing {
+    /// UIDVALIDITY; `None` where the source has no such notion.
+    pub generation: Option<u32>,
+    /// Its messages in the source's order.
+    pub messages: Vec<Listed>,
+}
+
+/// Where messages come from. Reading never changes anything there.
+pub trait Source: Send {
+    /// How messages and errors name it.
+    fn place(&self) -> String;
+
+    /// All folders, in a stable order.
+    ///
+    /// # Errors
+    /// Whatever kept the listing from being complete: a lost connection is never "empty".
+    fn folders(&mut self) -> Result<Vec<FolderInfo>>;
+
+    /// Everything in `folder` now. The ids stay valid for [`Source::read`] until the next `list`.
+    ///
+    /// # Errors
+    /// As [`Source::folders`].
+    fn list(&mut self, folder: &Folder) -> Result<Listing>;
+
+    /// Reads the messages `wanted` (of the folder listed last), in any order the source likes, and hands each over once:
+    /// its index in `wanted`, and the message, or why just this one cannot be had (`Scope::Message`).
+    /// A message that vanished since the listing is not handed over at all.
+    ///
+    /// # Errors
+    /// What ended the reading as a whole, or what `each` returned. Messages handed over before that stay good.
+    fn read(&mut self, wanted: &[Listed], each: &mut dyn FnMut(usize, Result<Message>) -> Result<()>) -> Result<()>;
+
+    /// Ends the session politely.
+    ///
+    /// # Errors
+    /// Reported, but what was read stays read.
+    fn finish(&mut self) -> Result<()>;
+}
+
+/// A message on its way into a sink.
+pub struct Outgoing {
+    /// The caller's number for it, given back in its [`Placement`].
+    pub ticket: u64,
+    /// The message.
+    pub message: Message,
+}
+
+/// What became of one message.
+#[derive(Debug)]
+pub struct Placement {
+    /// The caller's number.
+    pub ticket: u64,
+    /// The fact.
+    pub outcome: Outcome,
+}
+
+/// Facts about one message at a sink.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It is there, durably.
+    Stored {
+        /// (UIDVALIDITY, UID) where the server said so (APPENDUID).
+        append_uid: Option<(u32, u32)>,
+        /// What the destination made us change, in words; empty for nothing.
+        altered: Vec<String>,
+    },
+    /// It is known not to be there: the server's refusal.
+    Refused(Error),
+    /// It may or may not be there: the answer never came.
+    Unknown,
+    /// Nothing of it went out: send it again.
+    NotSent,
+}
+
+/// Where messages go to: one folder at a time.
+pub trait Sink: Send {
+    /// How messages and errors name it.
+    fn place(&self) -> String;
+
+    /// Turns to `folder`, making it where `create` says so. Nothing may be outstanding.
+    ///
+    /// # Errors
+    /// The folder is missing, or cannot be made.
+    fn open(&mut self, folder: &FolderInfo, create: bool) -> Result<()>;
+
+    /// Takes a message; it may only have been queued when this returns.
+    ///
+    /// # Errors
+    /// What ended the session; then [`Sink::settle`] still tells each message's fate.
+    fn append(&mut self, message: Outgoing) -> Result<()>;
+
+    /// The facts known so far; with `wait`, until every message taken has one.
+    ///
+    /// # Errors
+    /// Only local trouble: a lost session shows as `Unknown` and `NotSent`.
+    fn settle(&mut self, wait: bool) -> Result<Vec<Placement>>;
+}
+
+/// Flags a copy takes along: everything but `\Recent`.
+pub fn copyable(flags: &[Flag]) -> Vec<Flag> {
+    flags.iter().filter(|flag| !flag.is_recent()).cloned().collect()
+}
