@@ -374,7 +374,7 @@ impl InternalDate {
     pub fn rfc3339(self) -> Option<String> {
         let offset = jiff::tz::Offset::from_seconds(self.offset).ok()?;
         let instant = jiff::Timestamp::from_second(self.seconds).ok()?;
-        let date = jiff::Zoned::new(instant, offset.to_time_zone());
+        let date = jiff::ZonedDateTime::new(instant, offset.to_time_zone());
         (0..=9999).contains(&date.year()).then(|| date.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string())
     }
 }
