@@ -1,6 +1,8 @@
 //! Stores: where messages come from and go to, one implementation a file, behind two small traits. A store knows its own
 //! protocol or file format and must never know the journal.
 
+pub mod imap;
+
 use std::fmt;
 
 use crate::error::{Error, Result};
@@ -142,28 +144,73 @@ pub enum Outcome {
     NotSent,
 }
 
-/// Where messages go to: one folder at a time.
+/// A sink's folder as it stood when it was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SinkState {
+    /// UIDVALIDITY; `None` where the store has no such notion.
+    pub generation: Option<u32>,
+    /// UIDNEXT: whatever is appended later gets this UID or a higher one.
+    pub uid_next: Option<u32>,
+    /// How many messages it held.
+    pub messages: u64,
+}
+
+/// Where messages go to: one folder at a time, which can be looked into as well, because what arrived has to be found
+/// again when an answer got lost.
 pub trait Sink: Send {
     /// How messages and errors name it.
     fn place(&self) -> String;
 
-    /// Turns to `folder`, making it where `create` says so. Nothing may be outstanding.
+    /// All folders.
     ///
     /// # Errors
-    /// The folder is missing, or cannot be made.
-    fn open(&mut self, folder: &FolderInfo, create: bool) -> Result<()>;
+    /// As [`Source::folders`].
+    fn folders(&mut self) -> Result<Vec<FolderInfo>>;
 
-    /// Takes a message; it may only have been queued when this returns.
+    /// Turns to `folder`; `None` when it is not there and `create` does not ask for it. Nothing may be outstanding.
     ///
     /// # Errors
-    /// What ended the session; then [`Sink::settle`] still tells each message's fate.
+    /// The folder cannot be opened or made.
+    fn open(&mut self, folder: &FolderInfo, create: bool) -> Result<Option<SinkState>>;
+
+    /// What is in the open folder now, from UID `first` on, looked at afresh. Nothing may be outstanding.
+    ///
+    /// # Errors
+    /// As [`Source::list`].
+    fn look(&mut self, first: u32) -> Result<Listing>;
+
+    /// Reads messages that [`Sink::look`] listed, as [`Source::read`] does. Nothing may be outstanding.
+    ///
+    /// # Errors
+    /// As [`Source::read`].
+    fn read(&mut self, wanted: &[Listed], each: &mut dyn FnMut(usize, Result<Message>) -> Result<()>) -> Result<()>;
+
+    /// Takes a message; it may only have been queued when this returns. A lost session shows in [`Sink::lost`].
+    ///
+    /// # Errors
+    /// Local trouble.
     fn append(&mut self, message: Outgoing) -> Result<()>;
+
+    /// Sends what is queued without waiting for answers.
+    ///
+    /// # Errors
+    /// Local trouble.
+    fn push(&mut self) -> Result<()>;
 
     /// The facts known so far; with `wait`, until every message taken has one.
     ///
     /// # Errors
     /// Only local trouble: a lost session shows as `Unknown` and `NotSent`.
     fn settle(&mut self, wait: bool) -> Result<Vec<Placement>>;
+
+    /// Why the session is lost, if it is: a new sink is needed then.
+    fn lost(&self) -> Option<&Error>;
+
+    /// Ends the session politely.
+    ///
+    /// # Errors
+    /// Reported, but what was settled stays settled.
+    fn finish(&mut self) -> Result<()>;
 }
 
 /// Flags a copy takes along: everything but `\Recent`.

@@ -1,0 +1,195 @@
+//! From a socket to an authenticated session: greeting, STARTTLS where it was asked for, login. Policy comes from the
+//! account, never from what a server announces; nothing learned before TLS survives it.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
+use super::encode::Command;
+use super::session::{Access, Capabilities, Session};
+use super::types::{Code, Response, Status, StatusLine, Untagged};
+use super::wire::Wire;
+use crate::account::{Authentication, Login, Server};
+use crate::context::Context;
+use crate::error::{Error, Kind, Result};
+use crate::net::{Conn, Phase, Security, Trace};
+use crate::sasl::{Exchange, Mechanism};
+use crate::secret::Secret;
+
+/// Challenges one exchange may take.
+const MAX_CHALLENGES: usize = 10;
+
+impl Session {
+    /// Connects and logs in.
+    ///
+    /// # Errors
+    /// [`Kind::Network`] and [`Kind::Timeout`] for the connection and TLS, [`Kind::Auth`] for a refused login (one try
+    /// only: more would lock the account), [`Kind::Busy`] where the server says to come back, [`Kind::Protocol`] for a
+    /// greeting that is none.
+    pub fn connect(server: &Server, access: Access, context: &Context, trace: &Trace) -> Result<Self> {
+        connect(server, access, context, trace).map_err(|error| error.at(&server.place))
+    }
+}
+
+fn connect(server: &Server, access: Access, context: &Context, trace: &Trace) -> Result<Session> {
+    // Asked for first: a prompt must not run into the server's patience.
+    let login = server.login(context)?;
+    let conn = Conn::dial(&server.endpoint, context, trace)?;
+    let mut wire = Wire::new(conn, access);
+    wire.conn.deadline(Phase::Greeting);
+    let greeting = greeting(&mut wire)?;
+    if server.endpoint.security == Security::StartTls {
+        if greeting.status == Status::Preauth {
+            return Err(Error::network("the server greets as already logged in, which leaves no way to start TLS (somebody may be tampering with the connection)"));
+        }
+        start_tls(&mut wire)?;
+        // Tags go on, all else begins anew: what was said before TLS may have been said by anybody.
+        wire = Wire::new(wire.conn, access);
+    }
+    let mut known = match greeting.code {
+        Some(Code::Capability(names)) if server.endpoint.security != Security::StartTls => Capabilities::new(&names),
+        _ => Capabilities::default(),
+    };
+    if greeting.status == Status::Preauth {
+        if !server.allow_preauth {
+            return Err(Error::network("the server greets as already logged in, so nobody knows whose mail this is").hint("if that is meant so, add --allow-preauth"));
+        }
+    } else {
+        wire.conn.deadline(Phase::Login);
+        if known.is_empty() {
+            known = capability(&mut wire)?;
+        }
+        if let Some(names) = authenticate(&mut wire, server, &login, &known)? {
+            known = names;
+        }
+    }
+    Session::begin(wire, server.place.clone(), &known)
+}
+
+fn greeting(wire: &mut Wire) -> Result<StatusLine> {
+    match wire.receive()?.response {
+        Response::Untagged(Untagged::Status(status)) => match status.status {
+            Status::Ok | Status::Preauth => Ok(status),
+            Status::Bye => Err(Error::new(Kind::Busy, "the server turned the connection away").said(status.words())),
+            Status::No | Status::Bad => Err(Error::protocol("the server's greeting is a refusal").said(status.words())),
+        },
+        other => Err(Error::protocol("the server's greeting is not IMAP's").said(shown(&other)).hint("check the port")),
+    }
+}
+
+fn shown(response: &Response) -> String {
+    let text = match response {
+        Response::Untagged(Untagged::Other(bytes)) | Response::Continuation(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+        Response::Tagged { tag, status } => format!("{tag} {}", status.words()),
+        Response::Untagged(_) => "an untagged response".to_owned(),
+    };
+    text.chars().take(200).collect()
+}
+
+fn start_tls(wire: &mut Wire) -> Result<()> {
+    let tag = wire.send(&Command::new("STARTTLS"))?;
+    wire.conn.deadline(Phase::Tls);
+    let status = wire.finish_any(&tag, &mut |_| Ok(()))?;
+    if !status.is_ok() {
+        wire.conn.poison();
+        return Err(Error::network("TLS was asked for and the server refuses to start it").said(status.words()).hint("use imaps:// if the server has it"));
+    }
+    wire.conn.start_tls()
+}
+
+fn capability(wire: &mut Wire) -> Result<Capabilities> {
+    let tag = wire.send(&Command::new("CAPABILITY"))?;
+    let mut names = Vec::new();
+    wire.finish(&tag, "CAPABILITY was refused", &mut |received| {
+        if let Response::Untagged(Untagged::Capability(found)) = received.response {
+            names = found;
+        }
+        Ok(())
+    })?;
+    Ok(Capabilities::new(&names))
+}
+
+/// Logs in; returns the capabilities that came with the agreement, if any did.
+fn authenticate(wire: &mut Wire, server: &Server, login: &Login, known: &Capabilities) -> Result<Option<Capabilities>> {
+    let (secret, mechanism) = match (login, server.auth) {
+        (Login::Password(secret) | Login::Token(secret), Some(Authentication::Sasl(mechanism))) => (secret, Some(mechanism)),
+        (Login::Password(secret), Some(Authentication::Command)) => (secret, None),
+        (Login::Token(_), Some(Authentication::Command)) => return Err(Error::usage("auth=login takes a password, and this account has a token")),
+        (Login::Token(secret), None) => {
+            let bearer = known.has("AUTH=OAUTHBEARER") && !known.has("AUTH=XOAUTH2");
+            (secret, Some(if bearer { Mechanism::OAuthBearer } else { Mechanism::XOAuth2 }))
+        }
+        (Login::Password(secret), None) => (secret, known.has("AUTH=PLAIN").then_some(Mechanism::Plain)),
+    };
+    let status = match mechanism {
+        Some(mechanism) => sasl(wire, server, secret, mechanism, known.has("SASL-IR"))?,
+        None if known.has("LOGINDISABLED") => {
+            return Err(Error::auth("the server takes no password on this connection (LOGINDISABLED) and offers no mechanism that we speak")
+                .hint("use TLS: imaps://, or imap:// without tls=none"));
+        }
+        None => {
+            let command = Command::new("LOGIN").sp().string(server.user.as_bytes())?.sp().secret_string(secret.expose().as_bytes())?;
+            match wire.send(&command) {
+                Ok(tag) => wire.finish_any(&tag, &mut |_| Ok(()))?,
+                Err(error) => return Err(redacted(error, secret)),
+            }
+        }
+    };
+    if !status.is_ok() {
+        return Err(login_refused(server, &status, secret));
+    }
+    Ok(match status.code {
+        Some(Code::Capability(names)) => Some(Capabilities::new(&names)),
+        _ => None,
+    })
+}
+
+fn sasl(wire: &mut Wire, server: &Server, secret: &Secret, mechanism: Mechanism, initial_response: bool) -> Result<StatusLine> {
+    let (mut exchange, mut first) = Exchange::start(mechanism, &server.user, secret, &server.endpoint.host, server.endpoint.port)?;
+    let mut command = Command::new("AUTHENTICATE").sp().atom(mechanism.name())?;
+    if initial_response && let Some(first) = first.take() {
+        command = command.sp().secret_base64(&if first.is_empty() { "=".to_owned() } else { BASE64.encode(first) })?;
+    }
+    let tag = wire.send(&command)?;
+    for _ in 0..MAX_CHALLENGES {
+        let received = wire.receive()?;
+        match received.response {
+            Response::Continuation(text) => {
+                let answer = match first.take() {
+                    Some(first) => first,
+                    None => {
+                        let challenge = BASE64.decode(text.trim_ascii()).map_err(|_| Error::protocol("the server's login challenge is not base64"))?;
+                        exchange.step(&challenge)?
+                    }
+                };
+                wire.conn.write_secret(format!("{}\r\n", BASE64.encode(answer)).as_bytes(), "***")?;
+            }
+            Response::Tagged { tag: ended, status } => {
+                wire.end(ended, status)?;
+                if let Some(status) = wire.take_end(&tag) {
+                    return Ok(status);
+                }
+            }
+            Response::Untagged(_) => {}
+        }
+    }
+    wire.conn.poison();
+    Err(Error::protocol("the server's login dialogue does not end"))
+}
+
+fn redacted(error: Error, secret: &Secret) -> Error {
+    match error.server_said().map(|words| secret.redact(words)) {
+        Some(words) => error.said(words),
+        None => error,
+    }
+}
+
+fn login_refused(server: &Server, status: &StatusLine, secret: &Secret) -> Error {
+    let words = secret.redact(&status.words());
+    match &status.code {
+        Some(Code::Unavailable | Code::InUse | Code::Limit) => Error::new(Kind::Busy, "the server takes no login now").said(words).hint("try again later"),
+        Some(Code::ContactAdmin | Code::Alert) | None if words.to_ascii_lowercase().contains("too many") => {
+            Error::new(Kind::Busy, "the server takes no more connections now").said(words).hint("try again later, or use fewer with ?connections=1")
+        }
+        _ => Error::auth(format!("the login as {} was refused", server.user)).said(words).hint("check the user name and the password or token"),
+    }
+}

@@ -1,0 +1,233 @@
+//! A selected mailbox: it borrows the session, so the compiler forbids asking a UID of the wrong mailbox. It owns every
+//! verb that speaks of UIDs but for bulk reading, which is `bulk`'s.
+
+use std::collections::BTreeMap;
+
+use super::encode::Command;
+use super::session::Session;
+use super::types::{Code, Fetch, Response, Untagged};
+use super::uid_set::UidSet;
+use super::wire::Received;
+use crate::error::{Error, Result};
+use crate::message::{Flag, InternalDate};
+use crate::net::Phase;
+
+/// Octets of UIDs in one command; some servers cut lines at 8192.
+pub(super) const MAX_SET: usize = 7000;
+
+/// What SELECT or EXAMINE told.
+#[derive(Debug, Clone, Default)]
+pub struct MailboxState {
+    /// UIDVALIDITY; `None` where the server has none (UIDs mean nothing then).
+    pub uid_validity: Option<u32>,
+    /// UIDNEXT.
+    pub uid_next: Option<u32>,
+    /// HIGHESTMODSEQ.
+    pub highest_mod_seq: Option<u64>,
+    /// How many messages.
+    pub exists: u64,
+    /// Flags that can be changed for ever; `None` where the server did not say (then all can, RFC 3501 section 7.1).
+    pub permanent_flags: Option<Vec<Flag>>,
+}
+
+impl MailboxState {
+    /// Those of `flags` that the mailbox keeps, and those it does not.
+    pub fn permitted(&self, flags: &[Flag]) -> (Vec<Flag>, Vec<Flag>) {
+        let Some(permanent) = &self.permanent_flags else { return (flags.to_vec(), Vec::new()) };
+        let any_keyword = permanent.iter().any(|flag| flag.wire() == "\\*");
+        flags.iter().cloned().partition(|flag| permanent.contains(flag) || (any_keyword && !flag.wire().starts_with('\\')))
+    }
+}
+
+/// What a listing tells of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Meta {
+    /// UID.
+    pub uid: u32,
+    /// RFC822.SIZE: a hint, some servers estimate it.
+    pub size: Option<u64>,
+    /// INTERNALDATE.
+    pub internal_date: Option<InternalDate>,
+    /// Flags.
+    pub flags: Vec<Flag>,
+    /// The header, where it was asked for.
+    pub header: Option<Vec<u8>>,
+}
+
+/// A mailbox selected in a session.
+pub struct Selected<'a> {
+    pub(super) session: &'a mut Session,
+    state: MailboxState,
+}
+
+impl<'a> Selected<'a> {
+    pub(super) fn open(session: &'a mut Session, command: Command) -> Result<Self> {
+        let mut state = MailboxState::default();
+        let status = session.run(&command, Phase::Listing, "opening the mailbox was refused", &mut |received| {
+            match received.response {
+                Response::Untagged(Untagged::Exists(count)) => state.exists = count,
+                Response::Untagged(Untagged::Status(status)) => match status.code {
+                    Some(Code::UidValidity(value)) => state.uid_validity = Some(value),
+                    Some(Code::UidNext(value)) => state.uid_next = Some(value),
+                    Some(Code::HighestModSeq(value)) => state.highest_mod_seq = Some(value),
+                    Some(Code::PermanentFlags(flags)) => state.permanent_flags = Some(flags),
+                    _ => {}
+                },
+                _ => {}
+            }
+            Ok(())
+        })?;
+        // Some servers put it into the tagged line only.
+        if let Some(Code::UidValidity(value)) = status.code {
+            state.uid_validity.get_or_insert(value);
+        }
+        Ok(Self { session, state })
+    }
+
+    /// What SELECT or EXAMINE told.
+    pub fn state(&self) -> &MailboxState {
+        &self.state
+    }
+
+    /// Leaves the mailbox without changing it. Only for mailboxes opened with EXAMINE: CLOSE expunges elsewhere.
+    ///
+    /// # Errors
+    /// Refusal or loss of the connection.
+    pub fn leave(self) -> Result<()> {
+        if self.session.capabilities.has("UNSELECT") {
+            return self.session.run(&Command::new("UNSELECT"), Phase::Command, "UNSELECT was refused", &mut |_| Ok(())).map(|_| ());
+        }
+        self.session.run(&Command::new("CLOSE"), Phase::Command, "CLOSE was refused", &mut |_| Ok(())).map(|_| ())
+    }
+
+    /// All UIDs, by ESEARCH where it is offered, else SEARCH.
+    ///
+    /// # Errors
+    /// Refusal or loss of the connection.
+    pub fn search_all(&mut self) -> Result<UidSet> {
+        let extended = self.session.capabilities.has("ESEARCH") || self.session.capabilities.has("IMAP4REV2");
+        let command = Command::new("UID SEARCH").raw(if extended { " RETURN (ALL) ALL" } else { " ALL" });
+        let mut found = UidSet::new();
+        self.session.wire.expect_long_lines(true);
+        let outcome = self.session.run(&command, Phase::Listing, "SEARCH was refused", &mut |received| {
+            match received.response {
+                Response::Untagged(Untagged::Search(uids)) => found.extend(uids),
+                Response::Untagged(Untagged::ESearch(answer)) => {
+                    if let Some(uids) = answer.all {
+                        found = uids;
+                    }
+                }
+                _ => {}
+            }
+            Ok(())
+        });
+        self.session.wire.expect_long_lines(false);
+        outcome.map(|_| found)
+    }
+
+    /// What a listing tells of the messages from UID `first` on, rising by UID and complete.
+    ///
+    /// # Errors
+    /// Refusal or loss of the connection; more messages than the mailbox can hold.
+    pub fn list_from(&mut self, first: u32) -> Result<Vec<Meta>> {
+        if self.state.exists == 0 {
+            return Ok(Vec::new());
+        }
+        let command = Command::new("UID FETCH ").number(u64::from(first.max(1))).raw(":* (UID FLAGS INTERNALDATE RFC822.SIZE)");
+        // New mail may arrive while the list runs; a hundred thousand more is not that.
+        let limit = self.state.exists.saturating_add(100_000);
+        let mut found: BTreeMap<u32, Meta> = BTreeMap::new();
+        let mut responses = 0;
+        self.session.run(&command, Phase::Listing, "listing the messages was refused", &mut |received| {
+            if let Response::Untagged(Untagged::Fetch(fetch)) = received.response {
+                responses += 1;
+                if responses > 2 * limit {
+                    return Err(Error::protocol("the server lists more messages than the mailbox holds"));
+                }
+                if let Some(meta) = meta(fetch)
+                    && meta.uid >= first
+                {
+                    merge(&mut found, meta);
+                }
+            }
+            Ok(())
+        })?;
+        Ok(found.into_values().collect())
+    }
+
+    /// Hands over, in chunks of a few hundred and in rising order, what `list` shows of `uids`: flags, size, date and the
+    /// header fields that [`crate::summary`] reads. Two chunks are in flight; memory does not grow with the mailbox.
+    ///
+    /// # Errors
+    /// Refusal or loss of the connection, or what `each` returned.
+    pub fn summaries(&mut self, uids: &UidSet, headers: bool, each: &mut dyn FnMut(Meta) -> Result<()>) -> Result<()> {
+        const CHUNK: usize = 500;
+        let mut rest = uids.iter();
+        let mut in_flight: std::collections::VecDeque<(String, UidSet)> = std::collections::VecDeque::new();
+        let mut found: BTreeMap<u32, Meta> = BTreeMap::new();
+        loop {
+            while in_flight.len() < 2 {
+                let chunk: UidSet = rest.by_ref().take(CHUNK).collect();
+                if chunk.is_empty() {
+                    break;
+                }
+                for set in chunk.split(MAX_SET) {
+                    let command = Command::new("UID FETCH").sp().uid_set(&set)?.raw(if headers {
+                        " (UID FLAGS INTERNALDATE RFC822.SIZE BODY.PEEK[HEADER.FIELDS (DATE FROM TO CC SUBJECT MESSAGE-ID)])"
+                    } else {
+                        " (UID FLAGS INTERNALDATE RFC822.SIZE)"
+                    });
+                    in_flight.push_back((self.session.wire.send(&command).map_err(|error| error.at(&self.session.place))?, set));
+                }
+            }
+            let Some((tag, set)) = in_flight.pop_front() else { return Ok(()) };
+            self.session.wire.conn.deadline(Phase::Listing);
+            let place = &self.session.place;
+            self.session
+                .wire
+                .finish(&tag, "listing the messages was refused", &mut |received: Received| {
+                    if let Response::Untagged(Untagged::Fetch(fetch)) = received.response
+                        && let Some(meta) = meta(fetch)
+                        && (set.contains(meta.uid) || in_flight.iter().any(|(_, other)| other.contains(meta.uid)))
+                    {
+                        merge(&mut found, meta);
+                    }
+                    Ok(())
+                })
+                .map_err(|error| error.at(place))?;
+            for uid in set.iter() {
+                if let Some(meta) = found.remove(&uid) {
+                    each(meta)?;
+                }
+            }
+        }
+    }
+}
+
+/// Several FETCH responses may speak of one message; each may bring something.
+fn merge(found: &mut BTreeMap<u32, Meta>, meta: Meta) {
+    match found.entry(meta.uid) {
+        std::collections::btree_map::Entry::Vacant(entry) => {
+            entry.insert(meta);
+        }
+        std::collections::btree_map::Entry::Occupied(mut entry) => {
+            let own = entry.get_mut();
+            own.size = meta.size.or(own.size);
+            own.internal_date = meta.internal_date.or(own.internal_date);
+            if !meta.flags.is_empty() {
+                own.flags = meta.flags;
+            }
+            own.header = meta.header.or(own.header.take());
+        }
+    }
+}
+
+fn meta(fetch: Fetch) -> Option<Meta> {
+    Some(Meta {
+        uid: fetch.uid?,
+        size: fetch.size,
+        internal_date: fetch.internal_date,
+        flags: fetch.flags.unwrap_or_default().into_iter().filter(|flag| !flag.is_recent()).collect(),
+        header: fetch.header,
+    })
+}

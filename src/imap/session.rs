@@ -1,0 +1,326 @@
+//! An authenticated session and the commands that need no selected mailbox. Fallbacks live inside the verb, so that no
+//! caller ever asks for a capability. It knows nothing of messages on their way (`bulk`) or of journals.
+
+use super::encode::Command;
+use super::selected::Selected;
+use super::types::{Code, ListEntry, MailboxStatus, Namespaces, Response, StatusLine, Untagged};
+use super::utf7;
+use super::wire::{LiteralForm, Received, Wire};
+use crate::error::{Error, Kind, Result};
+use crate::folder::Folder;
+use crate::net::Phase;
+
+pub use super::wire::Access;
+
+/// Mailboxes one account may list.
+const MAX_MAILBOXES: usize = 200_000;
+
+/// What a server said it can do; names are compared without case.
+#[derive(Debug, Clone, Default)]
+pub struct Capabilities(Vec<String>);
+
+impl Capabilities {
+    /// From the names as the server wrote them.
+    pub fn new(names: &[String]) -> Self {
+        Self(names.iter().map(|name| name.to_ascii_uppercase()).collect())
+    }
+
+    /// Whether `name` (upper case) is among them.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|own| own == name)
+    }
+
+    /// Whether nothing was announced at all.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// A mailbox as LIST shows it.
+#[derive(Debug, Clone)]
+pub struct Mailbox {
+    /// Its name for people.
+    pub folder: Folder,
+    /// Its name for the server.
+    pub wire_name: Vec<u8>,
+    /// Attributes as written, special uses among them.
+    pub attributes: Vec<String>,
+    /// Whether it can be selected.
+    pub selectable: bool,
+    /// Whether it is subscribed.
+    pub subscribed: bool,
+}
+
+impl Mailbox {
+    /// Whether it has this attribute, case aside.
+    pub fn has(&self, attribute: &str) -> bool {
+        self.attributes.iter().any(|own| own.eq_ignore_ascii_case(attribute))
+    }
+}
+
+/// An authenticated IMAP session.
+pub struct Session {
+    pub(super) wire: Wire,
+    pub(super) capabilities: Capabilities,
+    /// How messages and errors name the place.
+    pub(super) place: String,
+    /// The personal namespace's prefix in wire octets, its delimiter included (`INBOX.`); empty for most.
+    prefix: Vec<u8>,
+    delimiter: Option<char>,
+    delimiter_known: bool,
+}
+
+impl Session {
+    /// Made by `login::connect` when authentication is through: asks for capabilities anew, says who we are, and learns
+    /// the namespace, all in one round trip where the server lets us know enough.
+    pub(super) fn begin(wire: Wire, place: String, known: &Capabilities) -> Result<Self> {
+        let mut session =
+            Self { wire, capabilities: Capabilities::default(), place, prefix: Vec::new(), delimiter: None, delimiter_known: false };
+        session.wire.conn.deadline(Phase::Login);
+        let capability = session.wire.send(&Command::new("CAPABILITY"))?;
+        let id = if known.has("ID") { Some(session.wire.send(&identification()?)?) } else { None };
+        let namespace = if known.has("NAMESPACE") { Some(session.wire.send(&Command::new("NAMESPACE"))?) } else { None };
+        let mut names = Vec::new();
+        let mut spaces = None;
+        session.wire.finish(&capability, "CAPABILITY was refused", &mut |received| gather(&received, &mut names, &mut spaces))?;
+        session.capabilities = Capabilities::new(&names);
+        let late_id = if id.is_none() && session.capabilities.has("ID") { Some(session.wire.send(&identification()?)?) } else { None };
+        let late_namespace =
+            if namespace.is_none() && session.capabilities.has("NAMESPACE") { Some(session.wire.send(&Command::new("NAMESPACE"))?) } else { None };
+        for tag in [id, namespace, late_id, late_namespace].into_iter().flatten() {
+            // Neither is needed: a server that refuses them only tells us less.
+            session.wire.finish_any(&tag, &mut |received| gather(&received, &mut names, &mut spaces))?;
+        }
+        if let Some((prefix, delimiter)) = spaces.and_then(|spaces: Namespaces| spaces.personal.into_iter().next()) {
+            session.prefix = prefix;
+            session.delimiter = delimiter;
+            session.delimiter_known = true;
+        }
+        session.wire.literals = if session.capabilities.has("LITERAL+") {
+            LiteralForm::Any
+        } else if session.capabilities.has("LITERAL-") || session.capabilities.has("IMAP4REV2") {
+            LiteralForm::Short
+        } else {
+            LiteralForm::Synchronising
+        };
+        Ok(session)
+    }
+
+    /// How messages and errors name the place.
+    pub fn place(&self) -> &str {
+        &self.place
+    }
+
+    /// What the server can do, as asked after login.
+    pub fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    /// Octets received and sent so far.
+    pub fn octets(&self) -> (u64, u64) {
+        (self.wire.conn.received(), self.wire.conn.sent())
+    }
+
+    pub(super) fn run(&mut self, command: &Command, phase: Phase, what: &str, each: &mut dyn FnMut(Received) -> Result<()>) -> Result<StatusLine> {
+        let outcome = self.wire.send(command).and_then(|tag| {
+            self.wire.conn.deadline(phase);
+            self.wire.finish(&tag, what, each)
+        });
+        outcome.map_err(|error| error.at(&self.place))
+    }
+
+    fn simple(&mut self, command: &Command, what: &str) -> Result<StatusLine> {
+        self.run(command, Phase::Command, what, &mut |_| Ok(()))
+    }
+
+    /// NOOP: keeps the connection alive.
+    ///
+    /// # Errors
+    /// Refusal or loss of the connection.
+    pub fn noop(&mut self) -> Result<()> {
+        self.simple(&Command::new("NOOP"), "NOOP was refused").map(|_| ())
+    }
+
+    /// ENABLE (RFC 5161): turns on those of `names` that the server has; returns what it says it turned on.
+    ///
+    /// # Errors
+    /// Refusal or loss of the connection.
+    pub fn enable(&mut self, names: &[&str]) -> Result<Vec<String>> {
+        let offered: Vec<&&str> = names.iter().filter(|name| self.capabilities.has(&name.to_ascii_uppercase())).collect();
+        if offered.is_empty() || !self.capabilities.has("ENABLE") {
+            return Ok(Vec::new());
+        }
+        let mut command = Command::new("ENABLE");
+        for name in offered {
+            command = command.sp().atom(name)?;
+        }
+        let mut enabled = Vec::new();
+        self.run(&command, Phase::Command, "ENABLE was refused", &mut |received| {
+            if let Response::Untagged(Untagged::Enabled(names)) = received.response {
+                enabled.extend(names);
+            }
+            Ok(())
+        })?;
+        Ok(enabled)
+    }
+
+    /// Every mailbox, INBOX among them even where a server forgets it, sorted by name.
+    ///
+    /// # Errors
+    /// Refusal or loss of the connection; an incomplete listing is never returned.
+    pub fn list(&mut self) -> Result<Vec<Mailbox>> {
+        let mut entries: Vec<(ListEntry, bool)> = Vec::new();
+        if self.capabilities.has("LIST-EXTENDED") {
+            let special = if self.capabilities.has("SPECIAL-USE") { " RETURN (SUBSCRIBED SPECIAL-USE)" } else { " RETURN (SUBSCRIBED)" };
+            entries = self.list_with(&Command::new("LIST").raw(" \"\" \"*\"").raw(special))?.into_iter().map(|entry| {
+                let subscribed = entry.has("\\Subscribed");
+                (entry, subscribed)
+            }).collect();
+        }
+        // Strato's extended LIST returns nothing (MailKit#1957).
+        if entries.is_empty() {
+            let plain = self.list_with(&Command::new("LIST").raw(" \"\" \"*\""))?;
+            let subscribed = self.list_with(&Command::new("LSUB").raw(" \"\" \"*\""))?;
+            let subscribed: std::collections::HashSet<Vec<u8>> = subscribed.into_iter().map(|entry| entry.name).collect();
+            entries = plain.into_iter().map(|entry| {
+                let is = subscribed.contains(&entry.name);
+                (entry, is)
+            }).collect();
+        }
+        let mut mailboxes = Vec::new();
+        for (entry, subscribed) in entries {
+            if !self.delimiter_known && entry.delimiter.is_some() {
+                self.delimiter = entry.delimiter;
+                self.delimiter_known = true;
+            }
+            let name = if entry.name.eq_ignore_ascii_case(b"INBOX") { &entry.name } else { entry.name.strip_prefix(self.prefix.as_slice()).unwrap_or(&entry.name) };
+            let Some(folder) = utf7::mailbox_to_folder(name, entry.delimiter) else {
+                self.wire.conn.note("a mailbox name without a readable level was left out");
+                continue;
+            };
+            mailboxes.push(Mailbox { folder, selectable: entry.selectable(), subscribed, wire_name: entry.name, attributes: entry.attributes });
+        }
+        if !mailboxes.iter().any(|mailbox| mailbox.folder.is_inbox()) {
+            mailboxes.push(Mailbox { folder: Folder::inbox(), wire_name: b"INBOX".to_vec(), attributes: Vec::new(), selectable: true, subscribed: true });
+        }
+        mailboxes.sort_by(|a, b| (!a.folder.is_inbox(), &a.folder).cmp(&(!b.folder.is_inbox(), &b.folder)));
+        // Two wire names may read the same to people; the first keeps the name.
+        mailboxes.dedup_by(|later, first| later.folder == first.folder);
+        Ok(mailboxes)
+    }
+
+    fn list_with(&mut self, command: &Command) -> Result<Vec<ListEntry>> {
+        let mut entries = Vec::new();
+        self.run(command, Phase::Listing, "listing the mailboxes was refused", &mut |received| {
+            if let Response::Untagged(Untagged::List(entry) | Untagged::Lsub(entry)) = received.response {
+                if entries.len() >= MAX_MAILBOXES {
+                    return Err(Error::protocol("the server lists more mailboxes than any account has"));
+                }
+                entries.push(entry);
+            }
+            Ok(())
+        })?;
+        Ok(entries)
+    }
+
+    /// The wire name of a folder: the server's delimiter and prefix, modified UTF-7.
+    ///
+    /// # Errors
+    /// Usage: the name cannot be written on this server.
+    pub fn wire_name(&mut self, folder: &Folder) -> Result<Vec<u8>> {
+        if !folder.is_inbox() && !self.delimiter_known {
+            // RFC 9051 section 6.3.9: an empty pattern asks for the delimiter alone.
+            let entries = self.list_with(&Command::new("LIST").raw(" \"\" \"\""))?;
+            self.delimiter = entries.into_iter().find_map(|entry| entry.delimiter);
+            self.delimiter_known = true;
+        }
+        let name = utf7::folder_to_mailbox(folder, self.delimiter, false).map_err(|error| error.at(&self.place))?;
+        if folder.is_inbox() || name.starts_with(&self.prefix) {
+            return Ok(name);
+        }
+        Ok([self.prefix.as_slice(), &name].concat())
+    }
+
+    /// STATUS of a mailbox.
+    ///
+    /// # Errors
+    /// Refusal (the mailbox is missing, say) or loss of the connection.
+    pub fn status(&mut self, wire_name: &[u8]) -> Result<MailboxStatus> {
+        let command = Command::new("STATUS").sp().mailbox(wire_name)?.raw(" (MESSAGES UIDNEXT UIDVALIDITY UNSEEN)");
+        let mut found = MailboxStatus::default();
+        self.run(&command, Phase::Command, "STATUS was refused", &mut |received| {
+            if let Response::Untagged(Untagged::MailboxStatus { items, .. }) = received.response {
+                found = items;
+            }
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    /// Creates a mailbox; one that exists already is as good.
+    ///
+    /// # Errors
+    /// Refusal or loss of the connection.
+    pub fn create(&mut self, wire_name: &[u8]) -> Result<()> {
+        let command = Command::new("CREATE").sp().mailbox(wire_name)?;
+        self.wire.conn.context().step("imap.create");
+        let tag = self.wire.send(&command)?;
+        self.wire.conn.deadline(Phase::Command);
+        let status = self.wire.finish_any(&tag, &mut |_| Ok(())).map_err(|error| error.at(&self.place))?;
+        let exists = matches!(status.code, Some(Code::AlreadyExists)) || status.text.to_ascii_lowercase().contains("exist");
+        if status.is_ok() || exists { Ok(()) } else { Err(super::wire::refusal("creating the mailbox was refused", &status).at(&self.place)) }
+    }
+
+    /// Subscribes to a mailbox.
+    ///
+    /// # Errors
+    /// Refusal or loss of the connection.
+    pub fn subscribe(&mut self, wire_name: &[u8]) -> Result<()> {
+        self.simple(&Command::new("SUBSCRIBE").sp().mailbox(wire_name)?, "subscribing was refused").map(|_| ())
+    }
+
+    /// EXAMINE: selects without the right to change anything.
+    ///
+    /// # Errors
+    /// Refusal or loss of the connection.
+    pub fn examine(&mut self, wire_name: &[u8]) -> Result<Selected<'_>> {
+        Selected::open(self, Command::new("EXAMINE").sp().mailbox(wire_name)?)
+    }
+
+    /// SELECT.
+    ///
+    /// # Errors
+    /// Refusal or loss of the connection.
+    pub fn select(&mut self, wire_name: &[u8]) -> Result<Selected<'_>> {
+        Selected::open(self, Command::new("SELECT").sp().mailbox(wire_name)?)
+    }
+
+    /// LOGOUT. A server that closes without its farewell is forgiven.
+    ///
+    /// # Errors
+    /// Only what is worse than a closed connection.
+    pub fn logout(&mut self) -> Result<()> {
+        let outcome = self.wire.send(&Command::new("LOGOUT")).and_then(|tag| {
+            self.wire.conn.deadline(Phase::Logout);
+            self.wire.finish_any(&tag, &mut |_| Ok(()))
+        });
+        match outcome {
+            Err(error) if !matches!(error.kind(), Kind::Network | Kind::Timeout) => Err(error.at(&self.place)),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn identification() -> Result<Command> {
+    // NetEase refuses every SELECT until a client says who it is (himalaya#651).
+    Ok(Command::new("ID").raw(" (\"name\" \"mailhaul\" \"version\" ").string(env!("CARGO_PKG_VERSION").as_bytes())?.raw(")"))
+}
+
+fn gather(received: &Received, names: &mut Vec<String>, spaces: &mut Option<Namespaces>) -> Result<()> {
+    match &received.response {
+        Response::Untagged(Untagged::Capability(found)) => names.clone_from(found),
+        Response::Untagged(Untagged::Namespace(found)) => *spaces = Some(found.clone()),
+        _ => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,408 @@
+//! An IMAP account as a source and as a sink. What a server makes us change on the way in (line ends, NUL, flags, dates)
+//! is decided and named here; what became of each message is told as `bulk` saw it.
+
+use std::collections::HashMap;
+
+use super::{FolderInfo, Listed, Listing, Outcome, Outgoing, Placement, Sink, SinkState, Source, SpecialUse, copyable};
+use crate::account::Server;
+use crate::context::Context;
+use crate::error::{Error, Kind, Result, Scope};
+use crate::folder::Folder;
+use crate::imap::bulk::{Appender, Fate, Fetched, Upload, Wanted};
+use crate::imap::selected::{MailboxState, Meta, Selected};
+use crate::imap::session::{Access, Mailbox, Session};
+use crate::message::{Body, Flag, InternalDate, Key, Message};
+use crate::net::Trace;
+
+/// The mailbox a source or sink has turned to.
+struct Current {
+    wire_name: Vec<u8>,
+    uid_validity: Option<u32>,
+}
+
+/// An IMAP account to read from; its session is read-only.
+pub struct ImapSource {
+    session: Session,
+    current: Option<Current>,
+    names: HashMap<Folder, Vec<u8>>,
+}
+
+impl ImapSource {
+    /// Connects and logs in.
+    ///
+    /// # Errors
+    /// As [`Session::connect`].
+    pub fn connect(server: &Server, context: &Context, trace: &Trace) -> Result<Self> {
+        Ok(Self { session: Session::connect(server, Access::ReadOnly, context, trace)?, current: None, names: HashMap::new() })
+    }
+}
+
+impl Source for ImapSource {
+    fn place(&self) -> String {
+        self.session.place().to_owned()
+    }
+
+    fn folders(&mut self) -> Result<Vec<FolderInfo>> {
+        let mailboxes = self.session.list()?;
+        self.names = mailboxes.iter().map(|mailbox| (mailbox.folder.clone(), mailbox.wire_name.clone())).collect();
+        Ok(mailboxes.into_iter().map(folder_info).collect())
+    }
+
+    fn list(&mut self, folder: &Folder) -> Result<Listing> {
+        let wire_name = match self.names.get(folder) {
+            Some(name) => name.clone(),
+            None => self.session.wire_name(folder)?,
+        };
+        self.current = None;
+        let mut selected = self.session.examine(&wire_name).map_err(|error| in_folder(error, folder))?;
+        let uid_validity = selected.state().uid_validity;
+        let listing = listing(&mut selected, 1)?;
+        self.current = Some(Current { wire_name, uid_validity });
+        Ok(listing)
+    }
+
+    fn read(&mut self, wanted: &[Listed], each: &mut dyn FnMut(usize, Result<Message>) -> Result<()>) -> Result<()> {
+        read(&mut self.session, self.current.as_ref(), wanted, each)
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        self.session.logout()
+    }
+}
+
+/// An IMAP account to append to, over one session.
+pub struct ImapSink {
+    /// `None` while the appender has it.
+    session: Option<Session>,
+    appender: Option<Appender>,
+    place: String,
+    binary: bool,
+    state: MailboxState,
+    current: Option<Current>,
+    names: HashMap<Folder, Vec<u8>>,
+    /// What had to be changed, by ticket, until its fate is known.
+    altered: HashMap<u64, Vec<String>>,
+}
+
+impl ImapSink {
+    /// Connects and logs in; with [`Access::ReadOnly`] it can only be looked into.
+    ///
+    /// # Errors
+    /// As [`Session::connect`].
+    pub fn connect(server: &Server, access: Access, context: &Context, trace: &Trace) -> Result<Self> {
+        let session = Session::connect(server, access, context, trace)?;
+        Ok(Self {
+            place: session.place().to_owned(),
+            binary: session.capabilities().has("BINARY"),
+            session: Some(session),
+            appender: None,
+            state: MailboxState::default(),
+            current: None,
+            names: HashMap::new(),
+            altered: HashMap::new(),
+        })
+    }
+
+    fn session(&mut self) -> Result<&mut Session> {
+        if let Some(appender) = self.appender.take() {
+            self.session = Some(appender.into_session());
+        }
+        self.session.as_mut().ok_or_else(|| Error::network("the session is gone"))
+    }
+}
+
+impl Sink for ImapSink {
+    fn place(&self) -> String {
+        self.place.clone()
+    }
+
+    fn folders(&mut self) -> Result<Vec<FolderInfo>> {
+        let mailboxes = self.session()?.list()?;
+        self.names = mailboxes.iter().map(|mailbox| (mailbox.folder.clone(), mailbox.wire_name.clone())).collect();
+        Ok(mailboxes.into_iter().map(folder_info).collect())
+    }
+
+    fn open(&mut self, folder: &FolderInfo, create: bool) -> Result<Option<SinkState>> {
+        let known = self.names.get(&folder.folder).cloned();
+        let session = self.session()?;
+        let wire_name = match &known {
+            Some(name) => name.clone(),
+            None => session.wire_name(&folder.folder)?,
+        };
+        if known.is_none() && !folder.folder.is_inbox() {
+            if !create {
+                return Ok(None);
+            }
+            session.create(&wire_name).map_err(|error| in_folder(error, &folder.folder))?;
+            if folder.subscribed {
+                // A folder nobody subscribed to still holds its mail.
+                let _ = session.subscribe(&wire_name);
+            }
+        }
+        let selected = session.examine(&wire_name).map_err(|error| in_folder(error, &folder.folder))?;
+        let state = selected.state().clone();
+        selected.leave()?;
+        self.names.insert(folder.folder.clone(), wire_name.clone());
+        self.current = Some(Current { wire_name, uid_validity: state.uid_validity });
+        let opened = SinkState { generation: state.uid_validity, uid_next: state.uid_next, messages: state.exists };
+        self.state = state;
+        Ok(Some(opened))
+    }
+
+    fn look(&mut self, first: u32) -> Result<Listing> {
+        let (wire_name, expected) = match &self.current {
+            Some(current) => (current.wire_name.clone(), current.uid_validity),
+            None => return Ok(Listing::default()),
+        };
+        let mut selected = self.session()?.examine(&wire_name)?;
+        if selected.state().uid_validity != expected {
+            return Err(uid_validity_changed());
+        }
+        let listing = listing(&mut selected, first)?;
+        selected.leave()?;
+        Ok(listing)
+    }
+
+    fn read(&mut self, wanted: &[Listed], each: &mut dyn FnMut(usize, Result<Message>) -> Result<()>) -> Result<()> {
+        self.session()?;
+        let Some(session) = self.session.as_mut() else { return Ok(()) };
+        read(session, self.current.as_ref(), wanted, each)
+    }
+
+    fn append(&mut self, outgoing: Outgoing) -> Result<()> {
+        if self.appender.is_none() {
+            let mailbox = self.current.as_ref().map(|current| current.wire_name.clone());
+            let (Some(session), Some(mailbox)) = (self.session.take(), mailbox) else {
+                return Err(Error::local("no folder is open at the destination").at(&self.place));
+            };
+            self.appender = Some(Appender::new(session, mailbox));
+        }
+        let (upload, altered) = prepare(outgoing, &self.state, self.binary)?;
+        if !altered.is_empty() {
+            self.altered.insert(upload.ticket, altered);
+        }
+        if let Some(appender) = &mut self.appender {
+            appender.take(upload);
+        }
+        Ok(())
+    }
+
+    fn push(&mut self) -> Result<()> {
+        if let Some(appender) = &mut self.appender {
+            appender.push();
+        }
+        Ok(())
+    }
+
+    fn settle(&mut self, wait: bool) -> Result<Vec<Placement>> {
+        let Some(appender) = &mut self.appender else { return Ok(Vec::new()) };
+        let fates = appender.fates(wait);
+        let place = &self.place;
+        Ok(fates
+            .into_iter()
+            .map(|(ticket, fate)| {
+                let altered = self.altered.remove(&ticket).unwrap_or_default();
+                let outcome = match fate {
+                    Fate::Stored(append_uid) => Outcome::Stored { append_uid, altered },
+                    Fate::Refused(error) => Outcome::Refused(error.at(place)),
+                    Fate::Unknown => Outcome::Unknown,
+                    Fate::NotSent => Outcome::NotSent,
+                };
+                Placement { ticket, outcome }
+            })
+            .collect())
+    }
+
+    fn lost(&self) -> Option<&Error> {
+        self.appender.as_ref().and_then(Appender::lost)
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        if self.lost().is_some() {
+            return Ok(());
+        }
+        self.session()?.logout()
+    }
+}
+
+fn in_folder(error: Error, folder: &Folder) -> Error {
+    match error.kind() {
+        Kind::Refused => Error::refused(format!("the folder {folder}: {}", error.message()))
+            .at(error.place().unwrap_or_default())
+            .said(error.server_said().unwrap_or_default())
+            .scoped(Scope::Mailbox),
+        _ => error,
+    }
+}
+
+fn uid_validity_changed() -> Error {
+    Error::new(Kind::Safety, "the folder's UIDVALIDITY changed during the run, so its UIDs mean something else now").hint("run the same command again")
+}
+
+fn folder_info(mailbox: Mailbox) -> FolderInfo {
+    let uses = [
+        ("\\All", SpecialUse::All),
+        ("\\AllMail", SpecialUse::All),
+        ("\\Archive", SpecialUse::Archive),
+        ("\\Drafts", SpecialUse::Drafts),
+        ("\\Flagged", SpecialUse::Flagged),
+        ("\\Junk", SpecialUse::Junk),
+        ("\\Spam", SpecialUse::Junk),
+        ("\\Sent", SpecialUse::Sent),
+        ("\\Trash", SpecialUse::Trash),
+    ];
+    let special_use = uses.iter().find(|(attribute, _)| mailbox.has(attribute)).map(|(_, special)| *special);
+    FolderInfo { folder: mailbox.folder, special_use, subscribed: mailbox.subscribed, selectable: mailbox.selectable }
+}
+
+fn listing(selected: &mut Selected<'_>, first: u32) -> Result<Listing> {
+    let generation = selected.state().uid_validity;
+    let messages = selected.list_from(first)?.into_iter().map(|meta| listed(&meta, generation)).collect();
+    Ok(Listing { generation, messages })
+}
+
+fn listed(meta: &Meta, generation: Option<u32>) -> Listed {
+    Listed {
+        id: meta.uid,
+        key: generation.map(|generation| Key::Uid { generation, uid: meta.uid }),
+        size: meta.size,
+        internal_date: meta.internal_date,
+    }
+}
+
+fn read(
+    session: &mut Session,
+    current: Option<&Current>,
+    wanted: &[Listed],
+    each: &mut dyn FnMut(usize, Result<Message>) -> Result<()>,
+) -> Result<()> {
+    let Some(current) = current else { return Ok(()) };
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let mut selected = session.examine(&current.wire_name)?;
+    if selected.state().uid_validity != current.uid_validity {
+        return Err(uid_validity_changed());
+    }
+    let uids: Vec<Wanted> = wanted.iter().map(|listed| Wanted { uid: listed.id, size: listed.size }).collect();
+    selected.fetch(&uids, &mut |index, fetched| each(index, fetched.map(message)))?;
+    selected.leave()
+}
+
+fn message(fetched: Fetched) -> Message {
+    Message { body: fetched.body, digests: fetched.digests, internal_date: fetched.internal_date, flags: fetched.flags }
+}
+
+/// Makes of a message what the mailbox takes; returns what had to be changed, in words.
+fn prepare(outgoing: Outgoing, state: &MailboxState, binary: bool) -> Result<(Upload, Vec<String>)> {
+    let Outgoing { ticket, message } = outgoing;
+    let mut altered = Vec::new();
+    let (body, binary) = wire_form(message.body, binary, &mut altered)?;
+    let (flags, refused): (Vec<Flag>, Vec<Flag>) =
+        copyable(&message.flags).into_iter().partition(crate::imap::encode::can_send_flag);
+    let (flags, not_kept) = state.permitted(&flags);
+    let missing: Vec<String> = refused.iter().chain(&not_kept).map(ToString::to_string).collect();
+    if !missing.is_empty() {
+        altered.push(format!("flags not kept there: {}", missing.join(", ")));
+    }
+    let internal_date = match message.internal_date {
+        // Years that IMAP's form or the server's clock cannot hold.
+        Some(date) if date.seconds < 0 || date.seconds > 253_402_300_799 => {
+            altered.push("its date is out of the range servers keep".to_owned());
+            Some(InternalDate { seconds: date.seconds.clamp(0, 253_402_214_400), offset: 0 })
+        }
+        date => date,
+    };
+    Ok((Upload { ticket, body, internal_date, flags, binary }, altered))
+}
+
+/// The octets for APPEND: line ends CRLF, and no NUL unless it can go as `~{n}`.
+fn wire_form(body: Body, binary: bool, altered: &mut Vec<String>) -> Result<(Body, bool)> {
+    if body.is_empty() {
+        altered.push("it is empty and went as one empty line, because servers take no empty message".to_owned());
+        return Ok((Body::from(b"\r\n".to_vec()), false));
+    }
+    let mut last = 0;
+    let (mut bare, mut nul) = (false, false);
+    body.each_chunk(|bytes| {
+        for &byte in bytes {
+            bare |= byte == b'\n' && last != b'\r';
+            nul |= byte == 0;
+            last = byte;
+        }
+        Ok(())
+    })?;
+    // Dovecot turns parts declared binary into base64 on the way in: the copy could not be proved any more.
+    let binary = nul && binary && !declares_binary(&body)?;
+    if !bare && (!nul || binary) {
+        return Ok((body, binary));
+    }
+    if bare {
+        altered.push("bare line feeds became CRLF".to_owned());
+    }
+    if nul && !binary {
+        altered.push("NUL octets became 0x80".to_owned());
+    }
+    let mut changed = Body::new();
+    let mut last = 0;
+    body.each_chunk(|bytes| {
+        let mut out = Vec::with_capacity(bytes.len() + bytes.len() / 32);
+        for &byte in bytes {
+            if byte == b'\n' && last != b'\r' {
+                out.push(b'\r');
+            }
+            out.push(if byte == 0 && !binary { 0x80 } else { byte });
+            last = byte;
+        }
+        changed.push(&out)
+    })?;
+    Ok((changed, binary))
+}
+
+fn declares_binary(body: &Body) -> Result<bool> {
+    let needle = b"content-transfer-encoding:";
+    let mut found = false;
+    let mut tail: Vec<u8> = Vec::new();
+    body.each_chunk(|bytes| {
+        tail.extend(bytes.to_ascii_lowercase());
+        found |= tail
+            .windows(needle.len())
+            .enumerate()
+            .filter(|(_, window)| window == needle)
+            .any(|(at, _)| tail.get(at + needle.len()..).is_some_and(|rest| rest.trim_ascii_start().starts_with(b"binary")));
+        let keep = tail.len().min(needle.len() + 64);
+        tail.drain(..tail.len() - keep);
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wire(bytes: &[u8], binary: bool) -> (Vec<u8>, bool, usize) {
+        let mut altered = Vec::new();
+        let (body, as_binary) = wire_form(Body::from(bytes.to_vec()), binary, &mut altered).unwrap();
+        (body.prefix(usize::MAX).unwrap(), as_binary, altered.len())
+    }
+
+    #[test]
+    fn only_what_append_cannot_carry_is_changed_and_named() {
+        assert_eq!(wire(b"A: b\r\n\r\nx\r", false), (b"A: b\r\n\r\nx\r".to_vec(), false, 0));
+        assert_eq!(wire(b"A: b\n\nx\r\n", false), (b"A: b\r\n\r\nx\r\n".to_vec(), false, 1));
+        assert_eq!(wire(b"a\0b\n", false), (b"a\x80b\r\n".to_vec(), false, 2));
+        assert_eq!(wire(b"a\0b\r\n", true), (b"a\0b\r\n".to_vec(), true, 0));
+        assert_eq!(wire(b"", true), (b"\r\n".to_vec(), false, 1));
+        assert_eq!(wire(b"Content-Transfer-Encoding: BINARY\r\n\r\n\0\r\n", true).1, false);
+    }
+
+    #[test]
+    fn what_is_sent_keeps_the_content_digest() {
+        for bytes in [&b"a\nb\0c\r\n"[..], b"", b"\n\n", b"x\r\r\n\0", b"no end"] {
+            let before = Body::from(bytes.to_vec()).digests().unwrap().content;
+            let after = Body::from(wire(bytes, false).0).digests().unwrap().content;
+            assert_eq!(before, after, "{bytes:?}");
+        }
+    }
+}
