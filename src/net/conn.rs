@@ -1,15 +1,34 @@
-//! The polling facade over one socket: blocking to its callers, non-blocking underneath.
+//! The polling facade over one socket: blocking to its callers, non-blocking underneath. Whenever a write would block,
+//! whatever can be read is drained into the bounded read buffer, so a full window cannot deadlock; a deadline covers a
+//! whole phase, so drip-feeding does not outlive it. The one file that reads and writes sockets.
 
-use crate::context::Context;
-use crate::error::{Error, Result};
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::os::fd::AsFd;
+use std::time::Duration;
 
-use super::dial::Endpoint;
+use native_tls::TlsStream;
+use rustix::event::{PollFd, PollFlags, Timespec};
+
+use super::dial::{self, Endpoint, Security};
+use super::tls;
 use super::trace::Trace;
+use crate::context::{Context, Moment};
+use crate::error::{Error, Kind, Result};
+
+/// Octets of the read buffer: the answers to a full window of requests fit several times.
+const INPUT: usize = 256 * 1024;
+/// Queued octets above which [`Conn::write`] sends on its own.
+const OUTPUT: usize = 64 * 1024;
+/// So many octets have to move for a deadline to be renewed: a drip never gets there.
+const PROGRESS: u64 = 4096;
+/// How long answers on their way are still awaited after a signal.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// What is being waited for; each has its own deadline, which covers the whole phase and not one system call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// TCP, all addresses (30 s).
+    /// The look-up and TCP, all addresses (30 s).
     Connect,
     /// The TLS handshake (30 s).
     Tls,
@@ -21,80 +40,682 @@ pub enum Phase {
     Command,
     /// A command whose answer may be long in coming: SELECT, SEARCH, LIST, UIDL (300 s); renewed as octets come.
     Listing,
-    /// Message bodies (120 s, renewed as octets come).
+    /// Message bodies (120 s), renewed as octets come.
     Body,
     /// The answer to an APPEND of so many octets whose literal went out whole (600 s + 1 s per 100 KB, never less).
     AppendReply(u64),
+    /// Our own octets on their way out (120 s), renewed as they go.
+    Write,
     /// LOGOUT, QUIT (10 s).
     Logout,
 }
 
-/// One connection.
-pub struct Conn {}
+impl Phase {
+    fn default_timeout(self) -> Duration {
+        Duration::from_secs(match self {
+            Self::Connect | Self::Tls => 30,
+            Self::Greeting | Self::Login => 60,
+            Self::Command | Self::Body | Self::Write => 120,
+            Self::Listing => 300,
+            Self::AppendReply(octets) => 600 + octets / 100_000,
+            Self::Logout => 10,
+        })
+    }
 
-#[allow(unused_variables)]
+    fn timeout(self, asked: Option<Duration>) -> Duration {
+        match (self, asked) {
+            (Self::AppendReply(_), _) | (_, None) => self.default_timeout(),
+            (Self::Logout, Some(asked)) => asked.min(self.default_timeout()),
+            (_, Some(asked)) => asked,
+        }
+    }
+
+    fn is_renewed(self) -> bool {
+        matches!(self, Self::Listing | Self::Body | Self::Write)
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            Self::Connect => "connecting",
+            Self::Tls => "the TLS handshake",
+            Self::Greeting => "waiting for the server's greeting",
+            Self::Login => "logging in",
+            Self::Command | Self::Listing => "waiting for the server's answer",
+            Self::Body => "waiting for message bodies",
+            Self::AppendReply(_) => "waiting for the answer to an upload",
+            Self::Write => "sending (the server stopped reading)",
+            Self::Logout => "logging out",
+        }
+    }
+}
+
+/// Waits on a socket until one deadline; the only caller of poll.
+pub(super) struct Waiter {
+    context: Context,
+    phase: Phase,
+    timeout: Duration,
+    deadline: Moment,
+    interrupted: bool,
+}
+
+impl Waiter {
+    pub(super) fn new(context: &Context, phase: Phase, asked: Option<Duration>) -> Self {
+        let timeout = phase.timeout(asked);
+        Self { context: context.clone(), phase, timeout, deadline: context.now().after(timeout), interrupted: false }
+    }
+
+    /// Time left.
+    pub(super) fn left(&self) -> Duration {
+        self.deadline.since(self.context.now())
+    }
+
+    /// The same wait with less time.
+    pub(super) fn within(&self, share: Duration) -> Self {
+        let deadline = self.deadline.min(self.context.now().after(share));
+        Self { context: self.context.clone(), phase: self.phase, timeout: self.timeout, deadline, interrupted: self.interrupted }
+    }
+
+    fn renew(&mut self) {
+        if !self.interrupted {
+            self.deadline = self.context.now().after(self.timeout);
+        }
+    }
+
+    /// How long to wait before looking at clock and signals again.
+    pub(super) fn next_slice(&mut self) -> Result<Duration> {
+        if self.context.interrupted().is_some() && !self.interrupted {
+            // The answer to an upload is worth a moment: it saves the next run from having to look for the message.
+            if !matches!(self.phase, Phase::AppendReply(_) | Phase::Logout) {
+                self.context.check()?;
+            }
+            self.interrupted = true;
+            self.deadline = self.deadline.min(self.context.now().after(GRACE));
+        }
+        let left = self.left();
+        if left.is_zero() {
+            self.context.check()?;
+            return Err(Error::timeout(format!("timed out after {} s {}", self.timeout.as_secs_f32(), self.phase.words()))
+                .hint("try again later, or allow more time with ?timeout=…"));
+        }
+        Ok(self.context.slice(left))
+    }
+
+    /// Waits until `events` (or an error) show on the socket; returns what showed.
+    pub(super) fn wait(&mut self, socket: &impl AsFd, events: PollFlags) -> Result<PollFlags> {
+        loop {
+            let slice = self.next_slice()?;
+            let timeout = Timespec { tv_sec: i64::try_from(slice.as_secs()).unwrap_or(1), tv_nsec: i64::from(slice.subsec_nanos()) };
+            let mut fds = [PollFd::new(socket, events)];
+            match rustix::event::poll(&mut fds, Some(&timeout)) {
+                Ok(0) | Err(rustix::io::Errno::INTR) => {}
+                Ok(_) => return Ok(fds.first().map_or(PollFlags::empty(), PollFd::revents)),
+                Err(errno) => return Err(Error::network(format!("poll: {errno}"))),
+            }
+        }
+    }
+}
+
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+    /// Between two states of an upgrade that failed.
+    Gone,
+}
+
+impl Stream {
+    fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Plain(tcp) => Some(tcp),
+            Self::Tls(tls) => Some(tls.get_ref()),
+            Self::Gone => None,
+        }
+    }
+
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(tcp) => tcp.read(into),
+            Self::Tls(tls) => tls.read(into),
+            Self::Gone => Ok(0),
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(tcp) => tcp.write(bytes),
+            Self::Tls(tls) => tls.write(bytes),
+            Self::Gone => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+}
+
+/// One connection.
+pub struct Conn {
+    stream: Stream,
+    endpoint: Endpoint,
+    context: Context,
+    trace: Trace,
+    number: u64,
+    waiter: Waiter,
+    /// Octets received when the deadline was last renewed.
+    renewed_at: u64,
+    input: Vec<u8>,
+    /// Unread octets of `input`.
+    unread: std::ops::Range<usize>,
+    output: Vec<u8>,
+    /// Octets of `output` that are out already.
+    written: usize,
+    received: u64,
+    sent: u64,
+    /// Why nothing can be had from this connection any more (what is buffered is still good).
+    broken: Option<(Kind, String)>,
+}
+
 impl Conn {
-    /// Connects; with [`super::Security::Implicit`] TLS stands when this returns.
+    /// Connects; with [`Security::Implicit`] TLS stands when this returns.
     ///
     /// # Errors
-    /// [`crate::error::Kind::Network`] or `Timeout`; `Usage` for a plain connection that may not be.
+    /// [`Kind::Network`] or `Timeout`; `Usage` for a plain connection that may not be.
     pub fn dial(endpoint: &Endpoint, context: &Context, trace: &Trace) -> Result<Self> {
-        Err(Error::network("not written"))
+        let number = trace.next_connection();
+        trace.line(number, "--", format!("connecting to {} port {}", endpoint.host, endpoint.port).as_bytes());
+        let mut waiter = Waiter::new(context, Phase::Connect, endpoint.timeout);
+        let tcp = dial::connect(endpoint, &mut waiter)?;
+        let mut conn = Self {
+            stream: Stream::Plain(tcp),
+            endpoint: endpoint.clone(),
+            context: context.clone(),
+            trace: trace.clone(),
+            number,
+            waiter,
+            renewed_at: 0,
+            input: vec![0; INPUT],
+            unread: 0..0,
+            output: Vec::new(),
+            written: 0,
+            received: 0,
+            sent: 0,
+            broken: None,
+        };
+        if endpoint.security == Security::Implicit {
+            conn.handshake()?;
+        }
+        Ok(conn)
     }
-    /// Upgrades to TLS after the server agreed. Fatal when an octet is already buffered.
+
+    /// Upgrades to TLS after the server agreed.
+    ///
+    /// # Errors
+    /// [`Kind::Protocol`] when an octet is already there behind the agreement (response injection, CVE-2021-22947's
+    /// class); [`Kind::Network`] when TLS does not come to stand. Either way the connection is gone.
     pub fn start_tls(&mut self) -> Result<()> {
-        Ok(())
+        self.flush()?;
+        if self.unread.is_empty() {
+            self.read_some()?;
+        }
+        if !self.unread.is_empty() {
+            self.poison();
+            return Err(Error::protocol(
+                "the server sent more before TLS than its agreement to start it (somebody may be tampering with the connection)",
+            ));
+        }
+        self.handshake()
     }
+
+    fn handshake(&mut self) -> Result<()> {
+        self.deadline(Phase::Tls);
+        let Stream::Plain(tcp) = std::mem::replace(&mut self.stream, Stream::Gone) else {
+            return Err(Error::protocol("TLS stands already"));
+        };
+        match tls::handshake(tcp, &self.endpoint, &mut self.waiter) {
+            Ok(stream) => {
+                self.stream = Stream::Tls(Box::new(stream));
+                self.note("TLS stands");
+                Ok(())
+            }
+            Err(error) => {
+                self.broken = Some((error.kind(), error.message().to_owned()));
+                Err(error)
+            }
+        }
+    }
+
     /// Whether TLS stands.
     pub fn is_encrypted(&self) -> bool {
-        false
+        matches!(self.stream, Stream::Tls(_))
     }
+
     /// Starts a phase: its deadline counts from now.
-    pub fn deadline(&mut self, phase: Phase) {}
-    /// Reads one line into `line` (cleared first), without its CRLF or LF. Traced.
+    pub fn deadline(&mut self, phase: Phase) {
+        self.waiter = Waiter::new(&self.context, phase, self.endpoint.timeout);
+        self.renewed_at = self.received;
+    }
+
+    /// Reads one line of at most `max` octets into `line` (cleared first), without its CRLF or LF.
+    ///
+    /// # Errors
+    /// [`Kind::Network`] at the end of the connection, `Timeout`, `Protocol` for a longer line.
     pub fn read_line(&mut self, max: usize, line: &mut Vec<u8>) -> Result<()> {
-        Ok(())
+        line.clear();
+        loop {
+            let buffered = self.fill()?;
+            let end = buffered.iter().position(|&byte| byte == b'\n');
+            let piece = buffered.get(..end.unwrap_or(buffered.len())).unwrap_or_default();
+            let whole = line.len() + piece.len();
+            if whole > max + 1 {
+                self.poison();
+                return Err(Error::protocol(format!("the server sent a line of more than {max} octets")));
+            }
+            line.extend_from_slice(piece);
+            let taken = piece.len() + usize::from(end.is_some());
+            self.consume(taken);
+            if end.is_some() {
+                if line.last() == Some(&b'\r') {
+                    line.pop();
+                }
+                self.trace.line(self.number, "S:", line);
+                return Ok(());
+            }
+        }
     }
-    /// Hands exactly `count` octets to `sink`. Not traced but for their count.
+
+    /// Hands exactly `count` octets to `sink`, in pieces.
+    ///
+    /// # Errors
+    /// As [`Self::read_line`], or what `sink` returned; then the connection is poisoned, because the rest was not read.
     pub fn read_exact_into(&mut self, count: u64, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        if self.trace.is_on() {
+            self.trace.line(self.number, "S:", format!("[{count} octets]").as_bytes());
+        }
+        let mut left = count;
+        while left > 0 {
+            let buffered = self.fill()?;
+            let taken = buffered.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+            let outcome = sink(buffered.get(..taken).unwrap_or_default());
+            self.consume(taken);
+            left -= taken as u64;
+            if let Err(error) = outcome {
+                self.poison();
+                return Err(error);
+            }
+        }
         Ok(())
     }
+
     /// What is buffered, after waiting for at least one octet.
+    ///
+    /// # Errors
+    /// As [`Self::read_line`].
     pub fn fill(&mut self) -> Result<&[u8]> {
-        Ok(&[])
+        while self.unread.is_empty() {
+            if self.read_some()? == 0 {
+                self.wait(PollFlags::IN)?;
+            }
+        }
+        Ok(self.input.get(self.unread.clone()).unwrap_or_default())
     }
+
     /// Takes `count` octets of what [`Self::fill`] showed.
-    pub fn consume(&mut self, count: usize) {}
-    /// Whether an octet can be read without waiting.
+    pub fn consume(&mut self, count: usize) {
+        self.unread.start = (self.unread.start + count).min(self.unread.end);
+        if self.unread.is_empty() {
+            self.unread = 0..0;
+        }
+    }
+
+    /// Whether an octet can be read without waiting. An ended connection counts: reading it tells why.
+    ///
+    /// # Errors
+    /// Never today; callers treat it like any read.
     pub fn readable(&mut self) -> Result<bool> {
-        Ok(false)
+        Ok(!self.unread.is_empty() || self.broken.is_some() || !matches!(self.read_some(), Ok(0)))
     }
+
     /// Queues a command (with its line end), shown in the trace as it is.
+    ///
+    /// # Errors
+    /// As [`Self::flush`], when enough is queued to send.
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        Ok(())
+        if self.trace.is_on() {
+            for line in bytes.split_inclusive(|&byte| byte == b'\n') {
+                self.trace.line(self.number, "C:", line.trim_ascii_end());
+            }
+        }
+        self.queue(bytes)
     }
-    /// Queues octets that hold a secret; the trace shows `shown` instead.
+
+    /// Queues octets that hold a secret; the trace shows `shown` instead. Refused where TLS was asked for and does not stand.
+    ///
+    /// # Errors
+    /// As [`Self::flush`]; [`Kind::Network`] without TLS.
     pub fn write_secret(&mut self, bytes: &[u8], shown: &str) -> Result<()> {
-        Ok(())
+        if self.endpoint.security != Security::None && !self.is_encrypted() {
+            self.poison();
+            return Err(Error::network("TLS does not stand, and nothing secret is sent without it"));
+        }
+        self.trace.line(self.number, "C:", shown.as_bytes());
+        self.queue(bytes)
     }
+
     /// Queues octets of a message; the trace shows their count only.
+    ///
+    /// # Errors
+    /// As [`Self::flush`], when enough is queued to send.
     pub fn write_body(&mut self, bytes: &[u8]) -> Result<()> {
-        Ok(())
+        if self.trace.is_on() {
+            self.trace.line(self.number, "C:", format!("[{} octets]", bytes.len()).as_bytes());
+        }
+        self.queue(bytes)
     }
+
+    fn queue(&mut self, mut bytes: &[u8]) -> Result<()> {
+        loop {
+            let room = OUTPUT.saturating_sub(self.output.len() - self.written);
+            let (now, later) = bytes.split_at_checked(room.min(bytes.len())).unwrap_or((bytes, &[]));
+            self.output.extend_from_slice(now);
+            if later.is_empty() {
+                return Ok(());
+            }
+            bytes = later;
+            self.flush()?;
+        }
+    }
+
     /// Sends all that is queued.
+    ///
+    /// # Errors
+    /// [`Kind::Network`] when the connection ended, `Timeout` when the server stopped reading. What the server sent
+    /// before that can still be read.
     pub fn flush(&mut self) -> Result<()> {
+        if self.output.len() == self.written {
+            return Ok(());
+        }
+        self.context.step("net.write");
+        if let Some(error) = self.broken() {
+            return Err(error);
+        }
+        // Sending has a deadline of its own: an answer is awaited only after its command is out.
+        let mut waiter = Waiter::new(&self.context, Phase::Write, self.endpoint.timeout);
+        let mut renewed_at = self.sent;
+        while self.written < self.output.len() {
+            match self.stream.write(self.output.get(self.written..).unwrap_or_default()) {
+                Ok(0) => return Err(self.break_with(Kind::Network, "the server closed the connection")),
+                Ok(count) => {
+                    self.written += count;
+                    self.sent += count as u64;
+                    if self.sent - renewed_at >= PROGRESS {
+                        renewed_at = self.sent;
+                        waiter.renew();
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let drained = self.read_some().unwrap_or(0);
+                    if drained == 0 {
+                        // With a full read buffer (or none to come) only the way out is left to wait for.
+                        let events = if self.broken.is_none() && self.has_room() { PollFlags::IN | PollFlags::OUT } else { PollFlags::OUT };
+                        let waited = match self.stream.tcp() {
+                            Some(tcp) => waiter.wait(tcp, events),
+                            None => Err(Error::network("the connection is gone")),
+                        };
+                        if let Err(error) = waited {
+                            self.broken = Some((error.kind(), error.message().to_owned()));
+                            return Err(error);
+                        }
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    // The server's last words may explain it.
+                    while matches!(self.read_some(), Ok(count) if count > 0) {}
+                    return Err(self.break_with(Kind::Network, &format!("the connection broke while sending: {error}")));
+                }
+            }
+        }
+        self.output.clear();
+        self.written = 0;
         Ok(())
     }
+
     /// Writes a remark into the trace.
-    pub fn note(&self, text: &str) {}
-    /// Makes every later call fail with a network error.
-    pub fn poison(&mut self) {}
+    pub fn note(&self, text: &str) {
+        self.trace.line(self.number, "--", text.as_bytes());
+    }
+
+    /// Makes every later call fail: what follows in the stream can no longer be understood.
+    pub fn poison(&mut self) {
+        self.unread = 0..0;
+        if self.broken.is_none() {
+            self.broken = Some((Kind::Network, "the connection was given up after an earlier error".to_owned()));
+        }
+    }
+
     /// Octets received so far, after TLS.
     pub fn received(&self) -> u64 {
-        0
+        self.received
     }
+
     /// Octets sent so far, before TLS.
     pub fn sent(&self) -> u64 {
-        0
+        self.sent
+    }
+
+    /// Octets queued and not yet sent.
+    pub fn unsent(&self) -> usize {
+        self.output.len() - self.written
+    }
+
+    /// The run's context, for whoever holds only the connection.
+    pub fn context(&self) -> &Context {
+        &self.context
+    }
+
+    fn has_room(&self) -> bool {
+        self.unread.len() < self.input.len()
+    }
+
+    fn wait(&mut self, events: PollFlags) -> Result<()> {
+        let waited = match self.stream.tcp() {
+            Some(tcp) => self.waiter.wait(tcp, events).map(|_| ()),
+            None => Err(Error::network("the connection is gone")),
+        };
+        waited.inspect_err(|error| self.broken = Some((error.kind(), error.message().to_owned())))
+    }
+
+    /// Reads what is there without waiting; 0 when nothing is (or the buffer is full).
+    fn read_some(&mut self) -> Result<usize> {
+        if let Some(error) = self.broken() {
+            return Err(error);
+        }
+        if self.unread.end == self.input.len() && self.unread.start > 0 {
+            self.input.copy_within(self.unread.clone(), 0);
+            self.unread = 0..self.unread.len();
+        }
+        let room = self.input.get_mut(self.unread.end..).unwrap_or_default();
+        if room.is_empty() {
+            return Ok(0);
+        }
+        loop {
+            match self.stream.read(room) {
+                Ok(0) => return Err(self.break_with(Kind::Network, "the server closed the connection")),
+                Ok(count) => {
+                    self.unread.end += count;
+                    self.received += count as u64;
+                    if self.waiter.phase.is_renewed() && self.received - self.renewed_at >= PROGRESS {
+                        self.renewed_at = self.received;
+                        self.waiter.renew();
+                    }
+                    return Ok(count);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    return Err(self.break_with(Kind::Network, "the server closed the connection"));
+                }
+                Err(error) => return Err(self.break_with(Kind::Network, &format!("the connection broke: {error}"))),
+            }
+        }
+    }
+
+    fn broken(&self) -> Option<Error> {
+        self.broken.as_ref().map(|(kind, words)| Error::new(*kind, words.clone()))
+    }
+
+    fn break_with(&mut self, kind: Kind, words: &str) -> Error {
+        self.broken = Some((kind, words.to_owned()));
+        self.note(words);
+        Error::new(kind, words)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+    use std::thread::{self, JoinHandle};
+
+    fn endpoint(port: u16, timeout_ms: u64) -> Endpoint {
+        Endpoint {
+            host: "127.0.0.1".to_owned(),
+            port,
+            security: Security::None,
+            tls: super::super::TlsOptions::default(),
+            timeout: Some(Duration::from_millis(timeout_ms)),
+            allow_plaintext: false,
+        }
+    }
+
+    fn peer<T: Send + 'static>(serve: impl FnOnce(TcpStream) -> T + Send + 'static) -> (u16, JoinHandle<T>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        (port, thread::spawn(move || serve(listener.accept().unwrap().0)))
+    }
+
+    fn dial(port: u16, timeout_ms: u64) -> Conn {
+        Conn::dial(&endpoint(port, timeout_ms), &Context::from_environment(), &Trace::off()).unwrap()
+    }
+
+    #[test]
+    fn lines_come_without_their_ends_however_they_are_cut() {
+        let (port, server) = peer(|mut tcp| {
+            for byte in b"one\r\ntwo\n\r\nlast" {
+                tcp.write_all(&[*byte]).unwrap();
+            }
+        });
+        let mut conn = dial(port, 5000);
+        let mut line = Vec::new();
+        for expected in ["one", "two", ""] {
+            conn.read_line(100, &mut line).unwrap();
+            assert_eq!(line, expected.as_bytes());
+        }
+        let error = conn.read_line(100, &mut line).unwrap_err();
+        assert_eq!((error.kind(), error.message()), (Kind::Network, "the server closed the connection"));
+        server.join().unwrap();
+    }
+
+    #[test]
+    fn a_line_over_the_limit_is_a_protocol_error_and_poisons() {
+        let (port, server) = peer(|mut tcp| {
+            let _ = tcp.write_all(&vec![b'x'; 5000]);
+        });
+        let mut conn = dial(port, 5000);
+        let mut line = Vec::new();
+        assert_eq!(conn.read_line(1000, &mut line).unwrap_err().kind(), Kind::Protocol);
+        assert!(conn.read_line(1000, &mut line).is_err());
+        server.join().unwrap();
+    }
+
+    #[test]
+    fn a_full_window_drains_answers_while_it_writes() {
+        // The peer answers every octet with a kilobyte-sized promise and never reads ahead of what it answers.
+        const ROUNDS: usize = 120_000;
+        let (port, server) = peer(|mut tcp| {
+            let _ = socket2::SockRef::from(&tcp).set_recv_buffer_size(4096);
+            let _ = socket2::SockRef::from(&tcp).set_send_buffer_size(4096);
+            let mut byte = [0; 64];
+            let mut seen = 0;
+            while seen < ROUNDS {
+                let count = tcp.read(&mut byte).unwrap();
+                seen += count;
+                tcp.write_all(&vec![b'y'; count]).unwrap();
+            }
+        });
+        let mut conn = dial(port, 20_000);
+        conn.write(&vec![b'x'; ROUNDS]).unwrap();
+        conn.flush().unwrap();
+        conn.deadline(Phase::Body);
+        let mut got = 0;
+        conn.read_exact_into(ROUNDS as u64, &mut |bytes| {
+            got += bytes.len();
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(got, ROUNDS);
+        server.join().unwrap();
+    }
+
+    #[test]
+    fn a_drip_does_not_outlive_the_deadline() {
+        let (port, server) = peer(|mut tcp| {
+            // Ends as soon as the client hangs up.
+            while tcp.write_all(b"x").is_ok() {
+                thread::sleep(Duration::from_millis(5));
+            }
+        });
+        let mut conn = dial(port, 300);
+        conn.deadline(Phase::Body);
+        assert_eq!(conn.read_line(1_000_000, &mut Vec::new()).unwrap_err().kind(), Kind::Timeout);
+        drop(conn);
+        server.join().unwrap();
+    }
+
+    #[test]
+    fn a_server_that_stops_reading_is_given_up() {
+        let (done, wait) = std::sync::mpsc::channel::<()>();
+        let (port, server) = peer(move |tcp| {
+            let _ = wait.recv();
+            drop(tcp);
+        });
+        let mut conn = dial(port, 300);
+        let error = conn.write(&vec![b'x'; 32 * 1024 * 1024]).and_then(|()| conn.flush()).unwrap_err();
+        assert_eq!(error.kind(), Kind::Timeout);
+        drop(done);
+        server.join().unwrap();
+    }
+
+    #[test]
+    fn an_octet_behind_the_agreement_to_start_tls_is_fatal() {
+        let (port, server) = peer(|mut tcp| {
+            tcp.write_all(b"+OK go\r\n* evil\r\n").unwrap();
+            let _ = tcp.read(&mut [0; 16]);
+        });
+        let mut conn = Conn::dial(&endpoint(port, 5000), &Context::from_environment(), &Trace::off()).unwrap();
+        let mut line = Vec::new();
+        conn.read_line(100, &mut line).unwrap();
+        assert_eq!(conn.start_tls().unwrap_err().kind(), Kind::Protocol);
+        drop(conn);
+        server.join().unwrap();
+    }
+
+    #[test]
+    fn nothing_secret_goes_out_before_tls_stands() {
+        let (port, server) = peer(|mut tcp| {
+            let mut all = Vec::new();
+            let _ = tcp.read_to_end(&mut all);
+            all
+        });
+        let mut plain = endpoint(port, 5000);
+        plain.security = Security::StartTls;
+        let mut conn = Conn::dial(&plain, &Context::from_environment(), &Trace::off()).unwrap();
+        assert!(conn.write_secret(b"PASS hunter2\r\n", "PASS ***").is_err());
+        assert!(conn.flush().is_ok());
+        drop(conn);
+        assert_eq!(server.join().unwrap(), b"");
+    }
+
+    #[test]
+    fn a_refused_connection_says_so_in_one_sentence() {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let error = Conn::dial(&endpoint(port, 5000), &Context::from_environment(), &Trace::off()).err().unwrap();
+        assert_eq!(error.kind(), Kind::Network);
+        assert!(error.message().contains("connection refused"), "{error}");
     }
 }
