@@ -1,2 +1,9 @@
-#[test]
-fn a() {}
+//! One test binary: the built program against a real Dovecot, against servers that misbehave on order, and through a
+//! bad network. What a command did is checked through an independent client, never through our own protocol code.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice)]
+#![allow(clippy::print_stderr, unreachable_pub, dead_code)]
+
+mod support;
+
+mod support_works;
