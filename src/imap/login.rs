@@ -39,7 +39,9 @@ fn connect(server: &Server, access: Access, context: &Context, trace: &Trace) ->
     let greeting = greeting(&mut wire)?;
     if server.endpoint.security == Security::StartTls {
         if greeting.status == Status::Preauth {
-            return Err(Error::network("the server greets as already logged in, which leaves no way to start TLS (somebody may be tampering with the connection)"));
+            return Err(Error::network(
+                "the server greets as already logged in, which leaves no way to start TLS (somebody may be tampering with the connection)",
+            ));
         }
         start_tls(&mut wire)?;
         // Tags go on, all else begins anew: what was said before TLS may have been said by anybody.
@@ -51,7 +53,8 @@ fn connect(server: &Server, access: Access, context: &Context, trace: &Trace) ->
     };
     if greeting.status == Status::Preauth {
         if !server.allow_preauth {
-            return Err(Error::network("the server greets as already logged in, so nobody knows whose mail this is").hint("if that is meant so, add --allow-preauth"));
+            return Err(Error::network("the server greets as already logged in, so nobody knows whose mail this is")
+                .hint("if that is meant so, add --allow-preauth"));
         }
     } else {
         wire.conn.deadline(Phase::Login);
@@ -91,7 +94,9 @@ fn start_tls(wire: &mut Wire) -> Result<()> {
     let status = wire.finish_any(&tag, &mut |_| Ok(()))?;
     if !status.is_ok() {
         wire.conn.poison();
-        return Err(Error::network("TLS was asked for and the server refuses to start it").said(status.words()).hint("use imaps:// if the server has it"));
+        return Err(Error::network("TLS was asked for and the server refuses to start it")
+            .said(status.words())
+            .hint("use imaps:// if the server has it"));
     }
     wire.conn.start_tls()
 }
@@ -113,7 +118,9 @@ fn authenticate(wire: &mut Wire, server: &Server, login: &Login, known: &Capabil
     let (secret, mechanism) = match (login, server.auth) {
         (Login::Password(secret) | Login::Token(secret), Some(Authentication::Sasl(mechanism))) => (secret, Some(mechanism)),
         (Login::Password(secret), Some(Authentication::Command)) => (secret, None),
-        (Login::Token(_), Some(Authentication::Command)) => return Err(Error::usage("auth=login takes a password, and this account has a token")),
+        (Login::Token(_), Some(Authentication::Command)) => {
+            return Err(Error::usage("auth=login takes a password, and this account has a token"));
+        }
         (Login::Token(secret), None) => {
             let bearer = known.has("AUTH=OAUTHBEARER") && !known.has("AUTH=XOAUTH2");
             (secret, Some(if bearer { Mechanism::OAuthBearer } else { Mechanism::XOAuth2 }))
@@ -123,8 +130,10 @@ fn authenticate(wire: &mut Wire, server: &Server, login: &Login, known: &Capabil
     let status = match mechanism {
         Some(mechanism) => sasl(wire, server, secret, mechanism, known.has("SASL-IR"))?,
         None if known.has("LOGINDISABLED") => {
-            return Err(Error::auth("the server takes no password on this connection (LOGINDISABLED) and offers no mechanism that we speak")
-                .hint("use TLS: imaps://, or imap:// without tls=none"));
+            return Err(Error::auth(
+                "the server takes no password on this connection (LOGINDISABLED) and offers no mechanism that we speak",
+            )
+            .hint("use TLS: imaps://, or imap:// without tls=none"));
         }
         None => {
             let command = Command::new("LOGIN").sp().string(server.user.as_bytes())?.sp().secret_string(secret.expose().as_bytes())?;
@@ -157,7 +166,8 @@ fn sasl(wire: &mut Wire, server: &Server, secret: &Secret, mechanism: Mechanism,
                 let answer = match first.take() {
                     Some(first) => first,
                     None => {
-                        let challenge = BASE64.decode(text.trim_ascii()).map_err(|_| Error::protocol("the server's login challenge is not base64"))?;
+                        let challenge =
+                            BASE64.decode(text.trim_ascii()).map_err(|_| Error::protocol("the server's login challenge is not base64"))?;
                         exchange.step(&challenge)?
                     }
                 };
@@ -186,10 +196,16 @@ fn redacted(error: Error, secret: &Secret) -> Error {
 fn login_refused(server: &Server, status: &StatusLine, secret: &Secret) -> Error {
     let words = secret.redact(&status.words());
     match &status.code {
-        Some(Code::Unavailable | Code::InUse | Code::Limit) => Error::new(Kind::Busy, "the server takes no login now").said(words).hint("try again later"),
-        Some(Code::ContactAdmin | Code::Alert) | None if words.to_ascii_lowercase().contains("too many") => {
-            Error::new(Kind::Busy, "the server takes no more connections now").said(words).hint("try again later, or use fewer with ?connections=1")
+        Some(Code::Unavailable | Code::InUse | Code::Limit) => {
+            Error::new(Kind::Busy, "the server takes no login now").said(words).hint("try again later")
         }
-        _ => Error::auth(format!("the login as {} was refused", server.user)).said(words).hint("check the user name and the password or token"),
+        Some(Code::ContactAdmin | Code::Alert) | None if words.to_ascii_lowercase().contains("too many") => {
+            Error::new(Kind::Busy, "the server takes no more connections now")
+                .said(words)
+                .hint("try again later, or use fewer with ?connections=1")
+        }
+        _ => Error::auth(format!("the login as {} was refused", server.user))
+            .said(words)
+            .hint("check the user name and the password or token"),
     }
 }

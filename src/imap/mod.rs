@@ -1,12 +1,18 @@
 //! IMAP4rev1/rev2 as a client speaks it. The grammar (`types`, `uid_set`, `date`, `utf7`, `encode`, `parse`) is pure and
-//! total over bytes; everything that waits for a server sits above it. This room knows nothing of stores or journals.
+//! total over bytes; `wire`, `login`, `session`, `selected` and `bulk` wait for a server. This room knows nothing of stores
+//! or journals.
 
+pub mod bulk;
 pub mod date;
 pub mod encode;
+mod login;
 pub mod parse;
+pub mod selected;
+pub mod session;
 pub mod types;
 pub mod uid_set;
 pub mod utf7;
+mod wire;
 
 pub use encode::{Command, Part};
 pub use uid_set::UidSet;

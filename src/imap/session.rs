@@ -85,8 +85,11 @@ impl Session {
         session.wire.finish(&capability, "CAPABILITY was refused", &mut |received| gather(&received, &mut names, &mut spaces))?;
         session.capabilities = Capabilities::new(&names);
         let late_id = if id.is_none() && session.capabilities.has("ID") { Some(session.wire.send(&identification()?)?) } else { None };
-        let late_namespace =
-            if namespace.is_none() && session.capabilities.has("NAMESPACE") { Some(session.wire.send(&Command::new("NAMESPACE"))?) } else { None };
+        let late_namespace = if namespace.is_none() && session.capabilities.has("NAMESPACE") {
+            Some(session.wire.send(&Command::new("NAMESPACE"))?)
+        } else {
+            None
+        };
         for tag in [id, namespace, late_id, late_namespace].into_iter().flatten() {
             // Neither is needed: a server that refuses them only tells us less.
             session.wire.finish_any(&tag, &mut |received| gather(&received, &mut names, &mut spaces))?;
@@ -121,7 +124,13 @@ impl Session {
         (self.wire.conn.received(), self.wire.conn.sent())
     }
 
-    pub(super) fn run(&mut self, command: &Command, phase: Phase, what: &str, each: &mut dyn FnMut(Received) -> Result<()>) -> Result<StatusLine> {
+    pub(super) fn run(
+        &mut self,
+        command: &Command,
+        phase: Phase,
+        what: &str,
+        each: &mut dyn FnMut(Received) -> Result<()>,
+    ) -> Result<StatusLine> {
         let outcome = self.wire.send(command).and_then(|tag| {
             self.wire.conn.deadline(phase);
             self.wire.finish(&tag, what, each)
@@ -172,20 +181,27 @@ impl Session {
         let mut entries: Vec<(ListEntry, bool)> = Vec::new();
         if self.capabilities.has("LIST-EXTENDED") {
             let special = if self.capabilities.has("SPECIAL-USE") { " RETURN (SUBSCRIBED SPECIAL-USE)" } else { " RETURN (SUBSCRIBED)" };
-            entries = self.list_with(&Command::new("LIST").raw(" \"\" \"*\"").raw(special))?.into_iter().map(|entry| {
-                let subscribed = entry.has("\\Subscribed");
-                (entry, subscribed)
-            }).collect();
+            entries = self
+                .list_with(&Command::new("LIST").raw(" \"\" \"*\"").raw(special))?
+                .into_iter()
+                .map(|entry| {
+                    let subscribed = entry.has("\\Subscribed");
+                    (entry, subscribed)
+                })
+                .collect();
         }
         // Strato's extended LIST returns nothing (MailKit#1957).
         if entries.is_empty() {
             let plain = self.list_with(&Command::new("LIST").raw(" \"\" \"*\""))?;
             let subscribed = self.list_with(&Command::new("LSUB").raw(" \"\" \"*\""))?;
             let subscribed: std::collections::HashSet<Vec<u8>> = subscribed.into_iter().map(|entry| entry.name).collect();
-            entries = plain.into_iter().map(|entry| {
-                let is = subscribed.contains(&entry.name);
-                (entry, is)
-            }).collect();
+            entries = plain
+                .into_iter()
+                .map(|entry| {
+                    let is = subscribed.contains(&entry.name);
+                    (entry, is)
+                })
+                .collect();
         }
         let mut mailboxes = Vec::new();
         for (entry, subscribed) in entries {
@@ -193,15 +209,31 @@ impl Session {
                 self.delimiter = entry.delimiter;
                 self.delimiter_known = true;
             }
-            let name = if entry.name.eq_ignore_ascii_case(b"INBOX") { &entry.name } else { entry.name.strip_prefix(self.prefix.as_slice()).unwrap_or(&entry.name) };
+            let name = if entry.name.eq_ignore_ascii_case(b"INBOX") {
+                &entry.name
+            } else {
+                entry.name.strip_prefix(self.prefix.as_slice()).unwrap_or(&entry.name)
+            };
             let Some(folder) = utf7::mailbox_to_folder(name, entry.delimiter) else {
                 self.wire.conn.note("a mailbox name without a readable level was left out");
                 continue;
             };
-            mailboxes.push(Mailbox { folder, selectable: entry.selectable(), subscribed, wire_name: entry.name, attributes: entry.attributes });
+            mailboxes.push(Mailbox {
+                folder,
+                selectable: entry.selectable(),
+                subscribed,
+                wire_name: entry.name,
+                attributes: entry.attributes,
+            });
         }
         if !mailboxes.iter().any(|mailbox| mailbox.folder.is_inbox()) {
-            mailboxes.push(Mailbox { folder: Folder::inbox(), wire_name: b"INBOX".to_vec(), attributes: Vec::new(), selectable: true, subscribed: true });
+            mailboxes.push(Mailbox {
+                folder: Folder::inbox(),
+                wire_name: b"INBOX".to_vec(),
+                attributes: Vec::new(),
+                selectable: true,
+                subscribed: true,
+            });
         }
         mailboxes.sort_by(|a, b| (!a.folder.is_inbox(), &a.folder).cmp(&(!b.folder.is_inbox(), &b.folder)));
         // Two wire names may read the same to people; the first keeps the name.
@@ -268,7 +300,11 @@ impl Session {
         self.wire.conn.deadline(Phase::Command);
         let status = self.wire.finish_any(&tag, &mut |_| Ok(())).map_err(|error| error.at(&self.place))?;
         let exists = matches!(status.code, Some(Code::AlreadyExists)) || status.text.to_ascii_lowercase().contains("exist");
-        if status.is_ok() || exists { Ok(()) } else { Err(super::wire::refusal("creating the mailbox was refused", &status).at(&self.place)) }
+        if status.is_ok() || exists {
+            Ok(())
+        } else {
+            Err(super::wire::refusal("creating the mailbox was refused", &status).at(&self.place))
+        }
     }
 
     /// Subscribes to a mailbox.

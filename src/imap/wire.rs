@@ -27,8 +27,22 @@ const MAX_PENDING: usize = 10_000;
 
 /// Commands that change nothing on a server (with PEEK, which every FETCH here has).
 const READING: &[&str] = &[
-    "AUTHENTICATE", "CAPABILITY", "ENABLE", "EXAMINE", "ID", "LIST", "LOGIN", "LOGOUT", "LSUB", "NAMESPACE", "NOOP", "STARTTLS", "STATUS",
-    "UID FETCH", "UID SEARCH", "UNSELECT",
+    "AUTHENTICATE",
+    "CAPABILITY",
+    "ENABLE",
+    "EXAMINE",
+    "ID",
+    "LIST",
+    "LOGIN",
+    "LOGOUT",
+    "LSUB",
+    "NAMESPACE",
+    "NOOP",
+    "STARTTLS",
+    "STATUS",
+    "UID FETCH",
+    "UID SEARCH",
+    "UNSELECT",
 ];
 
 /// What a session may do.
@@ -333,7 +347,10 @@ impl Wire {
     pub(super) fn end(&mut self, tag: String, status: StatusLine) -> Result<()> {
         if !self.in_flight.contains(&tag) {
             self.conn.poison();
-            return Err(Error::protocol(format!("the server ended a command that was never sent ({:?})", tag.chars().take(40).collect::<String>())));
+            return Err(Error::protocol(format!(
+                "the server ended a command that was never sent ({:?})",
+                tag.chars().take(40).collect::<String>()
+            )));
         }
         self.forget(&tag);
         self.ended.push_back((tag, status));

@@ -236,7 +236,8 @@ fn in_folder(error: Error, folder: &Folder) -> Error {
 }
 
 fn uid_validity_changed() -> Error {
-    Error::new(Kind::Safety, "the folder's UIDVALIDITY changed during the run, so its UIDs mean something else now").hint("run the same command again")
+    Error::new(Kind::Safety, "the folder's UIDVALIDITY changed during the run, so its UIDs mean something else now")
+        .hint("run the same command again")
 }
 
 fn folder_info(mailbox: Mailbox) -> FolderInfo {
@@ -298,8 +299,7 @@ fn prepare(outgoing: Outgoing, state: &MailboxState, binary: bool) -> Result<(Up
     let Outgoing { ticket, message } = outgoing;
     let mut altered = Vec::new();
     let (body, binary) = wire_form(message.body, binary, &mut altered)?;
-    let (flags, refused): (Vec<Flag>, Vec<Flag>) =
-        copyable(&message.flags).into_iter().partition(crate::imap::encode::can_send_flag);
+    let (flags, refused): (Vec<Flag>, Vec<Flag>) = copyable(&message.flags).into_iter().partition(crate::imap::encode::can_send_flag);
     let (flags, not_kept) = state.permitted(&flags);
     let missing: Vec<String> = refused.iter().chain(&not_kept).map(ToString::to_string).collect();
     if !missing.is_empty() {

@@ -195,7 +195,9 @@ impl Appender {
             let octets = upload.body.len();
             let waits = wire.literals.waits(octets);
             let mut head = head(upload)?;
-            head.extend_from_slice(format!(" {}{{{octets}{}}}\r\n", if upload.binary { "~" } else { "" }, if waits { "" } else { "+" }).as_bytes());
+            head.extend_from_slice(
+                format!(" {}{{{octets}{}}}\r\n", if upload.binary { "~" } else { "" }, if waits { "" } else { "+" }).as_bytes(),
+            );
             wire.text(&head)?;
             if waits {
                 wire.conn.deadline(Phase::Command);
@@ -269,7 +271,8 @@ impl Appender {
         }
         for upload in uploads {
             let error = refusal("the server refused the message", status);
-            let error = if error.kind() == Kind::Busy { Error::refused("the server refused the message").said(status.words()) } else { error };
+            let error =
+                if error.kind() == Kind::Busy { Error::refused("the server refused the message").said(status.words()) } else { error };
             self.fates.push((upload.ticket, Fate::Refused(error.scoped(Scope::Message))));
         }
     }

@@ -6,7 +6,7 @@ use super::super::encode::Command;
 use super::super::selected::{MAX_SET, Selected};
 use super::super::types::{BodyValue, Fetch, Response, StatusLine, Untagged};
 use super::super::uid_set::UidSet;
-use super::super::wire::{Received, Streamed, refusal};
+use super::super::wire::{Streamed, refusal};
 use crate::error::{Error, Kind, Result, Scope};
 use crate::message::{Body, Digester, Digests, Flag, InternalDate};
 use crate::net::Phase;
@@ -132,14 +132,20 @@ impl Selected<'_> {
         loop {
             while in_flight.len() < COMMANDS
                 && let Some(set) = sets.next_if(|set| {
-                    in_flight.is_empty() || in_flight.iter().map(|request| request.octets).sum::<usize>() + set.to_string().len() + 64 < REQUEST_OCTETS
+                    in_flight.is_empty()
+                        || in_flight.iter().map(|request| request.octets).sum::<usize>() + set.to_string().len() + 64 < REQUEST_OCTETS
                 })
             {
                 let command = Command::new("UID FETCH").sp().uid_set(&set)?.raw(" (UID FLAGS INTERNALDATE BODY.PEEK[])");
                 let before = self.session.wire.conn.sent() + self.session.wire.conn.unsent() as u64;
                 let tag = self.session.wire.send(&command)?;
                 let after = self.session.wire.conn.sent() + self.session.wire.conn.unsent() as u64;
-                in_flight.push_back(Request { tag, uids: set, octets: usize::try_from(after - before).unwrap_or(0), partial: HashMap::new() });
+                in_flight.push_back(Request {
+                    tag,
+                    uids: set,
+                    octets: usize::try_from(after - before).unwrap_or(0),
+                    partial: HashMap::new(),
+                });
             }
             if in_flight.is_empty() {
                 return Ok(());
@@ -202,7 +208,9 @@ fn take(fetch: Fetch, streamed: Option<Streamed>, in_flight: &mut VecDeque<Reque
     }
     partial.internal_date = fetch.internal_date.or(partial.internal_date);
     let body = match (fetch.body, streamed) {
-        (Some(BodyValue::Streamed(octets)), Some(streamed)) if streamed.alone && streamed.body.len() == octets && fetch.origin.is_none() => {
+        (Some(BodyValue::Streamed(octets)), Some(streamed))
+            if streamed.alone && streamed.body.len() == octets && fetch.origin.is_none() =>
+        {
             Some((streamed.body, streamed.digests))
         }
         (Some(BodyValue::Inline(bytes)), None) => {
@@ -247,7 +255,9 @@ fn conclude(
             match partial.body {
                 None => "the server answered without the message's body",
                 // A listed size is no gate, but an empty answer for a message that has one is no answer.
-                Some((body, _)) if body.is_empty() && sizes(uid).unwrap_or(0) > 2 => "the server gave an empty body for a message that has one",
+                Some((body, _)) if body.is_empty() && sizes(uid).unwrap_or(0) > 2 => {
+                    "the server gave an empty body for a message that has one"
+                }
                 Some((body, _)) if is_placeholder(&body) => "the server gave a placeholder in place of the message",
                 Some((body, digests)) => {
                     if let Some(&place) = places.get(&uid) {
@@ -266,5 +276,7 @@ fn conclude(
 
 fn is_placeholder(body: &Body) -> bool {
     body.len() < 64 * 1024
-        && body.in_memory().is_some_and(|bytes| bytes.windows(EXCHANGE_PLACEHOLDER.len()).take(16 * 1024).any(|window| window == EXCHANGE_PLACEHOLDER))
+        && body
+            .in_memory()
+            .is_some_and(|bytes| bytes.windows(EXCHANGE_PLACEHOLDER.len()).take(16 * 1024).any(|window| window == EXCHANGE_PLACEHOLDER))
 }
