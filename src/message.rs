@@ -162,6 +162,63 @@ impl ContentDigester {
     }
 }
 
+/// Header fields that servers add, drop or rewrite, and that so prove nothing (`TRANSFER.md`, Matching, step 3).
+const UNSTABLE_FIELDS: &[&[u8]] = &[
+    b"content-length",
+    b"return-path",
+    b"status",
+    b"x-status",
+    b"x-imap",
+    b"x-imapbase",
+    b"x-keywords",
+    b"x-uid",
+    b"x-uidl",
+    b"x-message-flag",
+    b"x-yahoo-newman-property",
+];
+
+/// The digest of a header that survives what servers do to headers: CR removed; unstable fields, lines without a colon,
+/// invalid names and blank continuation lines left out. `header` may go on behind the empty line that ends it.
+pub fn header_digest(header: &[u8]) -> Digest {
+    let mut hash = Sha256::new();
+    let mut keep = false;
+    for line in header.split(|&byte| byte == b'\n') {
+        let line: Vec<u8> = line.iter().filter(|&&byte| byte != b'\r').map(|&byte| if byte == 0 { 0x80 } else { byte }).collect();
+        if line.is_empty() {
+            break;
+        }
+        if line.starts_with(b" ") || line.starts_with(b"\t") {
+            if line.trim_ascii().is_empty() {
+                continue;
+            }
+        } else {
+            let name = line.iter().position(|&byte| byte == b':').and_then(|colon| line.get(..colon));
+            keep = name.is_some_and(|name| {
+                let name = name.trim_ascii_end();
+                let valid = !name.is_empty() && name.iter().all(|byte| (33..127).contains(byte));
+                valid && !UNSTABLE_FIELDS.iter().any(|field| name.eq_ignore_ascii_case(field))
+            });
+        }
+        if keep {
+            hash.update(&line);
+            hash.update(b"\n");
+        }
+    }
+    Digest(hash.finalize().into())
+}
+
+/// Where the header ends: the index of the first octet behind the first empty line (CR CR LF counts as a line end).
+pub fn header_len(bytes: &[u8]) -> Option<usize> {
+    let mut start = 0;
+    for (index, _) in bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n') {
+        if bytes.get(start..index).unwrap_or_default().iter().all(|&byte| byte == b'\r') {
+            return Some(index + 1);
+        }
+        start = index + 1;
+    }
+    None
+}
+
 /// The bytes of one message: in memory up to [`SPILL_BYTES`], above that in an unnamed temporary file.
 pub struct Body {
     memory: Vec<u8>,
@@ -260,6 +317,33 @@ impl Body {
     /// The bytes as one slice where they are in memory.
     pub fn in_memory(&self) -> Option<&[u8]> {
         if self.spilled.is_some() { None } else { Some(&self.memory) }
+    }
+
+    /// The header digest, and the content digest of what follows the header: the second proof that two copies are the
+    /// same message, for servers that change header fields. A header is looked for in the first [`SPILL_BYTES`].
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Local`] when the temporary file cannot be read.
+    pub fn split_digests(&self) -> Result<(Digest, Digest)> {
+        let head;
+        let head = match self.in_memory() {
+            Some(bytes) => bytes,
+            None => {
+                head = self.prefix(SPILL_BYTES)?;
+                &head
+            }
+        };
+        let end = header_len(head).unwrap_or(head.len());
+        let header = header_digest(head.get(..end).unwrap_or_default());
+        let mut digester = ContentDigester::default();
+        let mut skip = end;
+        self.each_chunk(|chunk| {
+            let skipped = skip.min(chunk.len());
+            skip -= skipped;
+            digester.update(chunk.get(skipped..).unwrap_or_default());
+            Ok(())
+        })?;
+        Ok((header, digester.finish()))
     }
 
     /// The digests of the bytes.
@@ -445,6 +529,22 @@ mod tests {
         .unwrap();
         assert_eq!(read.len(), 10 * 1024 * 1024 + 3);
         assert!(read.ends_with(b"xend"));
+    }
+
+    #[test]
+    fn a_header_digest_survives_what_servers_do_to_headers() {
+        let plain = b"From: a\r\nSubject: b\r\n c\r\n\r\nbody";
+        let changed = b"Return-Path: <x>\nFrom: a\nStatus: RO\n continued\nnonsense\nSubject: b\n c\n \nX-UID: 7\n\nother body";
+        assert_eq!(header_digest(plain), header_digest(changed));
+        assert_ne!(header_digest(plain), header_digest(b"From: a\r\nSubject: b\r\n d\r\n\r\n"));
+    }
+
+    #[test]
+    fn the_split_digests_cover_the_whole_message_between_them() {
+        let split = |bytes: &[u8]| Body::from(bytes.to_vec()).split_digests().unwrap();
+        assert_eq!(split(b"A: b\r\n\r\nx\r\n"), split(b"Status: O\nA: b\n\nx\n\n"));
+        assert_ne!(split(b"A: b\r\n\r\nx\r\n").1, split(b"A: b\r\n\r\ny\r\n").1);
+        assert_eq!(header_len(b"A: b\r\r\n\r\r\nx"), Some(10));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use super::{FolderInfo, Listed, Listing, Outcome, Outgoing, Placement, Sink, SinkState, Source, SpecialUse, copyable};
+use super::{FolderInfo, Listed, Listing, Outcome, Outgoing, Placement, Sink, SinkState, Source, SpecialUse, Wait, copyable};
 use crate::account::Server;
 use crate::context::Context;
 use crate::error::{Error, Kind, Result, Scope};
@@ -194,9 +194,13 @@ impl Sink for ImapSink {
         Ok(())
     }
 
-    fn settle(&mut self, wait: bool) -> Result<Vec<Placement>> {
+    fn settle(&mut self, wait: Wait) -> Result<Vec<Placement>> {
         let Some(appender) = &mut self.appender else { return Ok(Vec::new()) };
-        let fates = appender.fates(wait);
+        let fates = match wait {
+            Wait::No => appender.fates(false),
+            Wait::One => appender.next_fates(),
+            Wait::All => appender.fates(true),
+        };
         let place = &self.place;
         Ok(fates
             .into_iter()

@@ -155,6 +155,17 @@ pub struct SinkState {
     pub messages: u64,
 }
 
+/// How long [`Sink::settle`] waits for facts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// Not at all: what is known already.
+    No,
+    /// Until at least one more fact is known, if any is outstanding.
+    One,
+    /// Until every message taken has its fact.
+    All,
+}
+
 /// Where messages go to: one folder at a time, which can be looked into as well, because what arrived has to be found
 /// again when an answer got lost.
 pub trait Sink: Send {
@@ -197,11 +208,11 @@ pub trait Sink: Send {
     /// Local trouble.
     fn push(&mut self) -> Result<()>;
 
-    /// The facts known so far; with `wait`, until every message taken has one.
+    /// The facts learnt since the last call.
     ///
     /// # Errors
     /// Only local trouble: a lost session shows as `Unknown` and `NotSent`.
-    fn settle(&mut self, wait: bool) -> Result<Vec<Placement>>;
+    fn settle(&mut self, wait: Wait) -> Result<Vec<Placement>>;
 
     /// Why the session is lost, if it is: a new sink is needed then.
     fn lost(&self) -> Option<&Error>;

@@ -145,6 +145,18 @@ impl Appender {
         std::mem::take(&mut self.fates)
     }
 
+    /// Sends what is queued, then waits until at least one more fate is known, if any message is outstanding.
+    pub fn next_fates(&mut self) -> Vec<(u64, Fate)> {
+        self.push();
+        while self.lost.is_none() && self.fates.is_empty() && !self.flight.is_empty() {
+            self.answer();
+            if !self.halves.is_empty() {
+                self.push();
+            }
+        }
+        self.fates(false)
+    }
+
     /// Messages in the next command.
     fn most(&self) -> usize {
         if self.warm && self.multi { CHUNK_MESSAGES } else { 1 }

@@ -1,0 +1,87 @@
+//! The octets of messages that may be in memory between a source and a sink. It knows no message.
+
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::context::Context;
+use crate::error::Result;
+
+/// Octets between the reading of messages and their settled fate.
+const OCTETS: usize = 24 * 1024 * 1024;
+/// What a message costs beside its octets.
+const OVERHEAD: usize = 512;
+
+/// A counting gate: whoever reads a message takes its octets, whoever learns its fate gives them back.
+pub(super) struct Budget {
+    used: Mutex<Used>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Used {
+    octets: usize,
+    closed: bool,
+}
+
+impl Budget {
+    pub(super) fn new() -> Self {
+        Self { used: Mutex::new(Used::default()), changed: Condvar::new() }
+    }
+
+    /// Takes the octets of a message, waiting until they fit (one message always does). `false` once the gate is closed.
+    pub(super) fn take(&self, octets: usize, context: &Context) -> Result<bool> {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if used.closed {
+                return Ok(false);
+            }
+            if used.octets == 0 || used.octets + octets + OVERHEAD <= OCTETS {
+                used.octets += octets + OVERHEAD;
+                return Ok(true);
+            }
+            context.check()?;
+            used = self.changed.wait_timeout(used, Duration::from_millis(100)).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Gives the octets of a message back.
+    pub(super) fn give(&self, octets: usize) {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        used.octets = used.octets.saturating_sub(octets + OVERHEAD);
+        self.changed.notify_all();
+    }
+
+    /// Lets nothing more through.
+    pub(super) fn close(&self) {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
+        self.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_message_always_fits_and_a_closed_gate_lets_nothing_through() {
+        let budget = Budget::new();
+        let context = Context::from_environment();
+        assert!(budget.take(usize::MAX / 2, &context).unwrap());
+        budget.give(usize::MAX / 2);
+        assert!(budget.take(1, &context).unwrap());
+        budget.close();
+        assert!(!budget.take(1, &context).unwrap());
+    }
+
+    #[test]
+    fn a_full_gate_opens_when_octets_come_back() {
+        let budget = Budget::new();
+        let context = Context::from_environment();
+        assert!(budget.take(OCTETS, &context).unwrap());
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| budget.take(1000, &context).unwrap());
+            budget.give(OCTETS);
+            assert!(waiting.join().unwrap());
+        });
+    }
+}
