@@ -2,9 +2,9 @@
 //! was put aside. It records facts and intents that others established, one transaction a batch, and must never know
 //! how they were established: no store, no server, no file of mail.
 //!
-//! Every message of one run of the counter in `runs` beside the database: the first transaction after the database file
-//! itself was brought up to date raises a counter in the write-ahead log, and then in that file. A database whose
-//! counter is behind the file has therefore lost a write-ahead log, and with it facts that this tool acted upon.
+//! A small file `runs` beside the database holds a counter. The first transaction after the write-ahead log was worked into
+//! the database raises the counter in the database (so, in the new log), and then in that file, before anyone acts on it. A
+//! database whose counter is behind the file has therefore lost a log, and with it facts that this tool acted upon.
 
 mod commit;
 mod files;
