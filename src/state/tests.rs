@@ -341,7 +341,7 @@ fn the_default_directory_is_readable_and_unmistakable() {
     let dir = below(Some("/s"), Some("/h"), DESTINATION).unwrap();
     let name = dir.file_name().unwrap().to_str().unwrap();
     assert_eq!(dir.parent().unwrap(), Path::new("/s/mailhaul"));
-    assert_eq!(name, format!("imaps-ann-mail.example-{}", &Digest::of(DESTINATION.as_bytes()).to_string()[..16]));
+    assert_eq!(name, format!("imaps-ann-mail.example-{}", Digest::of(DESTINATION.as_bytes()).to_string().get(..16).unwrap()));
     assert!(below(Some("relative"), Some("/h"), "../..").unwrap().starts_with("/h/.local/state/mailhaul"));
     assert!(!below(None, Some("/h"), "../..").unwrap().to_str().unwrap().contains(".."));
     assert!(below(None, None, DESTINATION).is_err());
@@ -364,4 +364,10 @@ fn a_long_run_keeps_its_log_small_and_its_counter_ahead() {
     let counter: i64 = std::fs::read_to_string(place.dir().join("runs")).unwrap().trim().parse().unwrap();
     assert!(counter > 1, "the log was never worked in");
     assert_eq!(journal.claimed_uids(at.1).unwrap().len(), 40_000);
+}
+
+#[test]
+fn a_journal_may_move_to_another_thread() {
+    fn moves<T: Send>() {}
+    moves::<Journal>();
 }
