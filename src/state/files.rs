@@ -1,0 +1,289 @@
+//! The files around the database: the directory, the lock, the counter and the progress file. All private to their
+//! owner whatever the umask says, none reached through a symbolic link.
+
+use std::ffi::OsString;
+use std::fs::{DirBuilder, File, Permissions};
+use std::io::{Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::{FlockOperation, Mode, OFlags};
+
+use crate::context::Context;
+use crate::error::{Error, Kind, Result};
+use crate::message::Digest;
+
+pub(super) const DATABASE: &str = "journal.db";
+const LOCK: &str = "lock";
+const COUNTER: &str = "runs";
+const PROGRESS: &str = "progress.json";
+
+/// The lock is asked for this often, because a dry run holds it for the moment it takes to copy the database.
+const LOCK_TRIES: u32 = 4;
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
+
+/// Where the journal of `destination` lies: below `$XDG_STATE_HOME` or `~/.local/state`.
+///
+/// # Errors
+/// [`Kind::Usage`] when neither variable names an absolute path.
+pub fn default_dir(destination: &str) -> Result<PathBuf> {
+    dir_below(std::env::var_os("XDG_STATE_HOME"), std::env::var_os("HOME"), destination)
+}
+
+pub(super) fn dir_below(state_home: Option<OsString>, home: Option<OsString>, destination: &str) -> Result<PathBuf> {
+    let absolute = |value: Option<OsString>| value.map(PathBuf::from).filter(|path| path.is_absolute());
+    let base = absolute(state_home).or_else(|| absolute(home).map(|home| home.join(".local/state"))).ok_or_else(|| {
+        Error::usage("no place for the journal: neither XDG_STATE_HOME nor HOME is an absolute path")
+            .hint("name a directory with --state DIR")
+    })?;
+    Ok(base.join("mailhaul").join(id(destination)))
+}
+
+/// A readable beginning for people, and enough of a digest that no two destinations meet.
+fn id(destination: &str) -> String {
+    let mut name = String::new();
+    for character in destination.chars() {
+        if name.len() >= 40 {
+            break;
+        }
+        if character.is_ascii_alphanumeric() || matches!(character, '.' | '_') && !name.is_empty() {
+            name.push(character.to_ascii_lowercase());
+        } else if !name.is_empty() && !name.ends_with('-') {
+            name.push('-');
+        }
+    }
+    let digest = Digest::of(destination.as_bytes()).to_string();
+    let digest = digest.get(..16).unwrap_or(&digest);
+    match name.trim_end_matches('-') {
+        "" => digest.to_owned(),
+        name => format!("{name}-{digest}"),
+    }
+}
+
+/// The process that holds the lock of `dir` now, for whoever watches: `None` when nobody does, `Some(None)` when it left
+/// no number.
+pub fn holder(dir: &Path) -> Option<Option<u32>> {
+    let mut file = open_private(&dir.join(LOCK), OFlags::RDONLY).ok()?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
+        Err(rustix::io::Errno::WOULDBLOCK) => Some(read_pid(&mut file)),
+        _ => None,
+    }
+}
+
+/// Makes `dir` (and what is missing above it), private; checks one that is there. The path comes back without symbolic
+/// links, because SQLite is told to refuse them in all of the path.
+pub(super) fn make_dir(dir: &Path) -> Result<PathBuf> {
+    let at = |error| Error::io(dir.display(), error);
+    if let Some(parent) = dir.parent() {
+        DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(at)?;
+    }
+    match DirBuilder::new().mode(0o700).create(dir) {
+        Ok(()) => {
+            std::fs::set_permissions(dir, Permissions::from_mode(0o700)).map_err(at)?;
+            if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+                sync_dir(parent)?;
+            }
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(at(error)),
+    }
+    existing_dir(dir)?.ok_or_else(|| Error::local(format!("{} vanished", dir.display())))
+}
+
+/// The real path of `dir`, or `None` where there is none.
+pub(super) fn existing_dir(dir: &Path) -> Result<Option<PathBuf>> {
+    let at = |error| Error::io(dir.display(), error);
+    let real = match std::fs::canonicalize(dir) {
+        Ok(real) => real,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(at(error)),
+    };
+    let found = std::fs::metadata(&real).map_err(at)?;
+    if !found.is_dir() {
+        return Err(Error::local(format!("{} is not a directory", dir.display())).hint("name another with --state DIR"));
+    }
+    if found.uid() != rustix::process::geteuid().as_raw() {
+        return Err(
+            Error::local(format!("{} belongs to another user", dir.display())).hint("name a directory of your own with --state DIR")
+        );
+    }
+    if found.mode() & 0o022 != 0 {
+        return Err(Error::local(format!("{} may be written by other users", dir.display()))
+            .hint(format!("close it with chmod go-w {}", real.display())));
+    }
+    Ok(Some(real))
+}
+
+/// Takes the lock for as long as the file lives, and leaves our number in it.
+pub(super) fn lock(dir: &Path, context: &Context) -> Result<File> {
+    let path = dir.join(LOCK);
+    let at = |error| Error::io(path.display(), error);
+    let mut file = open_private(&path, OFlags::RDWR | OFlags::CREATE).map_err(at)?;
+    for attempt in 1..=LOCK_TRIES {
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {
+                file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(at)?;
+                return Ok(file);
+            }
+            Err(rustix::io::Errno::WOULDBLOCK) if attempt < LOCK_TRIES => context.pause(LOCK_PAUSE),
+            Err(rustix::io::Errno::WOULDBLOCK) => break,
+            Err(error) => return Err(at(error.into())),
+        }
+    }
+    let who = read_pid(&mut file).map_or_else(String::new, |pid| format!(" (process {pid})"));
+    Err(Error::new(Kind::Locked, format!("another run to the same destination is going on{who}; it holds {}", path.display()))
+        .hint("wait for it to end"))
+}
+
+/// Keeps writers out while a dry run copies the database. `Ok(None)` when one is at work.
+pub(super) fn hold_still(dir: &Path) -> Result<Option<Stillness>> {
+    let path = dir.join(LOCK);
+    let file = match open_private(&path, OFlags::RDONLY) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Some(Stillness { _lock: None })),
+        Err(error) => return Err(Error::io(path.display(), error)),
+    };
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => Ok(Some(Stillness { _lock: Some(file) })),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Err(error) => Err(Error::io(path.display(), error.into())),
+    }
+}
+
+/// While it lives, no other process writes.
+pub(super) struct Stillness {
+    _lock: Option<File>,
+}
+
+fn read_pid(file: &mut File) -> Option<u32> {
+    let mut text = String::new();
+    file.take(32).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}
+
+/// The counter of the last transaction that opened a new stretch of the write-ahead log; 0 where there was none.
+pub(super) fn read_counter(dir: &Path) -> Result<i64> {
+    let path = dir.join(COUNTER);
+    let mut text = String::new();
+    match open_private(&path, OFlags::RDONLY).and_then(|file| file.take(64).read_to_string(&mut text)) {
+        Ok(_) => text.trim().parse().ok().filter(|counter| *counter >= 0).ok_or_else(|| {
+            Error::local(format!("the run counter {} holds no number", path.display()))
+                .hint("the disk may be damaged; remove that one file only when you know that journal.db is the newest one")
+        }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
+        Err(error) => Err(Error::io(path.display(), error)),
+    }
+}
+
+/// Replaces the counter durably.
+pub(super) fn write_counter(dir: &Path, counter: i64, context: &Context) -> Result<()> {
+    context.step("journal.before-counter");
+    replace(dir, COUNTER, format!("{counter}\n").as_bytes(), true).map_err(|error| Error::io(dir.join(COUNTER).display(), error))?;
+    context.step("journal.after-counter");
+    Ok(())
+}
+
+/// Replaces the progress file; nothing depends on it.
+pub(super) fn write_progress(dir: &Path, json: &serde_json::Value) {
+    // A watcher without news is no reason to stop a run.
+    let _ = replace(dir, PROGRESS, json.to_string().as_bytes(), false);
+}
+
+/// Removes the progress file: nothing is going on any more.
+pub(super) fn remove_progress(dir: &Path) {
+    let _ = std::fs::remove_file(dir.join(PROGRESS));
+}
+
+/// Makes the database file private before SQLite opens it; its companions inherit the mode.
+pub(super) fn make_database(dir: &Path) -> Result<()> {
+    let path = dir.join(DATABASE);
+    let new = !path.try_exists().map_err(|error| Error::io(path.display(), error))?;
+    open_private(&path, OFlags::RDWR | OFlags::CREATE).map_err(|error| Error::io(path.display(), error))?;
+    if new { sync_dir(dir) } else { Ok(()) }
+}
+
+/// Copies the database and its companions to the private directory `to`; `false` when there is no database, or only the
+/// empty file of a run that died at once.
+pub(super) fn copy_database(from: &Path, to: &Path) -> Result<bool> {
+    for companion in ["", "-wal", "-journal"] {
+        let name = format!("{DATABASE}{companion}");
+        let path = from.join(&name);
+        let at = |error| Error::io(path.display(), error);
+        let mut file = match open_private(&path, OFlags::RDONLY) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && companion.is_empty() => return Ok(false),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(at(error)),
+        };
+        let mut copy = open_private(&to.join(&name), OFlags::WRONLY | OFlags::CREATE).map_err(at)?;
+        if std::io::copy(&mut file, &mut copy).map_err(at)? == 0 && companion.is_empty() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn replace(dir: &Path, name: &str, bytes: &[u8], durable: bool) -> std::io::Result<()> {
+    let temporary = dir.join(format!("{name}.tmp"));
+    let mut file = open_private(&temporary, OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC)?;
+    file.write_all(bytes)?;
+    if durable {
+        file.sync_all()?;
+    }
+    std::fs::rename(&temporary, dir.join(name))?;
+    if durable {
+        File::open(dir)?.sync_all()?;
+    }
+    Ok(())
+}
+
+fn sync_dir(dir: &Path) -> Result<()> {
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(|error| Error::io(dir.display(), error))
+}
+
+/// Opens a file that only we may read, without following a symbolic link at its end.
+fn open_private(path: &Path, flags: OFlags) -> std::io::Result<File> {
+    let file = File::from(rustix::fs::open(path, flags | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK, Mode::RUSR | Mode::WUSR)?);
+    if flags.contains(OFlags::CREATE) && file.metadata()?.mode() & 0o777 != 0o600 {
+        file.set_permissions(Permissions::from_mode(0o600))?;
+    }
+    Ok(file)
+}
+
+/// Whether shared memory and locks work as SQLite's write-ahead log needs them: not over a network, and not through a
+/// file system in user space, which may well be one.
+#[cfg(target_os = "linux")]
+pub(super) fn on_local_disk(dir: &Path) -> bool {
+    // Magic numbers of linux/magic.h and the out-of-tree file systems: nfs, cifs, smb2, smb, fuse, 9p, afs, coda, ncp, ceph,
+    // gfs2, ocfs2, lustre, gpfs, vboxsf.
+    const ELSEWHERE: [u64; 15] = [
+        0x6969,
+        0xff53_4d42,
+        0xfe53_4d42,
+        0x517b,
+        0x6573_5546,
+        0x0102_1997,
+        0x5346_414f,
+        0x7375_7245,
+        0x564c,
+        0x00c3_6400,
+        0x0116_1970,
+        0x7461_636f,
+        0x0bd0_0bd0,
+        0x4750_4653,
+        0x786f_4256,
+    ];
+    match rustix::fs::statfs(dir) {
+        // Only the low half carries the number; it is sign-extended on some machines.
+        #[allow(clippy::cast_sign_loss)]
+        Ok(found) => !ELSEWHERE.contains(&(found.f_type as u64 & 0xffff_ffff)),
+        Err(_) => false,
+    }
+}
+
+/// Elsewhere the rollback journal is always right.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn on_local_disk(_dir: &Path) -> bool {
+    false
+}
