@@ -346,3 +346,103 @@ impl<'a> Reader<'a> {
         Error::usage(format!("{}, line {line}: {message}", self.path.display()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Kind;
+
+    fn refusal(text: &str) -> String {
+        let error = Config::parse(text, Path::new("c.toml")).err().unwrap_or_else(|| panic!("{text} was taken"));
+        assert_eq!(error.kind(), Kind::Usage);
+        format!("{error} {}", error.remedy().unwrap_or_default())
+    }
+
+    #[test]
+    fn the_documented_file_is_read() {
+        let text = r#"
+            default = "work"
+            [accounts.work]
+            email = "ann@example.org"
+            imap = "imaps://ann@imap.example.org"
+            pop3 = "pop3s://ann@pop.example.org"
+            password-command = ["pass", "show", "mail/work"]
+            [accounts.gmail]
+            imap = { url = "imaps://ann@h", ca-file = "ca.pem", connections = 3, timeout = 30, allow-preauth = true }
+            oauth2 = { provider = "google", token-command = ["token"] }
+        "#;
+        let config = Config::parse(text, Path::new("/etc/mailhaul/config.toml")).unwrap();
+        assert_eq!(config.default_account(), Some("work"));
+        assert_eq!(config.account_names().collect::<Vec<_>>(), ["gmail", "work"]);
+        let work = config.account("work").unwrap();
+        assert!(work.has(Protocol::Pop3) && work.email() == Some("ann@example.org"));
+        assert_eq!(work.settings.credential, Some(CredentialSource::Command(vec!["pass".into(), "show".into(), "mail/work".into()])));
+        let gmail = config.account("gmail").unwrap();
+        assert_eq!(gmail.settings.credential, Some(CredentialSource::TokenCommand(vec!["token".into()])));
+        let side = &gmail.imap.as_ref().unwrap().settings;
+        assert_eq!(side.ca_file.as_deref(), Some(Path::new("/etc/mailhaul/ca.pem")));
+        assert_eq!((side.connections, side.timeout.unwrap().as_secs(), side.allow_preauth), (Some(3), 30, Some(true)));
+    }
+
+    #[test]
+    fn an_error_names_file_and_line() {
+        for (text, line, words) in [
+            ("default = \"x\"\n", 1, "not in this file"),
+            ("\n[accounts.a]\ncolour = 1\n", 3, "unknown key `colour`"),
+            ("[acounts.a]\n", 1, "known here are default, accounts"),
+            ("[accounts.a]\nimap = \"pop3://ann@h\"\n", 2, "the URL of `imap`"),
+            ("[accounts.a]\n\nimap = 5\n", 3, "`imap` is a string"),
+            ("[accounts.a]\nimap = {connections = 2}\n", 2, "no `url`"),
+            ("[accounts.a]\nnetrc = true\npassword-env = \"X\"\n", 3, "more than one"),
+            ("[accounts.a]\nconnections = 9\n", 2, "from 1 to 8"),
+            ("[accounts.a]\ntls = \"ssl\"\n", 2, "implicit, starttls"),
+            ("[accounts.a]\ninsecure = \"yes\"\n", 2, "true or false"),
+            ("[accounts.a]\npassword-command = []\n", 2, "array of strings"),
+            ("[accounts.a]\noauth2 = { provider = \"google\" }\n", 2, "token-command"),
+            ("[accounts.imaps]\n", 1, "account's name"),
+            ("[accounts.\"a/b\"]\n", 1, "account's name"),
+            ("[accounts.a]\nnetrc = true\nnetrc = true\n", 3, ""),
+            ("[accounts.a\n", 1, ""),
+        ] {
+            let said = refusal(text);
+            assert!(said.starts_with(&format!("c.toml, line {line}: ")) && said.contains(words), "{text}: {said}");
+        }
+    }
+
+    #[test]
+    fn a_secret_in_the_file_is_refused_and_never_repeated() {
+        for text in [
+            "[accounts.a]\npassword = \"canary\"\n",
+            "[accounts.a]\nPassword = \"canary\"\n",
+            "[accounts.a]\nimap-passwd = \"canary\"\n",
+            "[accounts.a]\naccess_token = \"canary\"\n",
+            "[accounts.a]\noauth2 = { client-secret = \"canary\", token-command = [\"x\"] }\n",
+            "[accounts.a]\nimap = \"imaps://ann:canary@h\"\n",
+            "[accounts.a]\nimap = { url = \"imaps://ann@h\", password = \"canary\" }\n",
+            "[accounts.a]\npassword-command = \"canary\"\n",
+            "[accounts.a]\npassword = canary\n",
+            "[accounts.a]\npassword = \"canary\n",
+            "[accounts.a]\ncanary\n",
+            "[accounts.a]\npassword-command = [\"pass\", canary]\n",
+            "[accounts.a]\n\"CANARY canary\" = 1\n",
+            "canary = \n",
+        ] {
+            let said = refusal(text);
+            assert!(!said.contains("canary"), "{text}: {said}");
+        }
+        assert!(refusal("[accounts.a]\npassword = \"canary\"\n").contains("password-command"));
+    }
+
+    #[test]
+    fn all_variables_with_secrets_are_known() {
+        let text = "[accounts.a]\npassword-env = \"A\"\n[accounts.b]\nimap = {url = \"imaps://x@h\", password-env = \"B\"}\n";
+        assert_eq!(Config::parse(text, Path::new("c")).unwrap().secret_variables().collect::<Vec<_>>(), ["A", "B"]);
+    }
+
+    #[test]
+    fn only_a_named_file_must_exist() {
+        let missing = tempfile::tempdir().unwrap().path().join("none.toml");
+        assert!(Config::read(&missing, false).unwrap().account_names().next().is_none());
+        assert_eq!(Config::read(&missing, true).err().unwrap().kind(), Kind::Usage);
+    }
+}

@@ -22,7 +22,7 @@ const COMMAND_TIME: Duration = Duration::from_secs(60);
 /// The longest file, or first line, that is taken for one with a secret.
 const SECRET_BYTES: u64 = 64 * 1024;
 /// How often a running command is looked at.
-const TICK: Duration = Duration::from_millis(20);
+const TICK: Duration = Duration::from_millis(5);
 
 const OPTIONS: &str = "give --password-command, --password-file, --password-env or --token-command (with two places: --from-… and --to-…), an entry in ~/.netrc, or the like keys in the config file";
 
@@ -271,4 +271,129 @@ fn checked(secret: Secret) -> Result<Secret> {
         return Err(Error::auth("the password holds a line end or NUL, which no server can be sent"));
     }
     Ok(secret)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::error::Kind;
+
+    fn fetch(source: CredentialSource) -> Result<String> {
+        let credential = Credential::new(source, true, vec!["HOME".into()]);
+        credential.fetch(&Context::from_environment(), "work", "h", "ann").map(|(secret, _)| secret.expose().to_owned())
+    }
+
+    fn sh(script: &str) -> CredentialSource {
+        CredentialSource::Command(vec!["sh".into(), "-c".into(), script.into()])
+    }
+
+    fn file(content: &str, mode: u32) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        std::fs::write(&path, content).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        (folder, path)
+    }
+
+    #[test]
+    fn a_commands_first_line_is_the_password() {
+        assert_eq!(fetch(sh("printf 'one\\r\\ntwo\\n'")).unwrap(), "one");
+        assert_eq!(fetch(sh("printf one")).unwrap(), "one");
+        // More than a pipe holds: the rest is read and dropped.
+        assert_eq!(fetch(sh("echo one; head -c 300000 /dev/zero")).unwrap(), "one");
+    }
+
+    #[test]
+    fn a_failing_command_is_named_by_its_program_and_status_only() {
+        let error = fetch(sh("echo canary; exit 3")).err().unwrap();
+        assert_eq!(error.kind(), Kind::Auth);
+        let said = format!("{error} {error:?}");
+        assert!(said.contains("sh gave no password") && said.contains('3') && !said.contains("canary") && !said.contains("-c"), "{said}");
+        assert_eq!(fetch(sh("true")).err().unwrap().kind(), Kind::Auth);
+        assert!(fetch(CredentialSource::Command(vec!["/nonexistent/x".into()])).is_err());
+    }
+
+    #[test]
+    fn a_command_that_takes_too_long_is_stopped() {
+        let credential = Credential::new(CredentialSource::Unspecified, true, Vec::new());
+        let argv = ["sleep".to_owned(), "600".to_owned()];
+        let error = credential.run(&argv, &Context::from_environment(), Duration::from_millis(1)).err().unwrap();
+        assert!(error.message().contains("was stopped"));
+    }
+
+    #[test]
+    fn no_child_inherits_a_hidden_variable_or_our_input() {
+        assert_eq!(fetch(sh("printf '%s' \"${HOME-unset}\"")).unwrap(), "unset");
+        assert_eq!(fetch(sh("if read x; then echo read; else echo nothing; fi")).unwrap(), "nothing");
+    }
+
+    #[test]
+    fn a_password_is_fetched_once_and_a_token_each_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let script = format!("echo x >> {0}; wc -l < {0}", folder.path().join("count").display());
+        let argv = vec!["sh".to_owned(), "-c".to_owned(), script];
+        let context = Context::from_environment();
+        let password = Credential::new(CredentialSource::Command(argv.clone()), true, Vec::new());
+        let token = Credential::new(CredentialSource::TokenCommand(argv), true, Vec::new());
+        let line = |credential: &Credential| credential.fetch(&context, "p", "h", "u").unwrap().0.expose().trim().to_owned();
+        assert_eq!((line(&password), line(&password.clone())), ("1".into(), "1".into()));
+        assert_eq!((line(&token), line(&token)), ("2".into(), "3".into()));
+        assert!(token.fetch(&context, "p", "h", "u").unwrap().1);
+    }
+
+    #[test]
+    fn a_file_others_can_read_is_refused_with_the_remedy() {
+        let (_folder, path) = file("canary\nmore\n", 0o600);
+        assert_eq!(fetch(CredentialSource::File(path)).unwrap(), "canary");
+        for mode in [0o640, 0o604, 0o620, 0o602] {
+            let (_folder, path) = file("canary\n", mode);
+            let error = fetch(CredentialSource::File(path)).err().unwrap();
+            assert_eq!(error.kind(), Kind::Auth);
+            assert!(error.remedy().unwrap().starts_with("chmod 600 ") && !error.to_string().contains("canary"));
+        }
+        let (_folder, path) = file("\nsecond\n", 0o600);
+        assert!(fetch(CredentialSource::File(path)).is_err());
+    }
+
+    #[test]
+    fn a_netrc_others_can_read_is_refused_and_a_missing_one_is_none() {
+        let (_folder, path) = file("machine h login ann password one\n", 0o644);
+        assert!(netrc::read(&path).is_err());
+        let (folder, path) = file("machine h login ann password one\n", 0o600);
+        assert_eq!(netrc::read(&path).unwrap().unwrap().len(), 1);
+        assert!(netrc::read(&folder.path().join("none")).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_password_with_a_line_end_is_refused() {
+        let (_folder, path) = file("a\rb\n", 0o600);
+        assert_eq!(fetch(CredentialSource::File(path)).err().unwrap().kind(), Kind::Auth);
+        assert!(checked(Secret::new("a\0")).is_err());
+    }
+
+    #[test]
+    fn nobody_is_asked_with_no_input_and_the_error_names_the_ways() {
+        let credential = Credential::new(CredentialSource::Unspecified, true, Vec::new());
+        let error = credential.ask(&Context::from_environment(), "work", "ann").err().unwrap();
+        assert_eq!(error.kind(), Kind::Auth);
+        assert!(error.remedy().unwrap().contains("--password-file"));
+    }
+
+    #[test]
+    fn a_known_password_is_given_as_it_is() {
+        let credential = Credential::known(Secret::new("p"));
+        assert_eq!(credential.fetch(&Context::from_environment(), "p", "h", "u").unwrap().0.expose(), "p");
+    }
+
+    #[test]
+    fn a_command_is_split_at_blanks_outside_quotes() {
+        assert_eq!(split_words("pass show mail/work").unwrap(), ["pass", "show", "mail/work"]);
+        assert_eq!(split_words(r#" a 'b  c' "d \\" e" f\ g '' x'y'"z" "#).unwrap(), ["a", "b  c", "d \" e", "f g", "", "xyz"]);
+        assert_eq!(split_words("a $HOME;b|c").unwrap(), ["a", "$HOME;b|c"]);
+        for text in ["", "  ", "'a", "\"a", "a\\", "'' a"] {
+            assert!(split_words(text).is_err(), "{text}");
+        }
+    }
 }

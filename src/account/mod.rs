@@ -143,3 +143,43 @@ pub fn parse_duration(text: &str) -> Result<Duration> {
         _ => Err(Error::usage("a time is a number with ms, s, m or h behind it (30s, 2m), more than zero and at most 24h")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_has_a_unit_or_is_in_seconds() {
+        for (text, millis) in [("30s", 30_000), ("2m", 120_000), ("500ms", 500), ("7", 7000), ("24h", 86_400_000)] {
+            assert_eq!(parse_duration(text).unwrap(), Duration::from_millis(millis), "{text}");
+        }
+        for text in ["", "s", "0", "-1", "1.5s", "25h", "99999999999999999999", "1 fortnight", "1é"] {
+            assert!(parse_duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_token_mechanism_makes_any_source_a_token() {
+        let endpoint = Endpoint {
+            host: "h".into(),
+            port: 993,
+            security: crate::net::Security::Implicit,
+            tls: crate::net::TlsOptions::default(),
+            timeout: None,
+            allow_plaintext: false,
+        };
+        let mut server = Server {
+            place: "work".into(),
+            protocol: Protocol::Imap,
+            endpoint,
+            user: "ann".into(),
+            auth: Some(Authentication::Sasl(Mechanism::XOAuth2)),
+            credential: Credential::known(Secret::new("x")),
+            connections: 2,
+            allow_preauth: false,
+        };
+        assert!(matches!(server.login(&Context::from_environment()), Ok(Login::Token(_))));
+        server.auth = None;
+        assert!(matches!(server.login(&Context::from_environment()), Ok(Login::Password(_))));
+    }
+}

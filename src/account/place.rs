@@ -193,8 +193,7 @@ impl Place {
 
     fn of_url(text: &str, config: &Config, overrides: &Overrides) -> Result<Self> {
         let mut url = ServerUrl::parse(text)?;
-        let mut settings = overrides.settings().or(&url.settings);
-        settings.insecure = Some(settings.insecure.unwrap_or(false));
+        let settings = overrides.settings().or(&url.settings);
         let folder = url.folder.take();
         if url.user.is_none() && matches!(settings.credential, None | Some(CredentialSource::Netrc)) {
             url.user = user_from_netrc(&url.host)?;
@@ -539,4 +538,257 @@ fn no_such_account(text: &str, name: &str, colon: bool, config: &Config) -> Erro
         return error.hint("the config file names no account; a server is imaps://USER@HOST, a folder of mail maildir:PATH");
     }
     error.hint(format!("the accounts are: {known}; a server is imaps://USER@HOST, a folder of mail maildir:PATH"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::error::Kind;
+    use crate::sasl::Mechanism;
+
+    fn config() -> Config {
+        let text = r#"
+            [accounts.work]
+            email = "ann@example.org"
+            imap = { url = "imaps://imap.example.org", connections = 4, insecure = true }
+            pop3 = "pop3s://bob@pop.example.org?timeout=5"
+            timeout = "30s"
+            password-env = "WORK_PASSWORD"
+            [accounts.old]
+            pop3 = "pop3://bob@pop.example.org"
+            netrc = true
+            [accounts.ring]
+            imap = "imaps://ann@h"
+            keyring = true
+        "#;
+        Config::parse(text, Path::new("/etc/config.toml")).unwrap()
+    }
+
+    fn parse(text: &str) -> Result<Place> {
+        // A chosen source, so that no test looks into the netrc of whoever runs it.
+        let overrides = Overrides { credential: Some(CredentialSource::Env("P".into())), ..Overrides::default() };
+        Place::parse(text, &config(), &overrides)
+    }
+
+    fn server(text: &str) -> Server {
+        parse(text).unwrap().server().unwrap().clone()
+    }
+
+    fn refusal(text: &str) -> String {
+        let error = parse(text).err().unwrap_or_else(|| panic!("{text} was taken"));
+        assert_eq!(error.kind(), Kind::Usage, "{text}");
+        format!("{error} {}", error.remedy().unwrap_or_default())
+    }
+
+    #[test]
+    fn a_scheme_decides_protocol_security_and_port() {
+        for (text, protocol, security, port) in [
+            ("imaps://ann@h", Protocol::Imap, Security::Implicit, 993),
+            ("imap://ann@h", Protocol::Imap, Security::StartTls, 143),
+            ("pop3s://ann@h", Protocol::Pop3, Security::Implicit, 995),
+            ("pops://ann@h", Protocol::Pop3, Security::Implicit, 995),
+            ("pop://ann@h", Protocol::Pop3, Security::StartTls, 110),
+            ("POP3://ann@h", Protocol::Pop3, Security::StartTls, 110),
+            ("imap://ann@h:1143", Protocol::Imap, Security::StartTls, 1143),
+            ("imap://ann@h?tls=implicit", Protocol::Imap, Security::Implicit, 993),
+        ] {
+            let server = server(text);
+            assert_eq!((server.protocol, server.endpoint.security, server.endpoint.port), (protocol, security, port), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_url_shows_without_options_and_its_folder_is_split_at_slashes() {
+        let place = parse("imaps://ann%40example.org@Host.Example:9993/Archive/a%2Fb/?timeout=2m&auth=PLAIN&connections=8").unwrap();
+        assert_eq!(place.shown, "imaps://ann%40example.org@host.example:9993/Archive/a%2Fb");
+        assert_eq!(place.folder.as_ref().unwrap().levels(), ["Archive", "a/b"]);
+        let server = place.server().unwrap();
+        assert_eq!((server.user.as_str(), server.endpoint.host.as_str(), server.connections), ("ann@example.org", "host.example", 8));
+        assert_eq!(server.endpoint.timeout, Some(Duration::from_mins(2)));
+        assert_eq!(server.auth, Some(Authentication::Sasl(Mechanism::Plain)));
+        assert!(parse("imaps://ann@h/").unwrap().folder.is_none());
+    }
+
+    #[test]
+    fn a_user_may_be_an_address_with_a_plain_at_sign() {
+        assert_eq!(server("imaps://ann@example.org@imap.example.org").user, "ann@example.org");
+    }
+
+    #[test]
+    fn an_ipv6_host_stands_in_brackets_and_is_shown_so() {
+        let server = server("imap://ann@[0:0::1]:1143?tls=none");
+        assert_eq!((server.endpoint.host.as_str(), server.endpoint.port), ("::1", 1143));
+        assert_eq!(server.place, "imap://ann@[::1]:1143");
+        refusal("imap://ann@::1");
+        refusal("imap://ann@[::1");
+        refusal("imap://ann@[::1]x");
+    }
+
+    #[test]
+    fn a_password_in_a_url_is_refused_and_never_repeated() {
+        for text in [
+            "imaps://ann:canary@host",
+            "imaps://ann:can/canary@host/x",
+            "imaps://ann:c@nary/canary@host",
+            "imaps://ann:993canary@host",
+            "imaps://ann:canary?x@host",
+            "imaps://ann:#canary@host",
+            "imaps://:canary@host",
+            "https://ann:canary@host",
+            "imaps://ann:canary",
+            "ann:canary@host",
+            "imaps:ann:canary@host",
+            "imaps://ann@ho%00st:canary",
+            "imaps://ann@host:canary",
+        ] {
+            let said = refusal(text);
+            assert!(!said.contains("canary") && !said.contains("nary"), "{text}: {said}");
+        }
+        assert!(refusal("imaps://ann:canary@host").contains("--password-command"));
+        assert!(parse("imaps://ann@host:993/a@b").is_ok());
+        assert!(refusal("imaps://host:993/a@b").contains("no user is named"));
+    }
+
+    #[test]
+    fn redacting_leaves_out_what_may_be_a_password() {
+        assert_eq!(redact("imaps://ann:p@ss@host/x"), "imaps://ann:…@host/x");
+        assert_eq!(redact("ann:secret@host"), "ann:…@host");
+        for text in ["imaps://ann@host:993/x", "maildir:/a/b", "work:pop3", "--limit"] {
+            assert_eq!(redact(text), text);
+        }
+    }
+
+    #[test]
+    fn line_ends_and_nul_are_refused_in_users_hosts_and_folders() {
+        for text in [
+            "imaps://an%0d%0an@h",
+            "imaps://an\r\nn@h",
+            "imaps://ann%00@h",
+            "imaps://ann%1b@h",
+            "imaps://ann@h\r\n",
+            "imaps://ann@h%0a",
+            "imaps://ann@h\0",
+            "imaps://ann@h/a%0d%0ab",
+            "imaps://ann@h/a\nb",
+            "work/a%00b",
+            "imaps://ann%ff@h",
+            "imaps://ann%4@h",
+            "imaps://@h",
+            "imaps://ann@",
+            "imaps://ann@a b",
+            "maildir:a\0",
+            "imaps://ann;AUTH=PLAIN@h",
+            "imaps://ann@h:0",
+            "imaps://ann@h:65536",
+            "imaps://ann@h:+5",
+            "imaps://ann@h/a//b",
+        ] {
+            refusal(text);
+        }
+    }
+
+    #[test]
+    fn a_plain_connection_stays_on_this_machine_unless_allowed() {
+        for host in ["localhost", "LOCALHOST", "127.0.0.1", "127.9.9.9", "[::1]"] {
+            assert_eq!(server(&format!("imap://ann@{host}?tls=none")).endpoint.security, Security::None);
+        }
+        for host in ["h", "127.0.0.1.example.org", "localhost.example.org", "10.0.0.1", "[::2]", "0.0.0.0"] {
+            assert!(refusal(&format!("imap://ann@{host}?tls=none")).contains("--allow-plaintext"), "{host}");
+        }
+        let overrides = Overrides { allow_plaintext: true, credential: Some(CredentialSource::Env("P".into())), ..Overrides::default() };
+        let place = Place::parse("imap://ann@h?tls=none", &Config::default(), &overrides).unwrap();
+        assert!(place.server().unwrap().endpoint.allow_plaintext);
+        assert!(place.server().unwrap().warnings()[0].contains("not encrypted"));
+    }
+
+    #[test]
+    fn an_unknown_option_names_the_known_ones() {
+        let said = refusal("imaps://ann@h?colour=red");
+        assert!(said.contains("`colour`") && said.contains("tls, auth, timeout, connections"), "{said}");
+        for text in [
+            "imaps://ann@h?tls=maybe",
+            "work?connections=9",
+            "work?timeout=0",
+            "work?auth=scram-sha-256",
+            "work?tls=none&tls=none",
+            "work?",
+        ] {
+            refusal(text);
+        }
+    }
+
+    #[test]
+    fn an_account_is_its_imap_side_else_its_pop3_side() {
+        let work = server("work");
+        assert_eq!((work.place.as_str(), work.protocol, work.user.as_str()), ("work", Protocol::Imap, "ann@example.org"));
+        assert_eq!(server("old").protocol, Protocol::Pop3);
+        assert_eq!(server("work:pop3").user, "bob");
+        let place = parse("work/Archive/2024").unwrap();
+        assert_eq!((place.shown.as_str(), place.folder.unwrap().levels().len()), ("work/Archive/2024", 2));
+        assert_eq!(parse("work:imap/A").unwrap().shown, "work:imap/A");
+        assert!(refusal("old:imap").contains("no imap side"));
+        assert!(refusal("work:smtp").contains("work:pop3"));
+        assert!(refusal("work:pop3/Archive").contains("INBOX"));
+        assert!(refusal("pop3s://ann@h/Archive").contains("INBOX"));
+        assert!(parse("pop3s://ann@h/inbox").is_ok());
+    }
+
+    #[test]
+    fn nearer_levels_win_the_command_line_first() {
+        let work = server("work");
+        assert_eq!((work.connections, work.endpoint.timeout, work.endpoint.tls.insecure), (4, Some(Duration::from_secs(30)), true));
+        assert!(work.warnings()[0].contains("certificate"));
+        assert_eq!(server("work?connections=1").connections, 1);
+        assert_eq!(server("work:pop3").endpoint.timeout, Some(Duration::from_secs(5)));
+        assert_eq!(work.credential.source(), &CredentialSource::Env("P".into()));
+        let plain = Place::parse("work", &config(), &Overrides::default()).unwrap();
+        assert_eq!(plain.server().unwrap().credential.source(), &CredentialSource::Env("WORK_PASSWORD".into()));
+        assert_eq!(server("imaps://ann@h").connections, 2);
+    }
+
+    #[test]
+    fn a_keyring_is_refused_in_words_unless_the_command_line_names_another_source() {
+        let error = Place::parse("ring", &config(), &Overrides::default()).err().unwrap();
+        assert!(error.message().contains("not available in this version"));
+        assert!(parse("ring").is_ok());
+    }
+
+    #[test]
+    fn local_places_are_paths() {
+        let place = parse("maildir:/home/ann//Mail//Archive/2024").unwrap();
+        let Location::Maildir(path) = &place.location else { panic!() };
+        assert_eq!(path, Path::new("/home/ann//Mail"));
+        assert_eq!(
+            (place.folder.unwrap().to_string().as_str(), place.shown.as_str()),
+            ("Archive/2024", "maildir:/home/ann//Mail//Archive/2024")
+        );
+        assert!(matches!(parse("maildir:///srv/mail").unwrap(), Place { folder: None, .. }));
+        assert!(matches!(parse("mbox:a?b").unwrap().location, Location::Mbox(path) if path == Path::new("a?b")));
+        assert!(matches!(parse("eml:x").unwrap().location, Location::Eml(_)));
+        assert!(matches!(parse("-").unwrap().location, Location::Stdio));
+        refusal("maildir:");
+        refusal("eml:");
+    }
+
+    #[test]
+    fn a_word_that_is_nothing_names_the_accounts_or_the_form_of_a_path() {
+        assert!(refusal("home").contains("old, ring, work"));
+        assert!(refusal("./mail").contains("maildir:./mail"));
+        assert!(refusal("/srv/mail").contains("maildir:/srv/mail"));
+        assert!(refusal("").contains("maildir:PATH"));
+        assert!(refusal("imaps:h").contains("imaps://"));
+    }
+
+    #[test]
+    fn a_pin_is_64_hex_digits() {
+        assert_eq!(parse_pin(&format!("sha256:{}", "0f".repeat(32))).unwrap(), [15; 32]);
+        assert_eq!(parse_pin(&format!("sha256:AB{}", ":cd".repeat(31))).unwrap()[1], 0xcd);
+        for text in
+            ["", "sha256:", "sha1:00", &format!("sha256:{}", "0".repeat(63)), &"0".repeat(64), &format!("sha256:{}x", "0".repeat(63))]
+        {
+            assert!(parse_pin(text).is_err(), "{text}");
+        }
+    }
 }

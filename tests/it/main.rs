@@ -1,2 +1,3 @@
-#[test]
-fn a() {}
+//! One binary for all tests of the whole tool.
+
+mod generated;
