@@ -1,1 +1,99 @@
-fn main() {}
+//! argv → commands → one error sentence on standard error → exit code.
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use clap::Parser;
+use mailhaul::commands::{self, Cli};
+use mailhaul::context::Context;
+use mailhaul::error::{Error, Kind};
+use mailhaul::{account, cli, exit};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
+    let json = wants_json(&arguments);
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error, &arguments, json),
+    };
+    let context = Context::from_environment();
+    let result = watch_signals(&context).and_then(|()| commands::run(cli, &context));
+    let code = result.unwrap_or_else(|error| {
+        if error.kind() != Kind::BrokenPipe {
+            report(&error, json);
+        }
+        error.kind().into()
+    });
+    ExitCode::from(code.code())
+}
+
+/// The first signal asks the run to stop at its next safe point; the second ends the process at once.
+fn watch_signals(context: &Context) -> Result<(), Error> {
+    let asked = Arc::new(AtomicBool::new(false));
+    for (signal, number) in [(SIGHUP, 1), (SIGINT, 2), (SIGTERM, 15)] {
+        // In this order: the shutdown must see whether an earlier signal asked, not this one.
+        signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&asked))
+            .and_then(|_| signal_hook::flag::register_usize(signal, context.signal_cell(), number))
+            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&asked)))
+            .map_err(|error| Error::local(format!("cannot watch for signals: {error}")).because(error))?;
+    }
+    Ok(())
+}
+
+/// Prints the one sentence, or the JSON object of it.
+fn report(error: &Error, json: bool) {
+    let line = if json {
+        serde_json::json!({
+            "code": exit::ExitCode::from(error.kind()).code(),
+            "message": error.message(),
+            "place": error.place(),
+            "server_said": error.server_said(),
+            "hint": error.remedy(),
+        })
+        .to_string()
+    } else {
+        format!("mailhaul: {}", cli::shown(&error.to_string()))
+    };
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// What clap has to say: help and version on standard output, a mistake on standard error. A place that stands where none
+/// belongs is quoted by clap, so a password in it is taken out first.
+fn usage(error: &clap::Error, arguments: &[String], json: bool) -> ExitCode {
+    if !error.use_stderr() {
+        return match error.print() {
+            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => ExitCode::from(exit::ExitCode::Local.code()),
+            _ => ExitCode::SUCCESS,
+        };
+    }
+    let mut text = error.render().to_string();
+    for argument in arguments {
+        if let std::borrow::Cow::Owned(safe) = account::redact(argument) {
+            text = text.replace(argument.as_str(), &safe);
+        }
+    }
+    if json {
+        let sentence = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        report(&Error::usage(sentence).hint("see --help"), true);
+    } else {
+        let text: Vec<_> = text.lines().map(cli::shown).collect();
+        let _ = writeln!(std::io::stderr(), "{}", text.join("\n"));
+    }
+    ExitCode::from(exit::ExitCode::Usage.code())
+}
+
+/// Whether errors are to be JSON, found out before clap, which may be what fails.
+fn wants_json(arguments: &[String]) -> bool {
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).take_while(|argument| *argument != "--").collect();
+    let is_json = |value: &str| matches!(value, "json" | "jsonl");
+    arguments.iter().enumerate().any(|(index, argument)| match *argument {
+        "--json" => true,
+        "-o" | "--output" => arguments.get(index + 1).is_some_and(|value| is_json(value)),
+        other => {
+            other.strip_prefix("--output=").or_else(|| other.strip_prefix("-o")).is_some_and(|value| is_json(value.trim_start_matches('=')))
+        }
+    })
+}

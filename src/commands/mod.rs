@@ -1,1 +1,154 @@
-//! Not yet written.
+//! The verbs: one file each with its `Args`, its rows and its `run()`. This file names them, reads what they share
+//! (config, trace) once, and dispatches.
+
+pub mod fetch;
+pub mod list;
+pub mod migrate;
+
+use std::io::Write;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::account::{Config, Overrides, Place};
+use crate::cli::Global;
+use crate::context::Context;
+use crate::error::{Error, Result};
+use crate::exit::ExitCode;
+use crate::net::Trace;
+
+/// Moves, backs up and scripts mail over IMAP and POP3: nothing lost, nothing twice, nothing altered
+#[derive(Parser)]
+#[command(name = "mailhaul", version, propagate_version = true, disable_help_subcommand = true, after_long_help = PLACES_AND_EXIT)]
+pub struct Cli {
+    /// What every verb takes.
+    #[command(flatten)]
+    pub global: Global,
+    /// The verb.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The verbs.
+#[derive(Subcommand)]
+pub enum Command {
+    /// List messages, one row each
+    #[command(after_long_help = EXIT_STATUS)]
+    List(Box<list::Args>),
+    /// Get messages themselves, byte for byte
+    #[command(after_long_help = EXIT_STATUS)]
+    Fetch(Box<fetch::Args>),
+    /// Copy a whole account or store to another; run again at any time to go on
+    #[command(after_long_help = EXIT_STATUS)]
+    Migrate(Box<migrate::Args>),
+    /// Print a completion script for a shell
+    #[command(after_long_help = EXIT_STATUS)]
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+}
+
+/// What a verb is given beside its own arguments.
+pub struct App {
+    /// Time and signals.
+    pub context: Context,
+    /// The protocol trace of `--trace`, or none.
+    pub trace: Trace,
+    /// The config file.
+    pub config: Config,
+    /// The options of every verb.
+    pub global: Global,
+}
+
+impl App {
+    /// Reads a place and says on standard error what must be said about it.
+    ///
+    /// # Errors
+    /// As [`Place::parse`].
+    pub fn place(&self, text: &str, overrides: &Overrides) -> Result<Place> {
+        let place = Place::parse(text, &self.config, overrides)?;
+        for warning in place.server().map(crate::account::Server::warnings).unwrap_or_default() {
+            warn(&warning);
+        }
+        Ok(place)
+    }
+
+    /// Says something on standard error, unless `-q` asked for silence.
+    pub fn note(&self, text: &str) {
+        if !self.global.quiet {
+            warn(text);
+        }
+    }
+}
+
+/// Says something on standard error in any case; a closed one is no reason to fail.
+pub fn warn(text: &str) {
+    let _ = writeln!(std::io::stderr(), "mailhaul: {}", crate::cli::shown(text));
+}
+
+/// Runs what the command line asks for.
+///
+/// # Errors
+/// What ended the verb; `main` prints it.
+pub fn run(cli: Cli, context: &Context) -> Result<ExitCode> {
+    if let Command::Completions { shell } = cli.command {
+        return completions(shell);
+    }
+    let trace = cli.global.trace.as_deref().map_or_else(|| Ok(Trace::off()), Trace::to_file)?;
+    let config = Config::load(cli.global.config.as_deref())?;
+    let app = App { context: context.clone(), trace, config, global: cli.global };
+    match &cli.command {
+        Command::List(args) => list::run(args, &app),
+        Command::Fetch(args) => fetch::run(args, &app),
+        Command::Migrate(args) => migrate::run(args, &app),
+        Command::Completions { shell } => completions(*shell),
+    }
+}
+
+fn completions(shell: clap_complete::Shell) -> Result<ExitCode> {
+    // Into memory first: the generator panics when its writer fails.
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "mailhaul", &mut script);
+    let mut output = std::io::stdout().lock();
+    output.write_all(&script).and_then(|()| output.flush()).map_err(|error| Error::io("standard output", error))?;
+    Ok(ExitCode::Success)
+}
+
+/// The end of every verb's long help.
+const EXIT_STATUS: &str = "\
+EXIT STATUS
+    0    done, all of it
+    2    usage, config file or place is wrong
+    3    done in part: some messages or folders failed; each is named on standard error
+    4    authentication refused, or a login that needs a person
+    5    no connection, time-out or mailbox in use: worth trying later
+    6    the server refused or broke the protocol
+    7    local trouble: disk full, permission, damaged store
+    8    a limit that was asked for was reached; run again to go on
+    9    another run holds the lock
+    10   safety stop
+    11   the destination is over quota
+    129, 130, 143   stopped by SIGHUP, SIGINT, SIGTERM; the state is consistent";
+
+const PLACES_AND_EXIT: &str = "\
+PLACES
+    work                            the account `work` of the config file
+    work/Archive/2024               a folder of it; / in a name is %2F, % is %25, ? is %3F
+    work:imap  work:pop3            one side of the account
+    imaps://ann@imap.example.org/F  IMAP with TLS (993); imap:// requires STARTTLS (143)
+    pop3s://ann@pop.example.org     POP3 with TLS (995); pop3:// requires STLS (110)
+    maildir:PATH  maildir:PATH//F   a Maildir or a tree of them
+    mbox:PATH  eml:PATH             an mbox file, a folder of .eml files
+    -                               standard input or output
+    An @ in a user name is %40. Options: ?tls=implicit|starttls|none &auth=… &timeout=30s &connections=4
+
+PASSWORDS
+    never in a URL: --password-command, --password-file, --password-env, the config file, ~/.netrc or a prompt
+
+FILES
+    $XDG_CONFIG_HOME/mailhaul/config.toml, else ~/.config/mailhaul/config.toml
+
+EXIT STATUS
+    0 done; 2 usage; 3 done in part; 4 login; 5 no connection; 6 server; 7 local; 8 limit; 9 locked; 10 safety stop;
+    11 over quota; 129, 130, 143 stopped by a signal";

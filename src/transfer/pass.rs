@@ -218,3 +218,272 @@ fn copy_of(error: &Error) -> Error {
         None => copy,
     }
 }
+
+/// The caller's side of a pass: the only one that writes the journal.
+struct Between<'p, 'a> {
+    pass: &'p mut Pass<'a>,
+    todo: &'p [Listed],
+    budget: &'p Budget,
+    sent: HashMap<u64, Sent>,
+    next_ticket: u64,
+    end: End,
+    /// What ends the run once everything on its way is settled.
+    stop: Option<Error>,
+    /// How often a content digest was met among messages that have no other key.
+    occurrences: HashMap<Digest, u32>,
+}
+
+/// News gathered for one transaction.
+#[derive(Default)]
+struct Group {
+    changes: Vec<Change>,
+    /// Tickets of settled messages, and what became of them once the transaction stands.
+    fates: Vec<(String, Fate)>,
+    /// Messages whose intents are in `changes`, in their order among the changes that make a copy.
+    messages: Vec<(Option<Message>, Sent)>,
+    octets: usize,
+}
+
+impl Between<'_, '_> {
+    fn run(mut self, inbox: &Receiver<News>, outgoing: Sender<Vec<Outgoing>>) -> Result<End> {
+        let mut outgoing = Some(outgoing);
+        let mut reading = true;
+        let mut delivered = vec![false; self.todo.len()];
+        // Ends when both threads have gone, which is when nobody can send news any more.
+        loop {
+            let Ok(first) = inbox.recv() else { break };
+            let mut group = Group::default();
+            let started = Instant::now();
+            let mut next = Some(first);
+            loop {
+                if let Some(news) = next.take() {
+                    match news {
+                        News::Read(index, message) => {
+                            if let Some(seen) = delivered.get_mut(index) {
+                                *seen = true;
+                            }
+                            self.read(index, message, &mut group)?;
+                        }
+                        News::ReadingEnded(error) => {
+                            reading = false;
+                            self.end.source = error;
+                        }
+                        News::Facts(facts) => self.facts(facts, &mut group),
+                        News::SinkLost(error) => {
+                            self.end.sink = Some(error);
+                            self.budget.close();
+                        }
+                        News::SinkFailed(error) => return Err(error),
+                    }
+                }
+                if group.messages.len() >= GROUP_MESSAGES || group.octets >= GROUP_OCTETS {
+                    break;
+                }
+                let linger = if group.messages.is_empty() || group.octets >= GROUP_WORTH || !reading { Duration::ZERO } else { LINGER };
+                match inbox.recv_timeout(linger.saturating_sub(started.elapsed())) {
+                    Ok(news) => next = Some(news),
+                    Err(_) => break,
+                }
+            }
+            let to_send = self.commit(group)?;
+            if let Some(channel) = &outgoing
+                && !to_send.is_empty()
+            {
+                // A sink that is gone is news of its own.
+                let _ = channel.send(to_send);
+            }
+            if self.stop.is_some() {
+                self.budget.close();
+                outgoing = None;
+            }
+            if !reading {
+                outgoing = None;
+            }
+        }
+        if let Some(error) = self.stop {
+            return Err(error);
+        }
+        self.end.unread = delivered.iter().position(|seen| !seen);
+        if self.end.source.is_none() && self.end.sink.is_none() {
+            for (listed, _) in self.todo.iter().zip(&delivered).filter(|(_, seen)| !**seen) {
+                self.pass.tally.insert(name_of(listed), Fate::Vanished);
+            }
+        }
+        self.pass.context.check()?;
+        Ok(self.end)
+    }
+
+    fn read(&mut self, index: usize, message: Result<Message>, group: &mut Group) -> Result<()> {
+        let Some(listed) = self.todo.get(index) else { return Ok(()) };
+        let message = match message {
+            Ok(message) => message,
+            Err(error) => {
+                self.budget.give(0);
+                self.end.settled += 1;
+                let reason = one_sentence(&error);
+                group.changes.push(Change::Quarantine {
+                    source: self.pass.source_name.to_owned(),
+                    folder: self.pass.folder.clone(),
+                    key: listed.key.clone(),
+                    uid: Some(listed.id),
+                    reason: reason.clone(),
+                });
+                group.fates.push((name_of(listed), Fate::Quarantined { id: listed.id, reason }));
+                return Ok(());
+            }
+        };
+        let octets = message.body.memory_bytes();
+        let Digests { exact, content } = message.digests;
+        let key = match &listed.key {
+            Some(key) => key.clone(),
+            None => {
+                let occurrence = self.occurrences.entry(content).or_insert(0);
+                *occurrence += 1;
+                Key::Content { digest: content, occurrence: *occurrence - 1 }
+            }
+        };
+        let name = key.to_string();
+        let known = self.pass.copies.get(&name).map(|row| row.state);
+        if listed.key.is_none() && matches!(known, Some(State::Done | State::Merged | State::Intent | State::Unknown)) {
+            self.budget.give(octets);
+            let fate = if matches!(known, Some(State::Done | State::Merged)) { Fate::AlreadyThere } else { Fate::Unknown { id: listed.id } };
+            self.pass.tally.entry(name).or_insert(fate);
+            return Ok(());
+        }
+        let mut message = message;
+        let (header, body) = message.body.split_digests()?;
+        let intent = NewIntent {
+            source: self.pass.source_name.to_owned(),
+            folder: self.pass.folder.clone(),
+            key,
+            mailbox: self.pass.target.mailbox,
+            generation: self.pass.target.generation,
+            exact,
+            content,
+            header: Some(header),
+            body: Some(body),
+            length: message.body.len(),
+            floor: self.pass.target.floor,
+            at: self.pass.context.unix_time(),
+            again: false,
+        };
+        let length = message.body.len();
+        let sent = |copy| Sent { copy, key: name.clone(), id: listed.id, octets, length };
+        if let Some(uid) = self.pass.adoptable.claim(content, || Ok((header, body)))? {
+            self.budget.give(octets);
+            self.end.settled += 1;
+            group.changes.push(Change::Adopted { copy: intent, uid: Some((self.pass.target.generation, uid)) });
+            group.messages.push((None, sent(CopyId::default())));
+            group.fates.push((name, Fate::AlreadyThere));
+            return Ok(());
+        }
+        if matches!(self.pass.options.flags, SourceFlags::None(_)) || message.internal_date.is_none() {
+            self.fill_in(&mut message)?;
+        }
+        group.octets += octets;
+        group.changes.push(Change::Intend(intent));
+        group.messages.push((Some(message), sent(CopyId::default())));
+        Ok(())
+    }
+
+    /// The date and the flags of a message whose source keeps none.
+    fn fill_in(&self, message: &mut Message) -> Result<()> {
+        let now = InternalDate { seconds: self.pass.context.unix_time(), offset: 0 };
+        if message.internal_date.is_none() {
+            let header = message.body.prefix(HEADER_OCTETS)?;
+            message.internal_date = Some(self.pass.options.date_from.date(&header, now));
+        }
+        if let SourceFlags::None(seen) = self.pass.options.flags
+            && message.flags.is_empty()
+            && seen.is_seen(message.internal_date.unwrap_or(now), now)
+        {
+            message.flags.push(Flag::seen());
+        }
+        Ok(())
+    }
+
+    fn facts(&mut self, facts: Vec<Placement>, group: &mut Group) {
+        for Placement { ticket, outcome } in facts {
+            let Some(sent) = self.sent.remove(&ticket) else { continue };
+            self.budget.give(sent.octets);
+            let copy = sent.copy;
+            match outcome {
+                Outcome::Stored { append_uid, altered } => {
+                    self.end.settled += 1;
+                    if let (Some((uid_validity, _)), Some(expected)) = (append_uid, self.pass.target.uid_validity)
+                        && uid_validity != expected
+                    {
+                        self.stop.get_or_insert_with(|| {
+                            Error::new(Kind::Safety, "the destination folder's UIDVALIDITY changed during the run")
+                                .hint("run the same command again: it finds out what arrived")
+                        });
+                        group.changes.push(Change::Unknown { copy });
+                        group.fates.push((sent.key, Fate::Unknown { id: sent.id }));
+                        continue;
+                    }
+                    let uid = append_uid.map(|(_, uid)| (self.pass.target.generation, uid));
+                    group.changes.push(Change::Done { copy, uid, altered: !altered.is_empty() });
+                    group.fates.push((sent.key, Fate::Copied { id: sent.id, bytes: sent.length, altered }));
+                }
+                Outcome::Refused(error) => {
+                    self.end.settled += 1;
+                    let reason = one_sentence(&error);
+                    group.changes.push(Change::Refused { copy, reason: reason.clone() });
+                    group.fates.push((sent.key, Fate::Refused { id: sent.id, reason }));
+                    if error.kind() == Kind::Quota {
+                        self.stop.get_or_insert_with(|| {
+                            copy_of(&error).hint("make room there, then run the same command again: it goes on where it stopped").scoped(crate::error::Scope::Run)
+                        });
+                    }
+                }
+                Outcome::Unknown => {
+                    group.changes.push(Change::Unknown { copy });
+                    group.changes.push(Change::Lost { copy });
+                    self.end.lost.push(sent.key.clone());
+                    group.fates.push((sent.key, Fate::Unknown { id: sent.id }));
+                }
+                Outcome::NotSent => group.changes.push(Change::Pending { copy }),
+            }
+        }
+    }
+
+    /// Makes a group durable, tells of it, and returns what may be sent now.
+    fn commit(&mut self, group: Group) -> Result<Vec<Outgoing>> {
+        let copies = self.pass.journal.commit(&Batch(group.changes))?;
+        for (key, fate) in group.fates {
+            match &fate {
+                Fate::Copied { bytes, .. } => self.pass.report.event(Event::Copied { folder: self.pass.folder.to_string(), bytes: *bytes }),
+                Fate::Refused { id, reason } | Fate::Quarantined { id, reason } => self.pass.report.event(Event::Problem(Problem {
+                    folder: self.pass.folder.to_string(),
+                    uid: Some(*id),
+                    reason: reason.clone(),
+                })),
+                _ => {}
+            }
+            self.pass.tally.insert(key, fate);
+        }
+        let mut to_send = Vec::new();
+        for ((message, mut sent), copy) in group.messages.into_iter().zip(copies) {
+            if let Some(message) = message {
+                sent.copy = copy;
+                let ticket = self.next_ticket;
+                self.next_ticket += 1;
+                self.sent.insert(ticket, sent);
+                to_send.push(Outgoing { ticket, message });
+            }
+        }
+        Ok(to_send)
+    }
+}
+
+/// Under what the tally keeps a message: its key, or its number where only reading it would tell a key.
+pub(super) fn name_of(listed: &Listed) -> String {
+    listed.key.as_ref().map_or_else(|| format!("number:{}", listed.id), ToString::to_string)
+}
+
+fn one_sentence(error: &Error) -> String {
+    match error.server_said() {
+        Some(words) => format!("{}; the server said: {words}", error.message()),
+        None => error.message().to_owned(),
+    }
+}

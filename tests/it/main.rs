@@ -6,4 +6,5 @@
 
 mod support;
 
+mod generated;
 mod support_works;
