@@ -251,3 +251,121 @@ impl Sink for EmlSink {
         Ok(std::mem::take(&mut self.done))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::super::Outcome;
+    use super::*;
+    use crate::message::Body;
+
+    fn info(folder: &Folder) -> FolderInfo {
+        FolderInfo { folder: folder.clone(), special_use: None, subscribed: true, selectable: true }
+    }
+
+    fn outgoing(ticket: u64, bytes: &[u8]) -> Outgoing {
+        let body = Body::from(bytes.to_vec());
+        let digests = body.digests().unwrap();
+        Outgoing { ticket, message: Message { body, digests, internal_date: None, flags: vec![] } }
+    }
+
+    fn write(root: &Path, folder: &Folder, messages: &[(u64, &[u8])]) {
+        let mut sink = EmlSink::new(root, Context::from_environment());
+        sink.open(&info(folder), true).unwrap();
+        messages.iter().for_each(|(ticket, bytes)| sink.append(outgoing(*ticket, bytes)).unwrap());
+        let placements = sink.settle(true).unwrap();
+        assert_eq!(placements.len(), messages.len());
+        assert!(placements.iter().all(|placement| matches!(placement.outcome, Outcome::Stored { .. })));
+    }
+
+    fn files(path: &Path) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    fn contents(path: &Path, folder: &Folder) -> (Vec<Vec<u8>>, usize) {
+        let mut source = EmlSource::new(path);
+        let listing = source.list(folder).unwrap();
+        let (mut read, mut failed) = (Vec::new(), 0);
+        source
+            .read(&listing.messages, &mut |_, message| {
+                match message {
+                    Ok(message) => read.push(message.body.prefix(usize::MAX).unwrap()),
+                    Err(_) => failed += 1,
+                }
+                Ok(())
+            })
+            .unwrap();
+        (read, failed)
+    }
+
+    #[test]
+    fn messages_get_numbered_files_and_come_back_in_that_order() {
+        let root = tempfile::tempdir().unwrap();
+        write(root.path(), &Folder::inbox(), &[(10, b"ten\r\n"), (9, b"nine\0"), (1_000_000, b"")]);
+        assert_eq!(files(root.path()), ["000009.eml", "000010.eml", "1000000.eml"]);
+        assert_eq!(contents(root.path(), &Folder::inbox()).0, [b"nine\0".to_vec(), b"ten\r\n".to_vec(), vec![]]);
+    }
+
+    #[test]
+    fn no_file_is_replaced_and_an_identical_one_is_left() {
+        let root = tempfile::tempdir().unwrap();
+        write(root.path(), &Folder::inbox(), &[(1, b"a")]);
+        write(root.path(), &Folder::inbox(), &[(1, b"a")]);
+        assert_eq!(files(root.path()), ["000001.eml"]);
+        write(root.path(), &Folder::inbox(), &[(1, b"b")]);
+        assert_eq!(files(root.path()), ["000001-2.eml", "000001.eml"]);
+        assert_eq!(fs::read(root.path().join("000001.eml")).unwrap(), b"a");
+        assert_eq!(fs::read(root.path().join("000001-2.eml")).unwrap(), b"b");
+    }
+
+    #[test]
+    fn two_identical_messages_of_one_run_are_two_files() {
+        let root = tempfile::tempdir().unwrap();
+        write(root.path(), &Folder::inbox(), &[(1, b"a"), (1, b"a")]);
+        assert_eq!(files(root.path()).len(), 2);
+    }
+
+    #[test]
+    fn a_link_planted_under_the_wanted_name_is_neither_followed_nor_replaced() {
+        let root = tempfile::tempdir().unwrap();
+        let outside = tempfile::tempdir().unwrap();
+        symlink(outside.path().join("target"), root.path().join("000001.eml")).unwrap();
+        write(root.path(), &Folder::inbox(), &[(1, b"a")]);
+        assert!(files(outside.path()).is_empty());
+        assert_eq!(fs::read(root.path().join("000001-2.eml")).unwrap(), b"a");
+    }
+
+    #[test]
+    fn other_folders_are_directories_below_and_hostile_names_stay_there() {
+        let outer = tempfile::tempdir().unwrap();
+        let root = outer.path().join("store");
+        let wanted =
+            [&["../x"][..], &["a", ".."], &["a", "b"], &["x.eml"]].map(|levels| Folder::from_levels(levels.iter().copied()).unwrap());
+        for folder in &wanted {
+            write(&root, folder, &[(1, folder.to_string().as_bytes())]);
+        }
+        assert_eq!(files(outer.path()), ["store"]);
+        for folder in &wanted {
+            assert_eq!(contents(&root, folder).0, [folder.to_string().into_bytes()]);
+        }
+        assert_eq!(EmlSource::new(&root).folders().unwrap().len(), wanted.len() + 1);
+    }
+
+    #[test]
+    fn one_file_is_a_place_and_other_files_are_no_messages() {
+        let root = tempfile::tempdir().unwrap();
+        for name in ["a.EML", "b.txt", ".c.eml"] {
+            fs::write(root.path().join(name), name).unwrap();
+        }
+        rustix::fs::mkfifoat(rustix::fs::CWD, root.path().join("f.eml"), rustix::fs::Mode::RWXU).unwrap();
+        symlink("/etc/hostname", root.path().join("l.eml")).unwrap();
+        assert_eq!(contents(root.path(), &Folder::inbox()), (vec![b"a.EML".to_vec()], 0));
+        assert_eq!(contents(&root.path().join("b.txt"), &Folder::inbox()), (vec![b"b.txt".to_vec()], 0));
+        assert_eq!(contents(&root.path().join("f.eml"), &Folder::inbox()), (vec![], 1));
+        assert!(EmlSource::new(root.path().join("none")).folders().is_err());
+    }
+}

@@ -510,3 +510,6 @@ impl Sink for MaildirSink {
         Ok(std::mem::take(&mut self.done))
     }
 }
+
+#[cfg(test)]
+mod tests;
