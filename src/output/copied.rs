@@ -64,25 +64,35 @@ impl CopySummary {
         }
     }
 
-    /// Writes it to standard output, and each problem (with `verbose` each altered message too) as a line to standard error.
+    /// Writes it to standard output.
     ///
     /// # Errors
     /// [`crate::error::Kind::BrokenPipe`] when the reader went away, [`crate::error::Kind::Local`] for other I/O errors.
-    pub fn write(&self, format: Format, verbose: bool, stdout: &mut impl Write, stderr: &mut impl Write) -> Result<()> {
-        let mut lines = String::new();
-        for problem in &self.problems {
-            name(&mut lines, &problem.folder, problem.uid, &problem.reason);
-        }
-        for altered in self.altered_messages.iter().filter(|_| verbose) {
-            name(&mut lines, &altered.folder, altered.uid, &format!("altered: {}", altered.reason));
-        }
-        stderr.write_all(lines.as_bytes()).map_err(|error| Error::io("standard error", error))?;
+    pub fn write(&self, format: Format, stdout: &mut impl Write) -> Result<()> {
         match format {
             Format::Json | Format::Jsonl => json::write_document(stdout, self),
             Format::Tsv | Format::Table => {
                 stdout.write_all(self.text().as_bytes()).and_then(|()| stdout.flush()).map_err(|error| Error::io(STDOUT, error))
             }
         }
+    }
+
+    /// Names each problem on a line of standard error; not needed where [`super::Progress`] told of them as they happened.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Local`], or [`crate::error::Kind::BrokenPipe`].
+    pub fn write_problems(&self, stderr: &mut impl Write) -> Result<()> {
+        let lines = self.problems.iter().map(|one| named(&one.folder, one.uid, &one.reason));
+        write_lines(stderr, lines)
+    }
+
+    /// Names each altered message on a line of standard error (`-v`).
+    ///
+    /// # Errors
+    /// As [`CopySummary::write_problems`].
+    pub fn write_altered(&self, stderr: &mut impl Write) -> Result<()> {
+        let lines = self.altered_messages.iter().map(|one| named(&one.folder, one.uid, &format!("altered: {}", one.reason)));
+        write_lines(stderr, lines)
     }
 
     /// For people: from where to where, the balance, and what is worth a second look.
@@ -136,12 +146,17 @@ fn equation(counts: &Counts) -> String {
     text
 }
 
-fn name(lines: &mut String, folder: &str, uid: Option<u32>, reason: &str) {
+fn named(folder: &str, uid: Option<u32>, reason: &str) -> String {
     let whole = match uid {
         Some(uid) => format!("{folder} {uid}: {reason}"),
         None => format!("{folder}: {reason}"),
     };
-    let _ = writeln!(lines, "{}", sanitize::line(&whole));
+    sanitize::line(&whole).into_owned()
+}
+
+fn write_lines(stderr: &mut impl Write, mut lines: impl Iterator<Item = String>) -> Result<()> {
+    let written = lines.try_for_each(|line| writeln!(stderr, "{line}"));
+    written.map_err(|error| Error::io("standard error", error))
 }
 
 #[cfg(test)]
@@ -156,23 +171,23 @@ mod tests {
         CopySummary::new("mailhaul.migrate/1", "work", "new", outcome, 1.25)
     }
 
-    fn written(format: Format, verbose: bool) -> (String, String) {
-        let (mut out, mut err) = (Vec::new(), Vec::new());
-        summary().write(format, verbose, &mut out, &mut err).unwrap();
-        (String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
+    fn text(write: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> String {
+        let mut out = Vec::new();
+        write(&mut out).unwrap();
+        String::from_utf8(out).unwrap()
     }
 
     #[test]
     fn people_read_a_balance_and_each_problem_on_a_line() {
-        let (out, err) = written(Format::Table, false);
+        let out = text(|out| summary().write(Format::Table, out));
         assert!(out.contains("listed 500 = copied 498 + already there 0 + refused 2\n"), "{out}");
-        assert_eq!(err, "a\u{FFFD}b 7: too big\n");
-        assert_eq!(written(Format::Tsv, true).1, "a\u{FFFD}b 7: too big\na\u{FFFD}b 7: altered: bare LF\n");
+        assert_eq!(text(|out| summary().write_problems(out)), "a\u{FFFD}b 7: too big\n");
+        assert_eq!(text(|out| summary().write_altered(out)), "a\u{FFFD}b 7: altered: bare LF\n");
     }
 
     #[test]
     fn scripts_find_every_promised_member() {
-        let value: serde_json::Value = serde_json::from_str(&written(Format::Json, false).0).unwrap();
+        let value: serde_json::Value = serde_json::from_str(&text(|out| summary().write(Format::Json, out))).unwrap();
         let members = "schema source destination listed filtered copied already_there merged refused quarantined unknown vanished \
                        altered flags_changed gone bytes seconds balanced folders problems altered_messages";
         assert!(members.split_whitespace().all(|name| value.get(name).is_some()), "{value}");

@@ -17,7 +17,7 @@ pub use rows::{Head, Row, Rows};
 pub use table::{Column, bytes_for_people, terminal_width};
 
 /// How data is written to standard output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
     /// Aligned columns for people.
     Table,
@@ -41,16 +41,19 @@ impl Format {
     }
 }
 
-impl std::str::FromStr for Format {
-    type Err = String;
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    fn from_str(text: &str) -> std::result::Result<Self, String> {
-        match text {
-            "table" => Ok(Self::Table),
-            "json" => Ok(Self::Json),
-            "jsonl" => Ok(Self::Jsonl),
-            "tsv" => Ok(Self::Tsv),
-            _ => Err("expected table, json, jsonl or tsv".to_owned()),
-        }
+    #[test]
+    fn a_pipe_gets_tsv_unless_something_else_was_asked_for() {
+        assert_eq!(Format::choose(None, true), Format::Table);
+        assert_eq!(Format::choose(None, false), Format::Tsv);
+        assert_eq!(Format::choose(Some(Format::Json), true), Format::Json);
+        let names: Vec<String> = <Format as clap::ValueEnum>::value_variants()
+            .iter()
+            .filter_map(|format| Some(clap::ValueEnum::to_possible_value(format)?.get_name().to_owned()))
+            .collect();
+        assert_eq!(names, ["table", "json", "jsonl", "tsv"]);
     }
 }

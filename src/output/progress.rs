@@ -20,7 +20,7 @@ const JSON_EVERY: Duration = Duration::from_millis(100);
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
 /// What `--progress` asks for.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum ProgressMode {
     /// A bar where standard error is a terminal.
     #[default]
@@ -31,20 +31,6 @@ pub enum ProgressMode {
     Never,
     /// JSON lines.
     Json,
-}
-
-impl std::str::FromStr for ProgressMode {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "always" => Ok(Self::Always),
-            "never" => Ok(Self::Never),
-            "json" => Ok(Self::Json),
-            _ => Err("expected auto, always, never or json".to_owned()),
-        }
-    }
 }
 
 /// How much is told besides progress.

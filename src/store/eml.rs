@@ -82,7 +82,7 @@ fn walk(dir: &Dir, levels: &[String], found: &mut Vec<Found>, taken: &mut HashSe
         let holds_messages = child.entries()?.iter().any(|entry| entry.kind == FileType::RegularFile && is_eml(&entry.name));
         let recorded = files::recorded_name(&child);
         if let Some(folder) = recorded.or_else(|| Folder::from_levels(below)).filter(|_| holds_messages) {
-            found.push(Found { folder: files::unique(folder, taken), dir: child, only: None });
+            found.push(Found { folder: files::unique(&folder, taken), dir: child, only: None });
         }
     }
     Ok(())
@@ -184,6 +184,7 @@ pub struct EmlSink {
     /// Facts of folders turned away from.
     done: Vec<Placement>,
     mark: String,
+    count: u64,
 }
 
 impl EmlSink {
@@ -195,6 +196,7 @@ impl EmlSink {
             delivery: None,
             done: Vec::new(),
             mark: format!(".mailhaul.{}.{}", std::process::id(), files::nonce()),
+            count: 0,
         }
     }
 }
@@ -231,8 +233,9 @@ impl Sink for EmlSink {
 
     fn append(&mut self, outgoing: Outgoing) -> Result<()> {
         let delivery = self.delivery.as_mut().ok_or_else(|| Error::local("no folder is open"))?;
+        self.count += 1;
         let destination = Destination {
-            temporary: format!("{}.{}", self.mark, outgoing.ticket),
+            temporary: format!("{}.{}", self.mark, self.count),
             target: 0,
             stem: format!("{:06}", outgoing.ticket),
             ending: ".eml".to_owned(),

@@ -133,6 +133,7 @@ impl Dir {
     }
 
     /// What the directory's own time stamp says: equal before and after a listing, the listing is whole.
+    #[allow(clippy::useless_conversion, reason = "the types of a stat differ between platforms")]
     pub(super) fn stamp(&self) -> Result<(i64, u64)> {
         let stat = fs::fstat(&self.fd).map_err(|error| io(&self.path, error))?;
         Ok((modified(&stat), u64::try_from(stat.st_mtime_nsec).unwrap_or(0)))
@@ -146,6 +147,8 @@ impl Dir {
             Ok(fd) => fd,
             Err(Errno::NOENT) => return Ok(None),
             Err(Errno::LOOP | Errno::NXIO) => return Err(not_regular(&path)),
+            // These say nothing about this file.
+            Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOMEM)) => return Err(io(&path, error)),
             Err(error) => return Err(io(&path, error).scoped(Scope::Message)),
         };
         let stat = fs::fstat(&fd).map_err(|error| io(&path, error).scoped(Scope::Message))?;
@@ -346,7 +349,7 @@ pub(super) fn recorded_name(dir: &Dir) -> Option<Folder> {
 }
 
 /// `folder`, or where it is taken the same with a number, so that two directories never share a name.
-pub(super) fn unique(folder: Folder, taken: &mut HashSet<Folder>) -> Folder {
+pub(super) fn unique(folder: &Folder, taken: &mut HashSet<Folder>) -> Folder {
     let mut candidate = folder.clone();
     let mut number = 2_u32;
     while !taken.insert(candidate.clone()) {

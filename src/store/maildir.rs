@@ -139,9 +139,10 @@ fn walk(dir: &Dir, way: &[OsString], levels: &[String], found: &mut Vec<Found>, 
         let mut way = way.to_vec();
         way.push(entry.name);
         if is_maildir(&child)? {
-            let recorded = if files::was_cut(&name) { files::recorded_name(&child) } else { None };
+            let cut = way.iter().any(|component| files::was_cut(&files::text(component)));
+            let recorded = if cut { files::recorded_name(&child) } else { None };
             if let Some(folder) = recorded.or_else(|| Folder::from_levels(below.clone())) {
-                found.push(Found { folder: files::unique(folder, taken), way: way.clone() });
+                found.push(Found { folder: files::unique(&folder, taken), way: way.clone() });
             }
         } else if dotted.is_some() {
             // Not a folder but some program's own: an index, a trash of its own.
@@ -200,6 +201,7 @@ fn order(entry: &Entry) -> (u64, OsString) {
 /// The regular files of both halves. Started over while names move about, because a file renamed behind the reader's back
 /// would be missed: a listing that is not whole is none.
 fn names(halves: &[Option<Dir>; 2], place: &str) -> Result<Vec<(usize, OsString)>> {
+    let mut before = None;
     for _ in 0..LISTING_TRIES {
         let stamps = stamp(halves)?;
         let mut names = Vec::new();
@@ -209,11 +211,19 @@ fn names(halves: &[Option<Dir>; 2], place: &str) -> Result<Vec<(usize, OsString)
             let files = entries.filter(|entry| entry.kind == FileType::RegularFile && !entry.name.as_bytes().starts_with(b"."));
             names.extend(files.map(|entry| (half, entry.name)));
         }
-        if stamp(halves)? == stamps {
+        if stamp(halves)? == stamps && (!recent(&stamps) || before.as_ref() == Some(&names)) {
             return Ok(names);
         }
+        before = Some(names);
     }
     Err(Error::new(crate::error::Kind::Busy, "the folder changes all the time, so it cannot be listed").at(place).scoped(Scope::Mailbox))
+}
+
+/// Whether one of the stamps is so young that a further change may have left it as it is (they are made of clock ticks).
+fn recent(stamps: &[(i64, u64)]) -> bool {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+    stamps.iter().any(|(seconds, _)| *seconds >= now - 1)
 }
 
 fn stamp(halves: &[Option<Dir>; 2]) -> Result<Vec<(i64, u64)>> {
@@ -250,7 +260,8 @@ impl Open {
         let mut listing = Listing::default();
         let mut occurrences: HashMap<Digest, u32> = HashMap::new();
         // Two names of one file are one message: a delivery by link and unlink was cut between the two.
-        let mut linked: HashSet<(u64, u64)> = HashSet::new();
+        // (Messages that a server copied by linking share a file too, but under unique parts of their own.)
+        let mut seen: HashSet<(Vec<u8>, (u64, u64))> = HashSet::new();
         let mut moved: Option<HashMap<Vec<u8>, (usize, OsString)>> = None;
         for mut entry in all {
             let mut opened = self.file(entry.half, &entry.name);
@@ -265,7 +276,7 @@ impl Open {
             }
             let (key, size, internal_date) = match opened {
                 Ok(None) => continue,
-                Ok(Some((_, stat))) if stat.st_nlink > 1 && !linked.insert(files::identity(&stat)) => continue,
+                Ok(Some((_, stat))) if !seen.insert((split_name(&entry.name).0.to_vec(), files::identity(&stat))) => continue,
                 Ok(Some((file, stat))) => {
                     // A file that cannot be read is listed all the same: reading it names the trouble.
                     entry.digest = files::digests(&file, &self.path(entry.half, &entry.name)).ok().map(|digests| digests.content);
@@ -385,6 +396,8 @@ pub struct MaildirSink {
     root: PathBuf,
     context: Context,
     layout: Option<Layout>,
+    /// Where the folders lay that were there when the first one was opened, whatever program named them.
+    known: HashMap<Folder, Vec<OsString>>,
     delivery: Option<Delivery>,
     /// Facts of folders turned away from.
     done: Vec<Placement>,
@@ -401,6 +414,7 @@ impl MaildirSink {
             root: root.into(),
             context,
             layout: None,
+            known: HashMap::new(),
             delivery: None,
             done: Vec::new(),
             mark: format!("P{}R{}", std::process::id(), files::nonce()),
@@ -422,6 +436,7 @@ impl MaildirSink {
             Layout::PlusPlus
         };
         self.layout = Some(layout);
+        self.known = found.into_iter().map(|one| (one.folder, one.way)).collect();
         Ok(layout)
     }
 
@@ -463,7 +478,10 @@ impl Sink for MaildirSink {
         let root = if create { Some(Dir::make(&self.root)?) } else { Dir::open(&self.root)? };
         let root = root.ok_or_else(|| absent().at(&place))?;
         let layout = self.layout(&root)?;
-        let way = Self::way(&info.folder, layout, layout == Layout::PlusPlus || is_maildir(&root)?);
+        let way = match self.known.get(&info.folder) {
+            Some(way) => way.clone(),
+            None => Self::way(&info.folder, layout, layout == Layout::PlusPlus || is_maildir(&root)?),
+        };
         let mut dir = root.again()?;
         for component in &way {
             dir = if create { dir.make_child(component)? } else { dir.child(component)?.ok_or_else(|| absent().at(&place))? };

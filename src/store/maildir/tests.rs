@@ -7,6 +7,9 @@ use super::super::Outcome;
 use super::*;
 use crate::message::{Body, InternalDate};
 
+/// A message's bytes and flags.
+type Shown = (Vec<u8>, Vec<String>);
+
 fn maildir(path: &Path) {
     for name in ["tmp", "new", "cur"] {
         fs::create_dir_all(path.join(name)).unwrap();
@@ -37,19 +40,20 @@ fn folders(root: &Path) -> Vec<String> {
 }
 
 /// Everything in a folder: (bytes, flags), and how many could not be read.
-fn contents(root: &Path, name: &Folder) -> (Vec<(Vec<u8>, Vec<String>)>, usize) {
+fn contents(root: &Path, name: &Folder) -> (Vec<Shown>, usize) {
     let mut source = MaildirSource::new(root);
     let listing = source.list(name).unwrap();
     read(&mut source, &listing)
 }
 
-fn read(source: &mut MaildirSource, listing: &Listing) -> (Vec<(Vec<u8>, Vec<String>)>, usize) {
+fn read(source: &mut MaildirSource, listing: &Listing) -> (Vec<Shown>, usize) {
     let (mut read, mut failed) = (Vec::new(), 0);
     source
         .read(&listing.messages, &mut |_, message| {
             match message {
                 Ok(message) => {
-                    read.push((message.body.prefix(usize::MAX).unwrap(), message.flags.iter().map(ToString::to_string).collect()))
+                    let flags = message.flags.iter().map(ToString::to_string).collect();
+                    read.push((message.body.prefix(usize::MAX).unwrap(), flags));
                 }
                 Err(_) => failed += 1,
             }
@@ -238,6 +242,29 @@ fn a_file_that_still_has_two_names_is_one_message() {
     fs::hard_link(root.path().join("tmp/1.a"), root.path().join("new/1.a")).unwrap();
     fs::hard_link(root.path().join("tmp/1.a"), root.path().join("cur/1.a:2,S")).unwrap();
     assert_eq!(contents(root.path(), &Folder::inbox()).0.len(), 1);
+}
+
+#[test]
+fn messages_that_a_server_copied_by_linking_are_as_many_as_their_names() {
+    let root = tempfile::tempdir().unwrap();
+    maildir(root.path());
+    fs::write(root.path().join("cur/1.a:2,S"), "A: b\n").unwrap();
+    fs::hard_link(root.path().join("cur/1.a:2,S"), root.path().join("cur/2.b:2,S")).unwrap();
+    assert_eq!(contents(root.path(), &Folder::inbox()).0.len(), 2);
+}
+
+#[test]
+fn a_folder_that_another_program_named_its_own_way_is_used_and_not_made_anew() {
+    let root = tempfile::tempdir().unwrap();
+    for name in ["inbox", "a\\b", "x%41"] {
+        maildir(&root.path().join(name));
+    }
+    let before = files(root.path());
+    let mut sink = sink(root.path());
+    for name in ["INBOX", "a\\b", "x%41"] {
+        sink.open(&info(&folder(&[name])), true).unwrap();
+    }
+    assert_eq!(files(root.path()), before);
 }
 
 #[test]
