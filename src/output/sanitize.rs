@@ -13,7 +13,7 @@ pub fn line(text: &str) -> Cow<'_, str> {
     clean(text, |c| (c == '\t').then_some(' '))
 }
 
-/// `text` as the value of a tab-separated row: tabs and line ends become one space each, the rest as in [`line`].
+/// `text` as the value of a tab-separated row: tabs and line ends become one space each, the rest as in [`line()`].
 pub fn tsv(text: &str) -> Cow<'_, str> {
     if text.contains("\r\n") {
         return Cow::Owned(tsv(&text.replace("\r\n", " ")).into_owned());

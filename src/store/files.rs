@@ -419,8 +419,14 @@ impl Delivery {
     pub(super) fn stage(&mut self, outgoing: &Outgoing, destination: Destination) -> Result<()> {
         let name = OsString::from(destination.temporary);
         let written = self.write(&name, &outgoing.message);
+        let mut altered = destination.altered;
         let file = match written {
-            Ok(file) => file,
+            Ok((file, dated)) => {
+                if !dated {
+                    altered.push("the file system cannot hold its date".to_owned());
+                }
+                file
+            }
             Err(error) => {
                 self.done.push(Placement { ticket: outgoing.ticket, outcome: Outcome::NotSent });
                 self.drop_staged();
@@ -435,25 +441,28 @@ impl Delivery {
             stem: destination.stem,
             ending: destination.ending,
             exact: outgoing.message.digests.exact,
-            altered: destination.altered,
+            altered,
         });
         self.bytes += outgoing.message.body.len();
         if self.staged.len() >= BATCH_MESSAGES || self.bytes >= BATCH_BYTES { self.commit() } else { Ok(()) }
     }
 
-    fn write(&self, name: &OsStr, message: &Message) -> Result<File> {
+    /// Gives the file, and whether it could be dated.
+    fn write(&self, name: &OsStr, message: &Message) -> Result<(File, bool)> {
         let path = self.temporary.path.join(name);
         let mut file = self.temporary.create(name)?;
         // Only a file that this very call made may be removed: another's would have been an error above.
         let written = message.body.each_chunk(|chunk| file.write_all(chunk).map_err(|error| Error::io(path.display(), error)));
-        let dated = written.and_then(|()| match message.internal_date {
-            Some(date) => {
-                let stamp = Timespec { tv_sec: date.seconds, tv_nsec: 0 };
-                fs::futimens(&file, &Timestamps { last_access: stamp, last_modification: stamp }).map_err(|error| io(&path, error))
+        let dated = written.and_then(|()| {
+            let Some(date) = message.internal_date else { return Ok(true) };
+            let stamp = Timespec { tv_sec: date.seconds, tv_nsec: 0 };
+            match fs::futimens(&file, &Timestamps { last_access: stamp, last_modification: stamp }) {
+                Ok(()) => Ok(true),
+                Err(Errno::INVAL | Errno::OVERFLOW | Errno::RANGE) => Ok(false),
+                Err(error) => Err(io(&path, error)),
             }
-            None => Ok(()),
         });
-        dated.inspect_err(|_| self.temporary.remove(name)).map(|()| file)
+        dated.inspect_err(|_| self.temporary.remove(name)).map(|dated| (file, dated))
     }
 
     /// Makes everything staged durable: each file, then its name, then the directories.
