@@ -1,7 +1,10 @@
 //! Stores: where messages come from and go to, one implementation a file, behind two small traits. A store knows its own
 //! protocol or file format and must never know the journal.
 
+pub mod eml;
+mod files;
 pub mod imap;
+pub mod maildir;
 
 use std::fmt;
 

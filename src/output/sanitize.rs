@@ -1,0 +1,122 @@
+//! Text out of mail or from servers, made harmless for a terminal: no control character, escape sequence or invisible
+//! reordering passes raw. It knows characters and nothing about what the text means.
+
+use std::borrow::Cow;
+use std::io::{self, Write};
+
+/// Stands where a character was that must not reach a terminal.
+const REPLACEMENT: char = char::REPLACEMENT_CHARACTER;
+
+/// `text` as one harmless line: a tab becomes a space; other control characters (line ends and escapes among them),
+/// bidi overrides and invisible characters become U+FFFD.
+pub fn line(text: &str) -> Cow<'_, str> {
+    clean(text, |c| (c == '\t').then_some(' '))
+}
+
+/// `text` as the value of a tab-separated row: tabs and line ends become one space each, the rest as in [`line()`].
+pub fn tsv(text: &str) -> Cow<'_, str> {
+    if text.contains("\r\n") {
+        return Cow::Owned(tsv(&text.replace("\r\n", " ")).into_owned());
+    }
+    clean(text, |c| matches!(c, '\t' | '\n' | '\r' | '\u{2028}' | '\u{2029}').then_some(' '))
+}
+
+fn clean(text: &str, special: impl Fn(char) -> Option<char>) -> Cow<'_, str> {
+    if !text.chars().any(suspicious) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len());
+    let mut characters = text.chars().peekable();
+    let mut before = None;
+    while let Some(c) = characters.next() {
+        let kept = match special(c) {
+            Some(instead) => instead,
+            None if joins(c) && joined(before) && joined(characters.peek().copied()) => c,
+            None if suspicious(c) => REPLACEMENT,
+            None => c,
+        };
+        out.push(kept);
+        before = Some(c);
+    }
+    Cow::Owned(out)
+}
+
+/// Zero-width (non-)joiners have work to do between letters of some scripts and in emoji, and nowhere else.
+fn joins(c: char) -> bool {
+    matches!(c, '\u{200C}' | '\u{200D}')
+}
+
+fn joined(neighbour: Option<char>) -> bool {
+    neighbour.is_some_and(|c| !c.is_ascii() && !c.is_whitespace() && !suspicious(c))
+}
+
+/// Whether `c` can steer a terminal, end a line, reorder its neighbours or hide.
+fn suspicious(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{061C}' | '\u{180E}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}'
+            | '\u{FEFF}' | '\u{FFF9}'..='\u{FFFB}' | '\u{E0000}'..='\u{E007F}')
+}
+
+/// Writes JSON in which those characters stand escaped (`\u009b`), so that a document is harmless on a terminal too and
+/// still holds every value whole.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Escaping;
+
+impl serde_json::ser::Formatter for Escaping {
+    fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        let mut rest = fragment;
+        while let Some((at, c)) = rest.char_indices().find(|&(_, c)| suspicious(c)) {
+            let (before, from) = rest.split_at(at);
+            writer.write_all(before.as_bytes())?;
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                write!(writer, "\\u{unit:04x}")?;
+            }
+            rest = from.get(c.len_utf8()..).unwrap_or_default();
+        }
+        writer.write_all(rest.as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escapes_bells_line_ends_and_bidi_overrides_show_as_replacements() {
+        assert_eq!(line("a\x1b]0;pwned\x07b\x1b[2J"), "a\u{FFFD}]0;pwned\u{FFFD}b\u{FFFD}[2J");
+        assert_eq!(line("a\r\nb\tc\u{9b}d\x7f"), "a\u{FFFD}\u{FFFD}b c\u{FFFD}d\u{FFFD}");
+        for hidden in "\u{202e}\u{2066}\u{200e}\u{061c}\u{feff}\u{2028}\u{200b}\u{2060}\u{85}\u{0}".chars() {
+            assert_eq!(line(&format!("a{hidden}b")), "a\u{FFFD}b");
+        }
+    }
+
+    #[test]
+    fn plain_text_and_needed_joiners_stay() {
+        for text in ["Grüße, 世界 – ok", "می\u{200c}خواهم", "👩\u{200d}👧"] {
+            assert_eq!(line(text), text);
+        }
+        assert_eq!(line("a\u{200d}b"), "a\u{FFFD}b");
+    }
+
+    #[test]
+    fn tabs_and_line_ends_inside_a_tsv_value_become_a_space() {
+        assert_eq!(tsv("a\tb\r\nc\nd\x1b"), "a b c d\u{FFFD}");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn nothing_harmful_passes_and_json_holds_the_value_whole(text in "\\PC*|[\\x00-\\xff\u{2000}-\u{206f}\u{feff}\u{e0001}]*") {
+            for clean in [line(&text), tsv(&text)] {
+                proptest::prop_assert!(clean.chars().all(|c| !suspicious(c) || joins(c)));
+                proptest::prop_assert!(!clean.contains(|c: char| c.is_control()));
+                proptest::prop_assert_eq!(line(&clean), clean.clone());
+            }
+            let mut json = Vec::new();
+            serde::Serialize::serialize(&text, &mut serde_json::Serializer::with_formatter(&mut json, Escaping)).unwrap();
+            let json = String::from_utf8(json).unwrap();
+            proptest::prop_assert!(!json.contains(suspicious));
+            proptest::prop_assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
+        }
+    }
+}

@@ -1,0 +1,658 @@
+//! What stores of files share: directories held open so that nobody can swap a part of a path for a symbolic link, files
+//! read without following one, and batches that are made durable without ever replacing a file. It knows no mail format.
+
+use std::collections::HashSet;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, RenameFlags, Stat, Timespec, Timestamps};
+use rustix::io::Errno;
+use sha2::{Digest as _, Sha256};
+
+use super::{Outcome, Outgoing, Placement};
+use crate::context::Context;
+use crate::error::{Error, Result, Scope};
+use crate::folder::Folder;
+use crate::message::{Body, Digest, Digester, Digests, InternalDate, Message};
+
+/// Folders are looked for this many levels deep.
+pub(super) const MAX_DEPTH: usize = 10;
+/// A directory entry has at most this many bytes on the file systems we know.
+const NAME_BYTES: usize = 255;
+/// Records the folder's whole name inside a directory whose own name had to be cut.
+const NAME_FILE: &str = "mailhaul-folder";
+/// A batch is made durable at the latest when it holds this much; files stay open until then.
+const BATCH_MESSAGES: usize = 256;
+const BATCH_BYTES: u64 = 16 * 1024 * 1024;
+/// So many names are tried for one message before something else must be wrong.
+const NAME_TRIES: u32 = 100_000;
+
+/// An open directory, and the path by which errors name it.
+pub(super) struct Dir {
+    fd: OwnedFd,
+    path: PathBuf,
+}
+
+/// What stands under a name in a directory.
+pub(super) struct Entry {
+    pub(super) name: OsString,
+    pub(super) kind: FileType,
+}
+
+fn io(path: &Path, error: Errno) -> Error {
+    Error::io(path.display(), error.into())
+}
+
+impl Dir {
+    /// Opens the directory the user named; here alone a symbolic link is followed. `None` when there is none.
+    pub(super) fn open(path: &Path) -> Result<Option<Self>> {
+        match fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) {
+            Ok(fd) => Ok(Some(Self { fd, path: path.to_owned() })),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(io(path, error)),
+        }
+    }
+
+    /// Opens the directory the user named, making it (and its parents) private where it is missing.
+    pub(super) fn make(path: &Path) -> Result<Self> {
+        if let Some(dir) = Self::open(path)? {
+            return Ok(dir);
+        }
+        let mut builder = std::fs::DirBuilder::new();
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        builder.recursive(true).create(path).map_err(|error| Error::io(path.display(), error))?;
+        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty())
+            && let Some(parent) = Self::open(parent)?
+        {
+            parent.sync()?;
+        }
+        Self::open(path)?.ok_or_else(|| Error::local(format!("{}: it vanished as soon as it was made", path.display())))
+    }
+
+    /// Opens a directory in this one, following no symbolic link. `None` when there is nothing, or something else.
+    pub(super) fn child(&self, name: &OsStr) -> Result<Option<Self>> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let path = self.path.join(name);
+        match fs::openat(&self.fd, name, flags, Mode::empty()) {
+            Ok(fd) => Ok(Some(Self { fd, path })),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
+            Err(error) => Err(io(&path, error)),
+        }
+    }
+
+    /// Opens a directory in this one, making it private where it is missing.
+    pub(super) fn make_child(&self, name: &OsStr) -> Result<Self> {
+        let path = self.path.join(name);
+        match fs::mkdirat(&self.fd, name, Mode::RWXU) {
+            Ok(()) => self.sync()?,
+            Err(Errno::EXIST) => {}
+            Err(error) => return Err(io(&path, error)),
+        }
+        self.child(name)?.ok_or_else(|| {
+            Error::local(format!("{}: something that is no directory stands there (a symbolic link is not followed)", path.display()))
+        })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Another handle of the same directory.
+    pub(super) fn again(&self) -> Result<Self> {
+        let fd = self.fd.try_clone().map_err(|error| Error::io(self.path.display(), error))?;
+        Ok(Self { fd, path: self.path.clone() })
+    }
+
+    /// Everything in it but `.` and `..`, sorted by name.
+    pub(super) fn entries(&self) -> Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        for entry in fs::Dir::read_from(&self.fd).map_err(|error| io(&self.path, error))? {
+            let entry = entry.map_err(|error| io(&self.path, error))?;
+            let name = OsString::from_vec(entry.file_name().to_bytes().to_vec());
+            if name == "." || name == ".." {
+                continue;
+            }
+            let kind = match entry.file_type() {
+                // Some file systems do not tell the kind in the listing.
+                FileType::Unknown => match fs::statat(&self.fd, &name, AtFlags::SYMLINK_NOFOLLOW) {
+                    Ok(stat) => FileType::from_raw_mode(stat.st_mode),
+                    Err(Errno::NOENT) => continue,
+                    Err(error) => return Err(io(&self.path.join(&name), error)),
+                },
+                kind => kind,
+            };
+            entries.push(Entry { name, kind });
+        }
+        entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        Ok(entries)
+    }
+
+    /// What the directory's own time stamp says: equal before and after a listing, the listing is whole.
+    #[allow(clippy::useless_conversion, reason = "the types of a stat differ between platforms")]
+    pub(super) fn stamp(&self) -> Result<(i64, u64)> {
+        let stat = fs::fstat(&self.fd).map_err(|error| io(&self.path, error))?;
+        Ok((modified(&stat), u64::try_from(stat.st_mtime_nsec).unwrap_or(0)))
+    }
+
+    /// Opens a regular file, following no symbolic link and waiting for no FIFO. `None` when it is not there.
+    pub(super) fn file(&self, name: &OsStr) -> Result<Option<(File, Stat)>> {
+        let path = self.path.join(name);
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let fd = match fs::openat(&self.fd, name, flags, Mode::empty()) {
+            Ok(fd) => fd,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(Errno::LOOP | Errno::NXIO) => return Err(not_regular(&path)),
+            // These say nothing about this file.
+            Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOMEM)) => return Err(io(&path, error)),
+            Err(error) => return Err(io(&path, error).scoped(Scope::Message)),
+        };
+        let stat = fs::fstat(&fd).map_err(|error| io(&path, error).scoped(Scope::Message))?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(not_regular(&path));
+        }
+        Ok(Some((File::from(fd), stat)))
+    }
+
+    /// Reads a small text file; `None` when it is missing, strange or longer than `limit`.
+    pub(super) fn small_text(&self, name: &str, limit: u64) -> Option<String> {
+        let (file, _) = self.file(OsStr::new(name)).ok()??;
+        let mut text = String::new();
+        file.take(limit + 1).read_to_string(&mut text).ok()?;
+        (text.len() as u64 <= limit).then_some(text)
+    }
+
+    fn create(&self, name: &OsStr) -> Result<File> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let made = fs::openat(&self.fd, name, flags, Mode::RUSR | Mode::WUSR);
+        made.map(File::from).map_err(|error| io(&self.path.join(name), error))
+    }
+
+    /// Gives the file `name` of this directory the name `to` in `target`; `false` when something stands there already.
+    fn publish(&self, name: &OsStr, target: &Self, to: &OsStr) -> Result<bool> {
+        match fs::renameat_with(&self.fd, name, &target.fd, to, RenameFlags::NOREPLACE) {
+            Ok(()) => return Ok(true),
+            Err(Errno::EXIST) => return Ok(false),
+            // The file system cannot rename without replacing; a second link can.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {}
+            Err(error) => return Err(io(&target.path.join(to), error)),
+        }
+        match fs::linkat(&self.fd, name, &target.fd, to, AtFlags::empty()) {
+            Ok(()) => {
+                self.remove(name);
+                Ok(true)
+            }
+            Err(Errno::EXIST) => Ok(false),
+            Err(error) => Err(io(&target.path.join(to), error)),
+        }
+    }
+
+    /// Removes a file of ours. What cannot be removed stays: harmless, and the first error matters more.
+    fn remove(&self, name: &OsStr) {
+        let _ = fs::unlinkat(&self.fd, name, AtFlags::empty());
+    }
+
+    /// Makes what happened to the names in it durable.
+    pub(super) fn sync(&self) -> Result<()> {
+        fs::fsync(&self.fd).map_err(|error| io(&self.path, error))
+    }
+}
+
+fn not_regular(path: &Path) -> Error {
+    Error::local(format!("{}: not a regular file, so it was not read", path.display())).scoped(Scope::Message)
+}
+
+fn modified(stat: &Stat) -> i64 {
+    #[allow(clippy::useless_conversion, reason = "its type differs between platforms")]
+    i64::try_from(stat.st_mtime).unwrap_or(i64::MAX)
+}
+
+/// The time of last change, which stands for INTERNALDATE.
+pub(super) fn date(stat: &Stat) -> InternalDate {
+    InternalDate { seconds: modified(stat), offset: 0 }
+}
+
+/// The file's identity, by which two names of one file are told from two files.
+pub(super) fn identity(stat: &Stat) -> (u64, u64) {
+    #[allow(clippy::useless_conversion, reason = "their types differ between platforms")]
+    (u64::try_from(stat.st_dev).unwrap_or(0), u64::try_from(stat.st_ino).unwrap_or(0))
+}
+
+/// Hands over a file's bytes in pieces.
+fn each_piece(mut file: &File, path: &dyn fmt::Display, mut each: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(count) => each(buffer.get(..count).unwrap_or_default())?,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(Error::io(path, error).scoped(Scope::Message)),
+        }
+    }
+}
+
+/// Reads a file through for its digests.
+pub(super) fn digests(file: &File, path: &Path) -> Result<Digests> {
+    let mut digester = Digester::default();
+    each_piece(file, &path.display(), |piece| {
+        digester.update(piece);
+        Ok(())
+    })?;
+    Ok(digester.finish())
+}
+
+/// Reads a file into a message without flags.
+pub(super) fn message(file: &File, stat: &Stat, path: &Path) -> Result<Message> {
+    let mut digester = Digester::default();
+    let mut body = Body::new();
+    each_piece(file, &path.display(), |piece| {
+        digester.update(piece);
+        body.push(piece)
+    })?;
+    Ok(Message { body, digests: digester.finish(), internal_date: Some(date(stat)), flags: Vec::new() })
+}
+
+/// What `each` makes of a message that is not the one listed any more.
+pub(super) fn changed(path: &Path) -> Error {
+    Error::local(format!("{}: it changed after it was listed", path.display())).scoped(Scope::Message)
+}
+
+/// One level of a folder's name as (part of) a file name: whatever could leave the directory, part levels or steer a
+/// terminal stands as `%XX`. Never empty, `.`, `..`, `cur`, `new` or `tmp`, without `/`, `.` and NUL; different for different levels.
+pub(super) fn encode_level(level: &str) -> String {
+    let reserved = matches!(level, "cur" | "new" | "tmp");
+    let mut out = String::with_capacity(level.len());
+    for (index, c) in level.chars().enumerate() {
+        let escape = matches!(c, '%' | '.' | '/' | '\\')
+            || c.is_control()
+            || matches!(c, '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+            || (reserved && index == 0);
+        if escape {
+            for byte in c.encode_utf8(&mut [0; 4]).bytes() {
+                out.push('%');
+                for nibble in [byte >> 4, byte & 15] {
+                    out.push(char::from_digit(u32::from(nibble), 16).unwrap_or('0').to_ascii_uppercase());
+                }
+            }
+        } else {
+            out.push(c);
+        }
+    }
+    // An empty level names no folder; should one come all the same, no other level is written so.
+    if out.is_empty() { "%".to_owned() } else { out }
+}
+
+/// The level that [`encode_level`] wrote as `name`; a name it would never write is a level as it stands.
+pub(super) fn decode_level(name: &str) -> String {
+    let mut bytes = Vec::with_capacity(name.len());
+    let mut rest = name.as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        let hex = |at: usize| tail.get(at).and_then(|&byte| char::from(byte).to_digit(16)).and_then(|digit| u8::try_from(digit).ok());
+        match (first, hex(0), hex(1)) {
+            (b'%', Some(high), Some(low)) => {
+                bytes.push(high << 4 | low);
+                rest = tail.get(2..).unwrap_or_default();
+            }
+            _ => {
+                bytes.push(first);
+                rest = tail;
+            }
+        }
+    }
+    let decoded = String::from_utf8(bytes).ok().filter(|level| encode_level(level) == name);
+    decoded.unwrap_or_else(|| name.to_owned())
+}
+
+/// `name`, or where it is too long for a directory entry its beginning and a digest of all of it. `%~` stands in no
+/// encoded name, so that a cut name equals no whole one.
+pub(super) fn fit(name: String) -> String {
+    if name.len() <= NAME_BYTES {
+        return name;
+    }
+    let digest: String = Digest::of(name.as_bytes()).to_string().chars().take(32).collect();
+    let room = NAME_BYTES - digest.len() - 2;
+    let kept = name.char_indices().take_while(|(at, c)| at + c.len_utf8() <= room).map(|(_, c)| c).collect::<String>();
+    format!("{kept}%~{digest}")
+}
+
+/// Whether [`fit`] had to cut.
+pub(super) fn was_cut(name: &str) -> bool {
+    name.contains("%~")
+}
+
+/// Records the whole name of `folder` in its directory, whose own name was cut.
+pub(super) fn record_name(dir: &Dir, folder: &Folder) -> Result<()> {
+    if dir.small_text(NAME_FILE, 64 * 1024).is_some() {
+        return Ok(());
+    }
+    let temporary = OsString::from(format!(".{NAME_FILE}.{}.{}", std::process::id(), nonce()));
+    let mut file = dir.create(&temporary)?;
+    let written = write!(file, "{folder}").and_then(|()| file.sync_all());
+    let result = written
+        .map_err(|error| Error::io(dir.path.join(NAME_FILE).display(), error))
+        .and_then(|()| dir.publish(&temporary, dir, OsStr::new(NAME_FILE)));
+    // Where another run was faster its record says the same.
+    if !matches!(result, Ok(true)) {
+        dir.remove(&temporary);
+    }
+    result?;
+    dir.sync()
+}
+
+/// The whole name of the folder in a directory whose own name was cut.
+pub(super) fn recorded_name(dir: &Dir) -> Option<Folder> {
+    Folder::parse(&dir.small_text(NAME_FILE, 64 * 1024)?)
+}
+
+/// `folder`, or where it is taken the same with a number, so that two directories never share a name.
+pub(super) fn unique(folder: &Folder, taken: &mut HashSet<Folder>) -> Folder {
+    let mut candidate = folder.clone();
+    let mut number = 2_u32;
+    while !taken.insert(candidate.clone()) {
+        let mut levels = folder.levels().to_vec();
+        if let Some(last) = levels.last_mut() {
+            *last = format!("{last} ({number})");
+        }
+        candidate = Folder::from_levels(levels).unwrap_or_else(Folder::inbox);
+        number = number.saturating_add(1);
+    }
+    candidate
+}
+
+/// A number nobody else draws.
+pub(super) fn nonce() -> String {
+    use std::hash::{BuildHasher, Hasher};
+    format!("{:016x}", std::hash::RandomState::new().build_hasher().finish())
+}
+
+/// What a delivery calls its durable steps in crash tests.
+pub(super) struct Steps {
+    pub(super) sync: &'static str,
+    pub(super) rename: &'static str,
+}
+
+/// Messages written to temporary files and not yet durable under their final names.
+pub(super) struct Delivery {
+    context: Context,
+    steps: Steps,
+    temporary: Dir,
+    targets: Vec<Dir>,
+    /// Whether a file that holds the very same bytes under the wanted name already stands for the message.
+    accept_identical: bool,
+    staged: Vec<Staged>,
+    bytes: u64,
+    /// Names given in this delivery: they never stand for another message of it.
+    given: HashSet<OsString>,
+    done: Vec<Placement>,
+}
+
+struct Staged {
+    ticket: u64,
+    file: File,
+    temporary: OsString,
+    target: usize,
+    stem: String,
+    ending: String,
+    exact: Digest,
+    altered: Vec<String>,
+}
+
+/// Where a staged message shall stand: `stem` + `ending`, with `-2` and so on between them where that is taken.
+pub(super) struct Destination {
+    pub(super) temporary: String,
+    pub(super) target: usize,
+    pub(super) stem: String,
+    pub(super) ending: String,
+    pub(super) altered: Vec<String>,
+}
+
+impl Delivery {
+    pub(super) fn new(context: Context, steps: Steps, temporary: Dir, targets: Vec<Dir>, accept_identical: bool) -> Self {
+        Self { context, steps, temporary, targets, accept_identical, staged: Vec::new(), bytes: 0, given: HashSet::new(), done: Vec::new() }
+    }
+
+    /// Writes a message to its temporary file; makes the batch durable when it is large enough.
+    pub(super) fn stage(&mut self, outgoing: &Outgoing, destination: Destination) -> Result<()> {
+        let name = OsString::from(destination.temporary);
+        let written = self.write(&name, &outgoing.message);
+        let mut altered = destination.altered;
+        let file = match written {
+            Ok((file, dated)) => {
+                if !dated {
+                    altered.push("the file system cannot hold its date".to_owned());
+                }
+                file
+            }
+            Err(error) => {
+                self.done.push(Placement { ticket: outgoing.ticket, outcome: Outcome::NotSent });
+                self.drop_staged();
+                return Err(error);
+            }
+        };
+        self.staged.push(Staged {
+            ticket: outgoing.ticket,
+            file,
+            temporary: name,
+            target: destination.target,
+            stem: destination.stem,
+            ending: destination.ending,
+            exact: outgoing.message.digests.exact,
+            altered,
+        });
+        self.bytes += outgoing.message.body.len();
+        if self.staged.len() >= BATCH_MESSAGES || self.bytes >= BATCH_BYTES { self.commit() } else { Ok(()) }
+    }
+
+    /// Gives the file, and whether it could be dated.
+    fn write(&self, name: &OsStr, message: &Message) -> Result<(File, bool)> {
+        let path = self.temporary.path.join(name);
+        let mut file = self.temporary.create(name)?;
+        // Only a file that this very call made may be removed: another's would have been an error above.
+        let written = message.body.each_chunk(|chunk| file.write_all(chunk).map_err(|error| Error::io(path.display(), error)));
+        let dated = written.and_then(|()| {
+            let Some(date) = message.internal_date else { return Ok(true) };
+            let stamp = Timespec { tv_sec: date.seconds, tv_nsec: 0 };
+            match fs::futimens(&file, &Timestamps { last_access: stamp, last_modification: stamp }) {
+                Ok(()) => Ok(true),
+                Err(Errno::INVAL | Errno::OVERFLOW | Errno::RANGE) => Ok(false),
+                Err(error) => Err(io(&path, error)),
+            }
+        });
+        dated.inspect_err(|_| self.temporary.remove(name)).map(|dated| (file, dated))
+    }
+
+    /// Makes everything staged durable: each file, then its name, then the directories.
+    pub(super) fn commit(&mut self) -> Result<()> {
+        self.bytes = 0;
+        if self.staged.is_empty() {
+            return Ok(());
+        }
+        self.context.step(self.steps.sync);
+        for staged in &self.staged {
+            // After an error here the kernel may have dropped the bytes: the file is written anew, never synced again.
+            if let Err(error) = staged.file.sync_all() {
+                let error = Error::io(self.temporary.path.join(&staged.temporary).display(), error);
+                self.drop_staged();
+                return Err(error);
+            }
+        }
+        self.context.step(self.steps.rename);
+        let mut published = Vec::with_capacity(self.staged.len());
+        let result = self.publish_all(&mut published);
+        match result {
+            Ok(()) => {
+                for staged in self.staged.drain(..) {
+                    let outcome = Outcome::Stored { append_uid: None, altered: staged.altered };
+                    self.done.push(Placement { ticket: staged.ticket, outcome });
+                }
+                Ok(())
+            }
+            Err(error) => {
+                // These names are ours (nothing was replaced) and not durable: nobody shall count on them.
+                for (target, name) in published {
+                    if let Some(dir) = self.targets.get(target) {
+                        dir.remove(&name);
+                    }
+                }
+                self.drop_staged();
+                Err(error)
+            }
+        }
+    }
+
+    fn publish_all(&mut self, published: &mut Vec<(usize, OsString)>) -> Result<()> {
+        for staged in &self.staged {
+            let dir = self.targets.get(staged.target).ok_or_else(|| Error::local("a message without a directory"))?;
+            let mut number = 1_u32;
+            loop {
+                let name = OsString::from(match number {
+                    1 => format!("{}{}", staged.stem, staged.ending),
+                    _ => format!("{}-{number}{}", staged.stem, staged.ending),
+                });
+                if self.temporary.publish(&staged.temporary, dir, &name)? {
+                    self.given.insert(name.clone());
+                    published.push((staged.target, name));
+                    break;
+                }
+                if self.accept_identical && !self.given.contains(&name) && holds(dir, &name, staged.exact) {
+                    self.temporary.remove(&staged.temporary);
+                    self.given.insert(name);
+                    break;
+                }
+                number += 1;
+                if number > NAME_TRIES {
+                    return Err(Error::local(format!("{}: no free name for {}", dir.path.display(), staged.stem)));
+                }
+            }
+        }
+        self.targets.iter().try_for_each(Dir::sync)?;
+        self.temporary.sync()
+    }
+
+    /// Gives up what is not durable.
+    fn drop_staged(&mut self) {
+        self.bytes = 0;
+        for staged in self.staged.drain(..) {
+            self.temporary.remove(&staged.temporary);
+            self.done.push(Placement { ticket: staged.ticket, outcome: Outcome::NotSent });
+        }
+    }
+
+    /// The facts known by now.
+    pub(super) fn take_done(&mut self) -> Vec<Placement> {
+        std::mem::take(&mut self.done)
+    }
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        self.drop_staged();
+    }
+}
+
+/// Whether the file holds just these bytes, durably.
+fn holds(dir: &Dir, name: &OsStr, exact: Digest) -> bool {
+    let Ok(Some((file, _))) = dir.file(name) else { return false };
+    let mut hash = Sha256::new();
+    let read = each_piece(&file, &dir.path.display(), |piece| {
+        hash.update(piece);
+        Ok(())
+    });
+    read.is_ok() && Digest(hash.finalize().into()) == exact && file.sync_all().is_ok()
+}
+
+/// A name as text; bytes that are no UTF-8 show as replacements.
+pub(super) fn text(name: &OsStr) -> String {
+    String::from_utf8_lossy(name.as_bytes()).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn safe(name: &str) -> bool {
+        !name.is_empty() && name.len() <= NAME_BYTES && !name.contains(['/', '\0']) && !matches!(name, "." | ".." | "cur" | "new" | "tmp")
+    }
+
+    #[test]
+    fn hostile_levels_stay_one_component_and_come_back() {
+        let mut seen = HashSet::new();
+        let long = |length| "x".repeat(length);
+        let levels = [
+            "../x",
+            "a/../../b",
+            "/abs",
+            ".",
+            "..",
+            "...",
+            "\0",
+            "a\0b",
+            "\\",
+            "a\\b",
+            "C:",
+            "CON",
+            "x.",
+            "x ",
+            " x",
+            "%",
+            "%2F",
+            "%2f",
+            "%%",
+            "cur",
+            "new",
+            "tmp",
+            "%63ur",
+            "Cur",
+            "cuR",
+            "INBOX",
+            "a\nb",
+            "a\rb",
+            "\x1b[2J",
+            "\u{202e}x",
+            "é",
+            "e\u{301}",
+            "A",
+            "a",
+            "&AC8-",
+            "~",
+            "%~",
+            "x%~y",
+            "\u{7f}",
+            "\u{85}",
+            "世界",
+        ];
+        for level in levels {
+            let name = fit(encode_level(level));
+            assert!(safe(&name), "{level:?} → {name:?}");
+            assert!(!name.contains('.'), "{level:?} → {name:?}");
+            assert_eq!(decode_level(&name), level);
+            assert!(seen.insert(name), "{level:?}");
+        }
+        for level in [long(255), long(256), long(4096), long(4095) + "y", "世".repeat(200), "%".repeat(100), "世".repeat(201)] {
+            let name = fit(encode_level(&level));
+            assert!(safe(&name) && seen.insert(name), "{level:?}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn names_are_safe_injective_and_reversible(a in "(.|[%./\\\\\\x00-\\x1f~]|cur|tmp){1,300}", b in "(.|[%./~]|%2E|%~){1,300}") {
+            for level in [&a, &b] {
+                let name = encode_level(level);
+                proptest::prop_assert_eq!(&decode_level(&name), level);
+                proptest::prop_assert!(safe(&fit(name)));
+            }
+            proptest::prop_assert_eq!(a == b, fit(encode_level(&a)) == fit(encode_level(&b)));
+        }
+
+        #[test]
+        fn a_foreign_name_is_read_as_one_level_that_is_written_back_the_same_or_escaped(name in "[^/\\x00]{1,40}") {
+            let level = decode_level(&name);
+            proptest::prop_assert_eq!(decode_level(&encode_level(&level)), level);
+        }
+    }
+}
