@@ -287,6 +287,9 @@ pub struct Selection {
     /// Only the newest N of them
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub limit: Option<u64>,
+    /// Only these fields of each row, in this order
+    #[arg(long, value_name = "A,B,C", value_delimiter = ',')]
+    pub fields: Vec<String>,
 }
 
 /// UIDs or message numbers: single ones and ranges, `*` being the highest there is.

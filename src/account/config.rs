@@ -2,6 +2,7 @@
 //! error ever repeats a value, which may be a secret someone put where it does not belong.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -75,7 +76,7 @@ impl Config {
     fn read(path: &Path, required: bool) -> Result<Self> {
         let shown = path.display();
         match std::fs::metadata(path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
                 return if required { Err(Error::usage(format!("there is no config file {shown}"))) } else { Ok(Self::default()) };
             }
             Ok(metadata) if metadata.len() > MOST_BYTES => return Err(Error::usage(format!("{shown} is too large for a config file"))),

@@ -791,4 +791,24 @@ mod tests {
             assert!(parse_pin(text).is_err(), "{text}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_parsing_panic(text in "(imaps?://|work|maildir:|)[@:/?%\\[\\]a-z0-9=\\PC]{0,40}") {
+            let _ = parse(&text);
+            let _ = redact(&text);
+        }
+
+        #[test]
+        fn no_text_behind_a_password_brings_it_out(tail in "\\PC{0,30}") {
+            let text = format!("imaps://ann:CANARY{tail}");
+            if let Err(error) = parse(&text) {
+                let said = format!("{error:?}");
+                proptest::prop_assert!(!said.contains("CANARY"), "{}", said);
+            } else {
+                // Only a port number may follow the colon.
+                proptest::prop_assert!(false, "taken: {}", text);
+            }
+        }
+    }
 }
