@@ -13,7 +13,9 @@ use crate::error::{Error, Result};
 
 use super::Protocol;
 use super::credential::CredentialSource;
-use super::place::{OPTIONS, ServerUrl, Settings, check_user, local_path, parse_pin};
+use super::place::local_path;
+use super::server_url::{ServerUrl, check_user};
+use super::settings::{OPTIONS, Settings, parse_pin};
 
 /// A config file is never larger.
 const MOST_BYTES: u64 = 1024 * 1024;
