@@ -1,5 +1,7 @@
 //! What the program says when it is called the wrong way: exit codes, the JSON error, and that no secret is repeated.
 
+#![allow(clippy::unwrap_used)]
+
 use std::process::{Command, Output, Stdio};
 
 fn run(arguments: &[&str]) -> Output {
