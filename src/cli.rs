@@ -287,6 +287,9 @@ pub struct Selection {
     /// Only the newest N of them
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub limit: Option<u64>,
+    /// Only these fields of each row, in this order
+    #[arg(long, value_name = "A,B,C", value_delimiter = ',')]
+    pub fields: Vec<String>,
 }
 
 /// UIDs or message numbers: single ones and ranges, `*` being the highest there is.
@@ -452,5 +455,47 @@ mod tests {
         let sides = arguments.sides(&Global::default()).unwrap();
         assert_eq!(sides.from.hidden_env, ["A", "B"]);
         assert_eq!(sides.to.credential, Some(CredentialSource::Env("B".into())));
+    }
+
+    #[derive(clap::Parser)]
+    struct OnePlace {
+        #[command(flatten)]
+        _global: Global,
+        #[command(flatten)]
+        credentials: Credentials,
+        #[command(flatten)]
+        _output: OutputArgs,
+        #[command(flatten)]
+        _selection: Selection,
+    }
+
+    #[derive(clap::Parser)]
+    struct TwoPlaces {
+        #[command(flatten)]
+        _global: Global,
+        #[command(flatten)]
+        _credentials: TwoPlaceCredentials,
+        #[command(flatten)]
+        _output: OutputArgs,
+        #[command(flatten)]
+        _selection: Selection,
+    }
+
+    #[test]
+    fn the_groups_fit_together() {
+        use clap::CommandFactory;
+        OnePlace::command().debug_assert();
+        TwoPlaces::command().debug_assert();
+    }
+
+    #[test]
+    fn one_place_has_one_credential() {
+        use clap::Parser;
+        let parsed = OnePlace::try_parse_from(["x", "--password-command", "pass 'my mail'", "--insecure"]).unwrap();
+        let overrides = parsed.credentials.overrides(&Global { no_input: true, ..Global::default() }).unwrap();
+        assert_eq!(overrides.credential, Some(CredentialSource::Command(vec!["pass".into(), "my mail".into()])));
+        assert!(overrides.insecure && overrides.no_input && !overrides.allow_plaintext);
+        assert!(OnePlace::try_parse_from(["x", "--password-env", "A", "--netrc"]).is_err());
+        assert!(TwoPlaces::try_parse_from(["x", "--from-password-env", "A", "--to-netrc"]).is_ok());
     }
 }

@@ -23,6 +23,7 @@ pub mod matching;
 pub mod message;
 pub mod net;
 pub mod output;
+pub mod plan;
 pub mod pop3;
 pub mod report;
 pub mod sasl;

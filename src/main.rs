@@ -76,7 +76,9 @@ fn usage(error: &clap::Error, arguments: &[String], json: bool) -> ExitCode {
         }
     }
     if json {
-        let sentence = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        // The first paragraph; usage and hints follow.
+        let paragraph: Vec<&str> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+        let sentence = paragraph.join(" ").trim_start_matches("error: ").to_owned();
         report(&Error::usage(sentence).hint("see --help"), true);
     } else {
         let text: Vec<_> = text.lines().map(cli::shown).collect();

@@ -2,6 +2,7 @@
 //! error ever repeats a value, which may be a secret someone put where it does not belong.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -12,7 +13,9 @@ use crate::error::{Error, Result};
 
 use super::Protocol;
 use super::credential::CredentialSource;
-use super::place::{OPTIONS, ServerUrl, Settings, check_user, local_path, parse_pin};
+use super::place::local_path;
+use super::server_url::{ServerUrl, check_user};
+use super::settings::{OPTIONS, Settings, parse_pin};
 
 /// A config file is never larger.
 const MOST_BYTES: u64 = 1024 * 1024;
@@ -75,7 +78,7 @@ impl Config {
     fn read(path: &Path, required: bool) -> Result<Self> {
         let shown = path.display();
         match std::fs::metadata(path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
                 return if required { Err(Error::usage(format!("there is no config file {shown}"))) } else { Ok(Self::default()) };
             }
             Ok(metadata) if metadata.len() > MOST_BYTES => return Err(Error::usage(format!("{shown} is too large for a config file"))),

@@ -390,7 +390,7 @@ mod tests {
     #[test]
     fn a_command_is_split_at_blanks_outside_quotes() {
         assert_eq!(split_words("pass show mail/work").unwrap(), ["pass", "show", "mail/work"]);
-        assert_eq!(split_words(r#" a 'b  c' "d \\" e" f\ g '' x'y'"z" "#).unwrap(), ["a", "b  c", "d \" e", "f g", "", "xyz"]);
+        assert_eq!(split_words(r#" a 'b  c' "d \" e" f\ g '' x'y'"z" "#).unwrap(), ["a", "b  c", "d \" e", "f g", "", "xyz"]);
         assert_eq!(split_words("a $HOME;b|c").unwrap(), ["a", "$HOME;b|c"]);
         for text in ["", "  ", "'a", "\"a", "a\\", "'' a"] {
             assert!(split_words(text).is_err(), "{text}");

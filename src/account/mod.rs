@@ -5,6 +5,8 @@ mod config;
 mod credential;
 mod netrc;
 mod place;
+mod server_url;
+mod settings;
 
 use std::time::Duration;
 
@@ -16,7 +18,9 @@ use crate::secret::Secret;
 
 pub use config::{Account, Config};
 pub use credential::{Credential, CredentialSource, split_words};
-pub use place::{Location, Overrides, Place, Sides, parse_pin, redact};
+pub use place::{Location, Overrides, Place, Sides};
+pub use server_url::redact;
+pub use settings::parse_pin;
 
 /// Which protocol a server speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,7 +118,7 @@ impl Server {
                 self.place
             ));
         }
-        if self.endpoint.security == crate::net::Security::None && !place::is_loopback(&self.endpoint.host) {
+        if self.endpoint.security == crate::net::Security::None && !server_url::is_loopback(&self.endpoint.host) {
             warnings.push(format!(
                 "{}: the connection is not encrypted (tls=none): anyone on the way can read the password and the mail",
                 self.place

@@ -1,6 +1,7 @@
 //! `~/.netrc`: the words `machine`, `default`, `login`, `password`, `account` and `macdef`. Pure but for [`read`], which
 //! refuses a file that others can read.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
@@ -24,7 +25,7 @@ pub(super) fn path() -> Option<PathBuf> {
 /// The entries of the file at `path`; `None` when there is no such file.
 pub(super) fn read(path: &Path) -> Result<Option<Vec<Entry>>> {
     match std::fs::metadata(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
         _ => {
             let text = read_private_file(path)?;
             parse(text.expose()).map(Some).map_err(|error| Error::auth(format!("{}: {error}", path.display())))

@@ -289,6 +289,37 @@ impl Session {
         Ok(found)
     }
 
+    /// STATUS of several mailboxes, pipelined; a refused one (`\Noselect`, say) comes back empty.
+    ///
+    /// # Errors
+    /// Loss of the connection.
+    pub fn statuses(&mut self, wire_names: &[&[u8]]) -> Result<Vec<MailboxStatus>> {
+        let mut found = Vec::with_capacity(wire_names.len());
+        for chunk in wire_names.chunks(64) {
+            let mut tags = Vec::with_capacity(chunk.len());
+            for name in chunk {
+                let command = Command::new("STATUS").sp().mailbox(name)?.raw(" (MESSAGES UIDNEXT UIDVALIDITY UNSEEN)");
+                tags.push(self.wire.send(&command).map_err(|error| error.at(&self.place))?);
+            }
+            let start = found.len();
+            found.resize(start + chunk.len(), MailboxStatus::default());
+            for (tag, _) in tags.iter().zip(chunk) {
+                self.wire.conn.deadline(Phase::Command);
+                let outcome = self.wire.finish_any(tag, &mut |received| {
+                    if let Response::Untagged(Untagged::MailboxStatus { mailbox, items }) = received.response
+                        && let Some(at) = chunk.iter().position(|name| **name == *mailbox)
+                        && let Some(slot) = found.get_mut(start + at)
+                    {
+                        *slot = items;
+                    }
+                    Ok(())
+                });
+                outcome.map_err(|error| error.at(&self.place))?;
+            }
+        }
+        Ok(found)
+    }
+
     /// Creates a mailbox; one that exists already is as good.
     ///
     /// # Errors

@@ -70,6 +70,11 @@ impl<'a> Writing<'a> {
                            ON CONFLICT (origin, key) DO UPDATE SET uid = excluded.uid, reason = excluded.reason, tries = tries + 1";
                 self.statement(sql)?.execute((origin, key, uid, reason)).map_err(|error| self.error(error))?;
             }
+            Change::Visited { source, folder, generation } => {
+                let origin = self.origin(source, folder)?;
+                let sql = "INSERT OR IGNORE INTO visit VALUES (?1, ?2)";
+                self.statement(sql)?.execute((origin, generation.0)).map_err(|error| self.error(error))?;
+            }
             Change::Release { source, folder, key } => {
                 let origin = self.origin(source, folder)?;
                 let sql = "DELETE FROM quarantine WHERE origin = ?1 AND key = ?2";

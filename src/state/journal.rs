@@ -17,7 +17,7 @@ use crate::folder::Folder;
 use crate::message::Digest;
 
 use super::files::DATABASE;
-use super::{Baseline, CopyId, CopyRow, GenerationId, Intent, MailboxId, Quarantined, Run, State, files, schema};
+use super::{Baseline, CopyId, CopyRow, GenerationId, Horizon, Intent, MailboxId, Quarantined, Run, State, files, schema};
 
 /// How long a reader of the database (a `status`, say) may make us wait.
 const BUSY: Duration = Duration::from_secs(5);
@@ -293,13 +293,49 @@ impl Journal {
         })
     }
 
+    /// Notes where folders of the destination end now. Only for a run that finds no copy open: an open one is looked for
+    /// behind the ends that were noted before it was sent.
+    ///
+    /// # Errors
+    /// [`Kind::Local`] when the disk fails.
+    pub fn set_horizons(&mut self, horizons: &[(Folder, Horizon)]) -> Result<()> {
+        self.transact(|transaction, path| {
+            let sql = |error| schema::error(path, error);
+            let mut insert = transaction.prepare_cached("INSERT OR REPLACE INTO horizon VALUES (?1, ?2, ?3)").map_err(sql)?;
+            for (folder, horizon) in horizons {
+                insert.execute((folder.to_string(), horizon.uid_validity, horizon.uid_next)).map_err(sql)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Where a folder of the destination ended when the last run began that found no copy open.
+    ///
+    /// # Errors
+    /// [`Kind::Local`] when the database cannot be read.
+    pub fn horizon(&self, folder: &Folder) -> Result<Option<Horizon>> {
+        self.one("SELECT uid_validity, uid_next FROM horizon WHERE folder = ?1", [folder.to_string()], |row| {
+            Ok(Horizon { uid_validity: row.get(0)?, uid_next: row.get(1)? })
+        })
+    }
+
+    /// Whether everything of a source folder was once dealt with at `generation`, so that what lies there and is no copy of
+    /// ours cannot be what is missing.
+    ///
+    /// # Errors
+    /// [`Kind::Local`] when the database cannot be read.
+    pub fn has_visited(&self, source: &str, folder: &Folder, generation: GenerationId) -> Result<bool> {
+        let sql = "SELECT 1 FROM visit JOIN origin ON origin.id = visit.origin WHERE origin.source = ?1 AND origin.folder = ?2 AND visit.generation = ?3";
+        Ok(self.one(sql, (source, folder.to_string(), generation.0), |row| row.get::<_, i64>(0))?.is_some())
+    }
+
     /// Every copy of a source folder into `mailbox`, under the text of its key.
     ///
     /// # Errors
     /// [`Kind::Local`] when the database cannot be read.
     pub fn copies(&self, source: &str, folder: &Folder, mailbox: MailboxId) -> Result<HashMap<String, CopyRow>> {
         let sql =
-            "SELECT copy.key, copy.id, copy.state, copy.content, copy.uid, copy.generation FROM copy JOIN origin ON origin.id = copy.origin
+            "SELECT copy.key, copy.id, copy.state, copy.content, copy.uid, copy.generation, copy.tries FROM copy JOIN origin ON origin.id = copy.origin
                    WHERE copy.mailbox = ?1 AND origin.source = ?2 AND origin.folder = ?3";
         self.all(sql, (mailbox.0, source, folder.to_string()), |row| {
             let copy = CopyRow {
@@ -308,6 +344,7 @@ impl Journal {
                 content: row.get(3)?,
                 uid: row.get(4)?,
                 generation: row.get::<_, Option<i64>>(5)?.map(GenerationId),
+                tries: row.get(6)?,
             };
             Ok((row.get(0)?, copy))
         })

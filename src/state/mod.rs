@@ -27,8 +27,17 @@ pub struct MailboxId(pub(in crate::state) i64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct GenerationId(pub(in crate::state) i64);
 
+/// Where a folder of the destination ended at some moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Horizon {
+    /// Its UIDVALIDITY.
+    pub uid_validity: u32,
+    /// Its UIDNEXT.
+    pub uid_next: u32,
+}
+
 /// One source message on its way to one folder of the destination.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CopyId(pub(in crate::state) i64);
 
 /// Where a copy stands.
@@ -101,6 +110,8 @@ pub struct CopyRow {
     pub uid: Option<u32>,
     /// The generation of that UID, or the one it was sent into.
     pub generation: Option<GenerationId>,
+    /// How many connections were lost at it.
+    pub tries: u32,
 }
 
 /// A copy whose fate is open (state [`State::Intent`] or [`State::Unknown`]).
@@ -227,6 +238,15 @@ pub enum Change {
         uid: Option<u32>,
         /// Why.
         reason: String,
+    },
+    /// Everything of a source folder was dealt with at a generation of the destination.
+    Visited {
+        /// The source's place.
+        source: String,
+        /// The folder on the source.
+        folder: Folder,
+        /// Where it went.
+        generation: GenerationId,
     },
     /// A message leaves the quarantine.
     Release {

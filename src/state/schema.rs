@@ -47,6 +47,16 @@ const TABLES: &str = "
         folder TEXT NOT NULL,
         UNIQUE (source, folder)
     ) STRICT;
+    CREATE TABLE horizon (
+        folder TEXT PRIMARY KEY,
+        uid_validity INTEGER NOT NULL,
+        uid_next INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE visit (
+        origin INTEGER NOT NULL REFERENCES origin (id),
+        generation INTEGER NOT NULL REFERENCES generation (id),
+        PRIMARY KEY (origin, generation)
+    ) STRICT, WITHOUT ROWID;
     CREATE TABLE copy (
         id INTEGER PRIMARY KEY,
         mailbox INTEGER NOT NULL REFERENCES mailbox (id),

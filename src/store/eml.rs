@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::FileType;
 
 use super::files::{self, Delivery, Destination, Dir, MAX_DEPTH, Steps};
-use super::{FolderInfo, Listed, Listing, Outgoing, Placement, Sink, Source};
+use super::{FolderInfo, Listed, Listing, Outgoing, Placement, Sink, SinkState, Source, Wait};
 use crate::context::Context;
 use crate::error::{Error, Result, Scope};
 use crate::folder::Folder;
@@ -180,6 +180,9 @@ fn read_one(dir: &Dir, name: &OsStr, digest: Option<Digest>) -> Result<Option<Me
 pub struct EmlSink {
     root: PathBuf,
     context: Context,
+    /// The folder turned to, and what it was last looked into with.
+    folder: Option<Folder>,
+    back: Option<EmlSource>,
     delivery: Option<Delivery>,
     /// Facts of folders turned away from.
     done: Vec<Placement>,
@@ -193,6 +196,8 @@ impl EmlSink {
         Self {
             root: root.into(),
             context,
+            folder: None,
+            back: None,
             delivery: None,
             done: Vec::new(),
             mark: format!(".mailhaul.{}.{}", std::process::id(), files::nonce()),
@@ -206,29 +211,42 @@ impl Sink for EmlSink {
         format!("eml:{}", self.root.display())
     }
 
-    fn open(&mut self, info: &FolderInfo, create: bool) -> Result<()> {
+    fn folders(&mut self) -> Result<Vec<FolderInfo>> {
+        if Dir::open(&self.root)?.is_none() {
+            return Ok(Vec::new());
+        }
+        EmlSource::new(&self.root).folders()
+    }
+
+    fn horizons(&mut self) -> Result<Vec<(Folder, u32, u32)>> {
+        Ok(Vec::new())
+    }
+
+    fn open(&mut self, info: &FolderInfo, create: bool) -> Result<Option<SinkState>> {
         if let Some(mut delivery) = self.delivery.take() {
             let committed = delivery.commit();
             self.done.append(&mut delivery.take_done());
             committed?;
         }
-        let absent = || Error::usage(format!("there is no folder {}", info.folder)).hint("--create makes it").at(self.place());
         let root = if create { Some(Dir::make(&self.root)?) } else { Dir::open(&self.root)? };
-        let mut dir = root.ok_or_else(absent)?;
+        let Some(mut dir) = root else { return Ok(None) };
         let levels: &[String] = if info.folder.is_inbox() { &[] } else { info.folder.levels() };
         let mut cut = false;
         for level in levels {
             let name = files::fit(files::encode_level(level));
             cut |= files::was_cut(&name);
             let name = OsString::from(name);
-            dir = if create { dir.make_child(&name)? } else { dir.child(&name)?.ok_or_else(absent)? };
+            let child = if create { Some(dir.make_child(&name)?) } else { dir.child(&name)? };
+            let Some(child) = child else { return Ok(None) };
+            dir = child;
         }
         if cut {
             files::record_name(&dir, &info.folder)?;
         }
+        self.folder = Some(info.folder.clone());
         let steps = Steps { sync: "eml.sync", rename: "eml.rename" };
         self.delivery = Some(Delivery::new(self.context.clone(), steps, dir.again()?, vec![dir], true));
-        Ok(())
+        Ok(Some(SinkState::default()))
     }
 
     fn append(&mut self, outgoing: Outgoing) -> Result<()> {
@@ -245,9 +263,37 @@ impl Sink for EmlSink {
         delivery.stage(&outgoing, destination)
     }
 
-    fn settle(&mut self, wait: bool) -> Result<Vec<Placement>> {
+    fn look(&mut self, _first: u32) -> Result<Listing> {
+        let Some(folder) = &self.folder else { return Ok(Listing::default()) };
+        let mut source = EmlSource::new(&self.root);
+        let listing = if source.folders()?.iter().any(|info| info.folder == *folder) { source.list(folder)? } else { Listing::default() };
+        self.back = Some(source);
+        Ok(listing)
+    }
+
+    fn read(&mut self, wanted: &[Listed], each: &mut dyn FnMut(usize, Result<Message>) -> Result<()>) -> Result<()> {
+        match &mut self.back {
+            Some(source) => source.read(wanted, each),
+            None => Ok(()),
+        }
+    }
+
+    fn push(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn lost(&self) -> Option<&Error> {
+        None
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        self.delivery = None;
+        Ok(())
+    }
+
+    fn settle(&mut self, wait: Wait) -> Result<Vec<Placement>> {
         if let Some(delivery) = &mut self.delivery {
-            let committed = if wait { delivery.commit() } else { Ok(()) };
+            let committed = if wait == Wait::No { Ok(()) } else { delivery.commit() };
             self.done.append(&mut delivery.take_done());
             committed?;
         }
@@ -278,7 +324,7 @@ mod tests {
         let mut sink = EmlSink::new(root, Context::from_environment());
         sink.open(&info(folder), true).unwrap();
         messages.iter().for_each(|(ticket, bytes)| sink.append(outgoing(*ticket, bytes)).unwrap());
-        let placements = sink.settle(true).unwrap();
+        let placements = sink.settle(Wait::All).unwrap();
         assert_eq!(placements.len(), messages.len());
         assert!(placements.iter().all(|placement| matches!(placement.outcome, Outcome::Stored { .. })));
     }

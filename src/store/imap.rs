@@ -122,6 +122,14 @@ impl Sink for ImapSink {
         Ok(mailboxes.into_iter().map(folder_info).collect())
     }
 
+    fn horizons(&mut self) -> Result<Vec<(Folder, u32, u32)>> {
+        let mut names: Vec<(Folder, Vec<u8>)> = self.names.iter().map(|(folder, name)| (folder.clone(), name.clone())).collect();
+        names.sort();
+        let statuses = self.session()?.statuses(&names.iter().map(|(_, name)| name.as_slice()).collect::<Vec<_>>())?;
+        let known = names.into_iter().zip(statuses);
+        Ok(known.filter_map(|((folder, _), status)| Some((folder, status.uid_validity?, status.uid_next?))).collect())
+    }
+
     fn open(&mut self, folder: &FolderInfo, create: bool) -> Result<Option<SinkState>> {
         let known = self.names.get(&folder.folder).cloned();
         let session = self.session()?;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::FileType;
 
 use super::files::{self, Delivery, Destination, Dir, MAX_DEPTH, Steps};
-use super::{FolderInfo, Listed, Listing, Outgoing, Placement, Sink, Source};
+use super::{FolderInfo, Listed, Listing, Outgoing, Placement, Sink, SinkState, Source, Wait};
 use crate::context::Context;
 use crate::error::{Error, Result, Scope};
 use crate::folder::Folder;
@@ -398,6 +398,9 @@ pub struct MaildirSink {
     layout: Option<Layout>,
     /// Where the folders lay that were there when the first one was opened, whatever program named them.
     known: HashMap<Folder, Vec<OsString>>,
+    /// The folder turned to, and what it was last looked into with.
+    folder: Option<Folder>,
+    back: Option<MaildirSource>,
     delivery: Option<Delivery>,
     /// Facts of folders turned away from.
     done: Vec<Placement>,
@@ -415,6 +418,8 @@ impl MaildirSink {
             context,
             layout: None,
             known: HashMap::new(),
+            folder: None,
+            back: None,
             delivery: None,
             done: Vec::new(),
             mark: format!("P{}R{}", std::process::id(), files::nonce()),
@@ -471,12 +476,21 @@ impl Sink for MaildirSink {
         format!("maildir:{}", self.root.display())
     }
 
-    fn open(&mut self, info: &FolderInfo, create: bool) -> Result<()> {
+    fn folders(&mut self) -> Result<Vec<FolderInfo>> {
+        if Dir::open(&self.root)?.is_none() {
+            return Ok(Vec::new());
+        }
+        MaildirSource::new(&self.root).folders()
+    }
+
+    fn horizons(&mut self) -> Result<Vec<(Folder, u32, u32)>> {
+        Ok(Vec::new())
+    }
+
+    fn open(&mut self, info: &FolderInfo, create: bool) -> Result<Option<SinkState>> {
         self.close()?;
-        let absent = || Error::usage(format!("there is no folder {}", info.folder)).hint("--create makes it");
-        let place = self.place();
         let root = if create { Some(Dir::make(&self.root)?) } else { Dir::open(&self.root)? };
-        let root = root.ok_or_else(|| absent().at(&place))?;
+        let Some(root) = root else { return Ok(None) };
         let layout = self.layout(&root)?;
         let way = match self.known.get(&info.folder) {
             Some(way) => way.clone(),
@@ -484,18 +498,21 @@ impl Sink for MaildirSink {
         };
         let mut dir = root.again()?;
         for component in &way {
-            dir = if create { dir.make_child(component)? } else { dir.child(component)?.ok_or_else(|| absent().at(&place))? };
+            let child = if create { Some(dir.make_child(component)?) } else { dir.child(component)? };
+            let Some(child) = child else { return Ok(None) };
+            dir = child;
         }
         if !create && !is_maildir(&dir)? {
-            return Err(absent().at(&place));
+            return Ok(None);
         }
         let [tmp, new, cur] = ["tmp", "new", "cur"].map(|name| dir.make_child(OsStr::new(name)));
         if way.iter().any(|component| files::was_cut(&files::text(component))) {
             files::record_name(&dir, &info.folder)?;
         }
+        self.folder = Some(info.folder.clone());
         let steps = Steps { sync: "maildir.sync", rename: "maildir.rename" };
         self.delivery = Some(Delivery::new(self.context.clone(), steps, tmp?, vec![new?, cur?], false));
-        Ok(())
+        Ok(Some(SinkState::default()))
     }
 
     fn append(&mut self, outgoing: Outgoing) -> Result<()> {
@@ -519,9 +536,37 @@ impl Sink for MaildirSink {
         delivery.stage(&outgoing, Destination { temporary: unique.clone(), target, stem: unique, ending, altered })
     }
 
-    fn settle(&mut self, wait: bool) -> Result<Vec<Placement>> {
+    fn look(&mut self, _first: u32) -> Result<Listing> {
+        let Some(folder) = &self.folder else { return Ok(Listing::default()) };
+        let mut source = MaildirSource::new(&self.root);
+        let listing = if source.folders()?.iter().any(|info| info.folder == *folder) { source.list(folder)? } else { Listing::default() };
+        self.back = Some(source);
+        Ok(listing)
+    }
+
+    fn read(&mut self, wanted: &[Listed], each: &mut dyn FnMut(usize, Result<Message>) -> Result<()>) -> Result<()> {
+        match &mut self.back {
+            Some(source) => source.read(wanted, each),
+            None => Ok(()),
+        }
+    }
+
+    fn push(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn lost(&self) -> Option<&Error> {
+        None
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        self.delivery = None;
+        Ok(())
+    }
+
+    fn settle(&mut self, wait: Wait) -> Result<Vec<Placement>> {
         if let Some(delivery) = &mut self.delivery {
-            let committed = if wait { delivery.commit() } else { Ok(()) };
+            let committed = if wait == Wait::No { Ok(()) } else { delivery.commit() };
             self.done.append(&mut delivery.take_done());
             committed?;
         }

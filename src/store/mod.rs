@@ -181,6 +181,12 @@ pub trait Sink: Send {
     /// As [`Source::folders`].
     fn folders(&mut self) -> Result<Vec<FolderInfo>>;
 
+    /// Where each folder ends now: (folder, UIDVALIDITY, UIDNEXT), as far as the store knows such things.
+    ///
+    /// # Errors
+    /// As [`Source::folders`].
+    fn horizons(&mut self) -> Result<Vec<(Folder, u32, u32)>>;
+
     /// Turns to `folder`; `None` when it is not there and `create` does not ask for it. Nothing may be outstanding.
     ///
     /// # Errors

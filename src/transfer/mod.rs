@@ -1,1 +1,583 @@
-//! Not yet written.
+//! The one copy loop: set difference decides what is missing, intents go before the act, facts after it, and a lost
+//! connection is found out about before anything is sent again. It sees sources, sinks and the journal through their
+//! seams and never a protocol.
+
+mod budget;
+mod pass;
+mod settle;
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use crate::context::Context;
+use crate::error::{Error, Kind, Result, Scope};
+use crate::folder::Folder;
+use crate::message::InternalDate;
+use crate::plan::{self, Pair};
+use crate::report::{Counts, Event, FolderCounts, Outcome, Problem, Report};
+use crate::state::{Baseline, Batch, Change, CopyRow, GenerationId, Horizon, Journal, State};
+use crate::store::{Listed, Sink, Source};
+use crate::summary;
+use pass::{Adoptable, End, Pass, Target, name_of};
+use settle::SeenByUid;
+
+/// Sessions that may be lost in a row without a message getting through.
+const MAX_LOSSES: u32 = 5;
+/// A message at which so many sessions were lost is put aside.
+const MAX_LOSSES_OF_ONE: u32 = 3;
+/// The first pause before connecting again; it doubles to the last.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LAST_PAUSE: Duration = Duration::from_secs(300);
+/// How often an open copy is looked for while the run waits for it.
+const LOOK_AGAIN: Duration = Duration::from_secs(20);
+
+/// Which mail of a source without flags is to count as read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seen {
+    /// All of it.
+    All,
+    /// None of it.
+    None,
+    /// What is older than this.
+    OlderThan(Duration),
+}
+
+impl Seen {
+    fn is_seen(self, date: InternalDate, now: InternalDate) -> bool {
+        match self {
+            Self::All => true,
+            Self::None => false,
+            Self::OlderThan(age) => date.seconds < now.seconds.saturating_sub(i64::try_from(age.as_secs()).unwrap_or(i64::MAX)),
+        }
+    }
+}
+
+/// Where flags come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SourceFlags {
+    /// The source keeps them.
+    Kept,
+    /// The source has none (POP3): this policy stands in.
+    None(Seen),
+}
+
+/// Where the date of a message comes from whose source keeps none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum DateFrom {
+    /// The topmost Received field, else Date, else now
+    Received,
+    /// The Date field, else now
+    Date,
+    /// Now
+    Now,
+}
+
+impl DateFrom {
+    fn date(self, header: &[u8], now: InternalDate) -> InternalDate {
+        match self {
+            Self::Received => summary::delivery_date_before(header, now.seconds).unwrap_or(now),
+            Self::Date => summary::Summary::of(header).date.filter(|date| (0..=now.seconds + 86_400).contains(&date.seconds)).unwrap_or(now),
+            Self::Now => now,
+        }
+    }
+}
+
+/// What the user chose.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Flags of a source that has none.
+    pub flags: SourceFlags,
+    /// Dates of a source that has none.
+    pub date_from: DateFrom,
+    /// How long after its intent a message that cannot be found counts as not arrived.
+    pub settle: Duration,
+}
+
+/// Opens one end of the transfer, again after each loss.
+pub type Open<'a, T> = &'a (dyn Fn() -> Result<Box<T>> + Sync);
+
+/// One run from one source to one destination.
+pub struct Transfer<'a> {
+    /// Time and signals.
+    pub context: &'a Context,
+    /// Who is told.
+    pub report: &'a dyn Report,
+    /// The destination's journal.
+    pub journal: &'a mut Journal,
+    /// What the user chose.
+    pub options: Options,
+    /// The source's name in the journal: it stays the same whatever the user calls the place.
+    pub source_name: String,
+    /// Opens the source.
+    pub open_source: Open<'a, dyn Source>,
+    /// Opens the destination.
+    pub open_sink: Open<'a, dyn Sink>,
+    /// The one folder of the source to copy; `None` for all.
+    pub only: Option<Folder>,
+    /// The folder at the destination that was named.
+    pub into: Option<Folder>,
+}
+
+/// What became of one message in this run.
+#[derive(Debug, Clone)]
+enum Fate {
+    Copied { id: u32, bytes: u64, altered: Vec<String> },
+    AlreadyThere,
+    Refused { id: u32, reason: String },
+    Quarantined { id: u32, reason: String },
+    Unknown { id: u32 },
+    Vanished,
+}
+
+/// A pair of folders and how far it is.
+struct Work {
+    pair: Pair,
+    tally: HashMap<String, Fate>,
+    /// Sessions lost at a message.
+    losses: HashMap<String, u32>,
+    listed: Vec<Listed>,
+    /// Listed messages that were done before this run.
+    done_before: HashSet<String>,
+    failed: Option<Error>,
+}
+
+impl Work {
+    /// Accounts for a listing. A later one of the same run may lack messages that were listed before, and bring new ones.
+    fn note_listing(&mut self, messages: Vec<Listed>) {
+        if self.listed.is_empty() {
+            self.listed = messages;
+            return;
+        }
+        let now: HashSet<String> = messages.iter().map(name_of).collect();
+        let before: HashSet<String> = self.listed.iter().map(name_of).collect();
+        for gone in before.difference(&now) {
+            // Without a key nothing tells whether it was read before it went.
+            if !gone.starts_with("number:") && !self.done_before.contains(gone) {
+                self.tally.entry(gone.clone()).or_insert(Fate::Vanished);
+            }
+        }
+        self.listed.extend(messages.into_iter().filter(|listed| !before.contains(&name_of(listed))));
+    }
+}
+
+/// Both ends, each gone after a loss until it is opened again.
+struct Ends {
+    source: Option<Box<dyn Source>>,
+    sink: Option<Box<dyn Sink>>,
+    /// Losses in a row without a message getting through.
+    losses: u32,
+}
+
+impl Transfer<'_> {
+    /// Copies everything that is missing. The counts are true whatever ended the run, which is the second value.
+    pub fn run(mut self) -> (Outcome, Option<Error>) {
+        let mut works = Vec::new();
+        let error = self.run_all(&mut works).err();
+        self.report.event(Event::Finished);
+        let outcome = self.outcome(&works);
+        let complete = error.is_none() && outcome.counts.complete() && outcome.problems.is_empty();
+        let closed = self.journal.finish_run(complete).err();
+        (outcome, error.or(closed))
+    }
+
+    fn run_all(&mut self, works: &mut Vec<Work>) -> Result<()> {
+        // Wrong passwords and wrong names end the run here, before anything is touched.
+        let mut ends = Ends { source: Some((self.open_source)()?), sink: Some((self.open_sink)()?), losses: 0 };
+        self.journal.begin_run()?;
+        let pairs = self.pairs(&mut ends)?;
+        works.extend(pairs.into_iter().map(|pair| Work {
+            pair,
+            tally: HashMap::new(),
+            losses: HashMap::new(),
+            listed: Vec::new(),
+            done_before: HashSet::new(),
+            failed: None,
+        }));
+        let mut seen = SeenByUid::new();
+        for work in works.iter_mut() {
+            self.folder_or_problem(&mut ends, work, &mut seen)?;
+        }
+        self.wait_for_open_copies(&mut ends, works, &mut seen)?;
+        for end in [ends.source.as_mut().map(|source| source.finish()), ends.sink.as_mut().map(|sink| sink.finish())] {
+            // Everything is settled: a farewell that fails takes nothing back.
+            if let Some(Err(error)) = end {
+                self.report.event(Event::Note(error.to_string()));
+            }
+        }
+        Ok(())
+    }
+
+    fn pairs(&mut self, ends: &mut Ends) -> Result<Vec<Pair>> {
+        loop {
+            let listed = ends.open(self).and_then(|(source, sink)| {
+                let mut folders = source.folders()?;
+                if let Some(only) = &self.only {
+                    folders.retain(|info| info.folder == *only);
+                    if folders.is_empty() {
+                        return Err(Error::usage(format!("there is no folder {only}")).at(source.place()));
+                    }
+                }
+                let there = sink.folders()?;
+                let settled = self.journal.unsettled()?.is_empty();
+                let horizons = if settled { Some(sink.horizons()?) } else { None };
+                let horizons = horizons.map(|all| {
+                    all.into_iter().map(|(folder, uid_validity, uid_next)| (folder, Horizon { uid_validity, uid_next })).collect::<Vec<_>>()
+                });
+                Ok((folders, there, horizons))
+            });
+            match listed {
+                Ok((folders, there, horizons)) => {
+                    if let Some(horizons) = horizons {
+                        self.journal.set_horizons(&horizons)?;
+                    }
+                    return Ok(plan::pair_folders(&folders, &there, self.into.as_ref()));
+                }
+                Err(error) => ends.lose_both(self, error)?,
+            }
+        }
+    }
+
+    /// Copies one folder; a failure that ruins only this folder is kept for the summary.
+    fn folder_or_problem(&mut self, ends: &mut Ends, work: &mut Work, seen: &mut SeenByUid) -> Result<()> {
+        match self.folder(ends, work, seen) {
+            Err(error) if error.scope() <= Scope::Mailbox => {
+                self.report.event(Event::Problem(Problem { folder: work.pair.source.folder.to_string(), uid: None, reason: error.to_string() }));
+                work.failed = Some(error);
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    /// Settles leftovers, then copies what is missing, until nothing is left that may be sent now.
+    fn folder(&mut self, ends: &mut Ends, work: &mut Work, seen: &mut SeenByUid) -> Result<()> {
+        loop {
+            self.context.check()?;
+            match self.folder_once(ends, work, seen) {
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                // Which end was lost is not known here: opening both again is cheap against losing mail.
+                Err(error) if error.scope() == Scope::Session => ends.lose_both(self, error)?,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// One round: `true` when nothing is left to send.
+    fn folder_once(&mut self, ends: &mut Ends, work: &mut Work, seen: &mut SeenByUid) -> Result<bool> {
+        let (source, sink) = ends.open(self)?;
+        let listing = source.list(&work.pair.source.folder)?;
+        let into = &work.pair.destination;
+        let Some(opened) = sink.open(into, true)? else {
+            return Err(Error::refused(format!("the folder {} cannot be made", into.folder)).at(sink.place()).scoped(Scope::Mailbox));
+        };
+        let Some(uid_validity) = opened.generation else {
+            return Err(Error::refused(format!("the folder {} has no UIDVALIDITY, so copies in it cannot be proved", into.folder))
+                .at(sink.place())
+                .scoped(Scope::Mailbox));
+        };
+        let mailbox = self.journal.mailbox(&into.folder)?;
+        let generation = self.journal.add_generation(mailbox, uid_validity)?;
+        let first_visit = self.journal.baseline(generation)?.is_none();
+        if first_visit {
+            let there = if opened.messages == 0 { Vec::new() } else { sink.look(1)?.messages };
+            let baseline: Vec<Baseline> = there
+                .iter()
+                .map(|listed| Baseline { uid: listed.id, size: listed.size, internal_date: listed.internal_date.map(|date| date.seconds) })
+                .collect();
+            self.journal.set_baseline(generation, &baseline)?;
+        }
+        let floor = opened.uid_next.unwrap_or(1);
+        let target = Target { mailbox, generation, uid_validity: Some(uid_validity), floor };
+        self.settle(sink, &target, work, seen)?;
+
+        let folder = work.pair.source.folder.clone();
+        let copies = self.journal.copies(&self.source_name, &folder, mailbox)?;
+        let (flowing, suspects) = self.missing(&listing.messages, &copies, work);
+        for listed in &listing.messages {
+            let name = name_of(listed);
+            if !work.tally.contains_key(&name) && copies.get(&name).is_some_and(|row| matches!(row.state, State::Done | State::Merged)) {
+                work.done_before.insert(name);
+            }
+        }
+        work.note_listing(listing.messages);
+        if flowing.is_empty() && suspects.is_empty() {
+            self.visited(&folder, generation, ends)?;
+            return Ok(true);
+        }
+        self.report.event(Event::Planned {
+            folder: folder.to_string(),
+            messages: (flowing.len() + suspects.len()) as u64,
+            bytes: flowing.iter().chain(&suspects).filter_map(|listed| listed.size).sum(),
+        });
+        let (source, sink) = ends.open(self)?;
+        let mut adoptable = if self.journal.has_visited(&self.source_name, &folder, generation)? {
+            Adoptable::default()
+        } else {
+            settle::adoptable(sink, self.journal, &target, seen)?
+        };
+        // Suspects go last and alone, so that a message that makes a server hang up does not stall the others.
+        let mut groups: Vec<Vec<Listed>> = if flowing.is_empty() { Vec::new() } else { vec![flowing] };
+        groups.extend(suspects.into_iter().map(|suspect| vec![suspect]));
+        for group in groups {
+            let end = Pass {
+                context: self.context,
+                report: self.report,
+                options: &self.options,
+                journal: &mut *self.journal,
+                source_name: &self.source_name,
+                folder: &folder,
+                target,
+                copies: &copies,
+                adoptable: &mut adoptable,
+                tally: &mut work.tally,
+            }
+            .run(source, sink, &group)?;
+            if end.source.is_some() || end.sink.is_some() {
+                return self.pass_lost(ends, work, &group, end).map(|()| false);
+            }
+        }
+        // Without keys only a further listing could tell what is missing, and that has just been read whole.
+        self.visited(&folder, generation, ends)?;
+        Ok(true)
+    }
+
+    fn visited(&mut self, folder: &Folder, generation: GenerationId, ends: &mut Ends) -> Result<()> {
+        ends.losses = 0;
+        if self.journal.has_visited(&self.source_name, folder, generation)? {
+            return Ok(());
+        }
+        self.journal.commit(&Batch(vec![Change::Visited {
+            source: self.source_name.clone(),
+            folder: folder.clone(),
+            generation,
+        }]))?;
+        Ok(())
+    }
+
+    /// What is listed and neither done, nor open, nor put aside in this run: those that may flow, and those at which
+    /// sessions were lost.
+    fn missing(&self, listed: &[Listed], copies: &HashMap<String, CopyRow>, work: &Work) -> (Vec<Listed>, Vec<Listed>) {
+        let mut flowing = Vec::new();
+        let mut suspects = Vec::new();
+        for listed in listed {
+            let name = name_of(listed);
+            let free = match copies.get(&name) {
+                Some(row) => matches!(row.state, State::Pending | State::Refused),
+                None => true,
+            };
+            let decided = matches!(work.tally.get(&name), Some(Fate::Refused { .. } | Fate::Quarantined { .. } | Fate::Vanished | Fate::AlreadyThere));
+            if !free || decided {
+                continue;
+            }
+            let losses = work.losses.get(&name).copied().unwrap_or(0).max(copies.get(&name).map_or(0, |row| row.tries));
+            if losses == 0 { flowing.push(listed.clone()) } else { suspects.push(listed.clone()) }
+        }
+        (flowing, suspects)
+    }
+
+    /// A session was lost in a pass: who is to blame, what is put aside, and both ends anew.
+    fn pass_lost(&mut self, ends: &mut Ends, work: &mut Work, group: &[Listed], end: End) -> Result<()> {
+        if end.settled > 0 {
+            ends.losses = 0;
+        }
+        let folder = work.pair.source.folder.clone();
+        if let Some(error) = end.sink {
+            for name in &end.lost {
+                *work.losses.entry(name.clone()).or_insert(0) += 1;
+            }
+            self.put_aside(work, &folder, group, &end.lost, &error, "the destination hung up on it")?;
+            // The source stopped in the middle of its answers.
+            ends.source = None;
+            return ends.lose_sink(self, error);
+        }
+        if let Some(error) = end.source {
+            if error.scope() != Scope::Session {
+                return Err(error);
+            }
+            if let Some(listed) = end.unread.and_then(|index| group.get(index)) {
+                let name = name_of(listed);
+                *work.losses.entry(name.clone()).or_insert(0) += 1;
+                self.put_aside(work, &folder, group, &[name], &error, "the source hung up on it")?;
+            }
+            return ends.lose_source(self, error);
+        }
+        Ok(())
+    }
+
+    fn put_aside(&mut self, work: &mut Work, folder: &Folder, group: &[Listed], names: &[String], error: &Error, why: &str) -> Result<()> {
+        for listed in group {
+            let name = name_of(listed);
+            if !names.contains(&name) || work.losses.get(&name).copied().unwrap_or(0) < MAX_LOSSES_OF_ONE {
+                continue;
+            }
+            let reason = format!("{why} {MAX_LOSSES_OF_ONE} times: {error}");
+            self.journal.commit(&Batch(vec![Change::Quarantine {
+                source: self.source_name.clone(),
+                folder: folder.clone(),
+                key: listed.key.clone(),
+                uid: Some(listed.id),
+                reason: reason.clone(),
+            }]))?;
+            self.report.event(Event::Problem(Problem { folder: folder.to_string(), uid: Some(listed.id), reason: reason.clone() }));
+            work.tally.insert(name, Fate::Quarantined { id: listed.id, reason });
+        }
+        Ok(())
+    }
+
+    /// Settles the open copies into the sink's folder and takes what was found out into the tally.
+    fn settle(&mut self, sink: &mut dyn Sink, target: &Target, work: &mut Work, seen: &mut SeenByUid) -> Result<()> {
+        let settled = settle::settle(sink, self.journal, target, &work.pair.destination, seen, self.options.settle, self.context)?;
+        for one in settled {
+            if one.source != self.source_name || one.folder != work.pair.source.folder {
+                continue;
+            }
+            if one.tries > 0 {
+                work.losses.entry(one.key.clone()).or_insert(one.tries);
+            }
+            match (one.arrived, work.tally.get(&one.key)) {
+                (true, Some(Fate::Unknown { id })) => {
+                    let copied = Fate::Copied { id: *id, bytes: one.length, altered: Vec::new() };
+                    self.report.event(Event::Copied { folder: one.folder.to_string(), bytes: one.length });
+                    work.tally.insert(one.key, copied);
+                }
+                (true, Some(Fate::Quarantined { .. }) | None) => {
+                    work.tally.insert(one.key, Fate::AlreadyThere);
+                }
+                (false, Some(Fate::Unknown { .. })) => {
+                    work.tally.remove(&one.key);
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits, at the end of the run, for what may still arrive; what then counts as not arrived is sent again.
+    fn wait_for_open_copies(&mut self, ends: &mut Ends, works: &mut [Work], seen: &mut SeenByUid) -> Result<()> {
+        let mut told = false;
+        loop {
+            let mut open = Vec::new();
+            for work in works.iter_mut().filter(|work| work.failed.is_none()) {
+                let mailbox = self.journal.mailbox(&work.pair.destination.folder)?;
+                let intents = self.journal.outstanding(mailbox)?;
+                let ours = intents.iter().filter(|intent| intent.source == self.source_name && intent.folder == work.pair.source.folder);
+                let count = ours.count();
+                if count > 0 {
+                    open.push((count, intents.iter().map(|intent| intent.intended_at).max().unwrap_or(0), work));
+                }
+            }
+            let Some(last) = open.iter().map(|(_, at, _)| *at).max() else { return Ok(()) };
+            let until = last.saturating_add(i64::try_from(self.options.settle.as_secs()).unwrap_or(i64::MAX));
+            let left = Duration::from_secs(u64::try_from(until.saturating_sub(self.context.unix_time())).unwrap_or(0));
+            if !told {
+                told = true;
+                let count: usize = open.iter().map(|(count, _, _)| count).sum();
+                self.report.event(Event::Waiting(format!(
+                    "the answer to the upload of {count} message(s) got lost: looking for them for up to {} s, because a server may store late",
+                    left.as_secs()
+                )));
+            }
+            self.context.pause(LOOK_AGAIN.min(left.max(Duration::from_secs(1))));
+            self.context.check()?;
+            for (_, _, work) in open {
+                self.folder_or_problem(ends, work, seen)?;
+            }
+        }
+    }
+
+    fn outcome(&self, works: &[Work]) -> Outcome {
+        let mut outcome = Outcome::default();
+        for work in works {
+            let mut counts = Counts { listed: work.listed.len() as u64, already_there: work.done_before.len() as u64, ..Counts::default() };
+            let folder = work.pair.source.folder.to_string();
+            let mut problems: Vec<(u32, String)> = Vec::new();
+            let mut altered_here: Vec<(u32, String)> = Vec::new();
+            for fate in work.tally.values() {
+                match fate {
+                    Fate::Copied { id, bytes, altered } => {
+                        counts.copied += 1;
+                        counts.bytes += bytes;
+                        if !altered.is_empty() {
+                            counts.altered += 1;
+                            altered_here.push((*id, altered.join("; ")));
+                        }
+                    }
+                    Fate::AlreadyThere => counts.already_there += 1,
+                    Fate::Refused { id, reason } => {
+                        counts.refused += 1;
+                        problems.push((*id, reason.clone()));
+                    }
+                    Fate::Quarantined { id, reason } => {
+                        counts.quarantined += 1;
+                        problems.push((*id, reason.clone()));
+                    }
+                    Fate::Unknown { id } => {
+                        counts.unknown += 1;
+                        problems.push((*id, "it was sent, and no answer tells whether it arrived; the next run finds out".to_owned()));
+                    }
+                    Fate::Vanished => counts.vanished += 1,
+                }
+            }
+            problems.sort();
+            altered_here.sort();
+            let named = |(uid, reason): (u32, String)| Problem { folder: folder.clone(), uid: Some(uid), reason };
+            outcome.problems.extend(problems.into_iter().map(named));
+            outcome.altered.extend(altered_here.into_iter().map(named));
+            if let Some(error) = &work.failed {
+                outcome.problems.push(Problem { folder: folder.clone(), uid: None, reason: error.to_string() });
+            }
+            outcome.counts.add(&counts);
+            outcome.folders.push(FolderCounts { name: folder, counts });
+        }
+        outcome
+    }
+}
+
+impl Ends {
+    /// Both ends, opened again where one is gone.
+    fn open(&mut self, transfer: &Transfer<'_>) -> Result<(&mut dyn Source, &mut dyn Sink)> {
+        if self.source.is_none() {
+            self.source = Some((transfer.open_source)()?);
+        }
+        if self.sink.is_none() {
+            self.sink = Some((transfer.open_sink)()?);
+        }
+        match (&mut self.source, &mut self.sink) {
+            (Some(source), Some(sink)) => Ok((source.as_mut(), sink.as_mut())),
+            _ => Err(Error::network("the connection is gone")),
+        }
+    }
+
+    fn lose_source(&mut self, transfer: &Transfer<'_>, error: Error) -> Result<()> {
+        self.source = None;
+        self.pause(transfer, error)
+    }
+
+    fn lose_sink(&mut self, transfer: &Transfer<'_>, error: Error) -> Result<()> {
+        self.sink = None;
+        self.pause(transfer, error)
+    }
+
+    fn lose_both(&mut self, transfer: &Transfer<'_>, error: Error) -> Result<()> {
+        if error.scope() != Scope::Session || matches!(error.kind(), Kind::Interrupted(_)) {
+            return Err(error);
+        }
+        self.source = None;
+        self.sink = None;
+        self.pause(transfer, error)
+    }
+
+    /// Counts a loss and waits a little longer each time; gives up after several without progress.
+    fn pause(&mut self, transfer: &Transfer<'_>, error: Error) -> Result<()> {
+        transfer.context.check()?;
+        self.losses += 1;
+        if self.losses > MAX_LOSSES {
+            return Err(error);
+        }
+        let pause = FIRST_PAUSE.saturating_mul(1 << (self.losses - 1).min(16)).min(LAST_PAUSE);
+        transfer.report.event(Event::Note(format!("{error}; connecting again in {} s", pause.as_secs())));
+        transfer.context.pause(pause);
+        transfer.context.check()
+    }
+}

@@ -8,3 +8,4 @@ mod support;
 
 mod generated;
 mod support_works;
+mod usage;

@@ -78,9 +78,9 @@ fn a_delivery_comes_back_byte_for_byte_with_flags_and_date() {
     for (ticket, bytes, flags) in [(7, &b"A: b\r\n\r\n\0x\n"[..], seen), (8, b"A: b\n", &[]), (9, b"A: b\n", &["Work"])] {
         sink.append(outgoing(ticket, bytes, flags)).unwrap();
     }
-    assert!(sink.settle(false).unwrap().is_empty(), "nothing is durable yet");
+    assert!(sink.settle(Wait::No).unwrap().is_empty(), "nothing is durable yet");
     assert!(files(&root.path().join("new")).is_empty());
-    let placements = sink.settle(true).unwrap();
+    let placements = sink.settle(Wait::All).unwrap();
     assert_eq!(placements.iter().map(|placement| placement.ticket).collect::<Vec<_>>(), [7, 8, 9]);
     assert!(placements.iter().all(|placement| matches!(placement.outcome, Outcome::Stored { append_uid: None, .. })));
     assert!(matches!(&placements[2].outcome, Outcome::Stored { altered, .. } if altered.len() == 1));
@@ -153,7 +153,7 @@ fn hostile_folder_names_stay_below_the_root_and_come_back() {
         sink.open(&info(name), true).unwrap();
         sink.append(outgoing(ticket, format!("Subject: {ticket}\n").as_bytes(), &[])).unwrap();
     }
-    assert_eq!(sink.settle(true).unwrap().len(), wanted.len());
+    assert_eq!(sink.settle(Wait::All).unwrap().len(), wanted.len());
     assert_eq!(files(outer.path()), ["store"]);
     for entry in fs::read_dir(&root).unwrap() {
         assert!(entry.unwrap().file_name().len() <= 255);
@@ -277,8 +277,8 @@ fn a_batch_that_cannot_be_written_leaves_nothing_behind_and_is_not_sent() {
     fs::write(root.path().join("tmp/another"), "another program's").unwrap();
     fs::rename(root.path().join("tmp"), root.path().join("moved")).unwrap();
     fs::remove_dir(root.path().join("new")).unwrap();
-    assert!(sink.settle(true).is_err());
-    let placements = sink.settle(true).unwrap();
+    assert!(sink.settle(Wait::All).is_err());
+    let placements = sink.settle(Wait::All).unwrap();
     assert!(matches!(placements.as_slice(), [Placement { ticket: 1, outcome: Outcome::NotSent }]));
     assert_eq!(files(&root.path().join("moved")), ["another"]);
 }
@@ -302,9 +302,9 @@ fn a_large_batch_becomes_durable_by_itself() {
     for ticket in 0..300 {
         sink.append(outgoing(ticket, b"the same\n", &[])).unwrap();
     }
-    let early = sink.settle(false).unwrap().len();
+    let early = sink.settle(Wait::No).unwrap().len();
     assert!(early > 0 && early < 300, "{early}");
-    assert_eq!(early + sink.settle(true).unwrap().len(), 300);
+    assert_eq!(early + sink.settle(Wait::All).unwrap().len(), 300);
     assert_eq!(contents(root.path(), &Folder::inbox()).0.len(), 300);
 }
 
@@ -318,7 +318,7 @@ fn a_message_too_large_for_memory_goes_through_whole() {
     bytes.chunks(100_000).for_each(|piece| body.push(piece).unwrap());
     let digests = body.digests().unwrap();
     sink.append(Outgoing { ticket: 1, message: Message { body, digests, internal_date: None, flags: vec![] } }).unwrap();
-    sink.settle(true).unwrap();
+    sink.settle(Wait::All).unwrap();
     let mut source = MaildirSource::new(root.path());
     let listing = source.list(&Folder::inbox()).unwrap();
     let mut exact = None;

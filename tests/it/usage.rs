@@ -1,0 +1,74 @@
+//! What the program says when it is called the wrong way: exit codes, the JSON error, and that no secret is repeated.
+
+#![allow(clippy::unwrap_used)]
+
+use std::process::{Command, Output, Stdio};
+
+fn run(arguments: &[&str]) -> Output {
+    let folder = tempfile::tempdir().unwrap();
+    Command::new(env!("CARGO_BIN_EXE_mailhaul"))
+        .args(arguments)
+        .env("HOME", folder.path())
+        .env_remove("XDG_CONFIG_HOME")
+        .env_remove("MAILHAUL_CONFIG")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn a_password_in_an_argument_is_not_repeated_and_ends_with_2() {
+    for arguments in [
+        ["list", "imaps://ann:canary@host.invalid"],
+        ["list", "ann:canary@host.invalid"],
+        ["list", "--password=canary"],
+        ["completions", "imaps://ann:canary@host.invalid"],
+        ["imaps://ann:canary@host.invalid", "list"],
+    ] {
+        let output = run(&arguments);
+        let said = [output.stdout, output.stderr].concat();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(!String::from_utf8_lossy(&said).contains("canary"), "{arguments:?}");
+    }
+}
+
+#[test]
+fn with_json_a_wrong_call_is_an_object_on_standard_error() {
+    let output = run(&["completions", "--json"]);
+    assert_eq!(output.status.code(), Some(2));
+    let error: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
+    assert_eq!(error["code"], 2);
+    assert!(error["message"].is_string() && error["hint"].is_string() && error["place"].is_null());
+}
+
+#[test]
+fn a_named_config_file_that_is_missing_or_wrong_ends_with_2() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.toml");
+    let path = path.to_str().unwrap();
+    assert_eq!(run(&["--config", path, "list", "work"]).status.code(), Some(2));
+    std::fs::write(path, "\n[accounts.work]\npassword = \"canary\"\n").unwrap();
+    let output = run(&["list", "--config", path, "work"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("canary"));
+}
+
+#[test]
+fn help_and_version_go_to_standard_output() {
+    for arguments in [&["--help"][..], &["--version"], &["list", "--help"]] {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(0));
+        assert!(!output.stdout.is_empty() && output.stderr.is_empty());
+    }
+}
+
+#[test]
+fn a_closed_pipe_is_a_quiet_success_and_a_full_disk_is_not() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let closed = Command::new(env!("CARGO_BIN_EXE_mailhaul")).args(["completions", "bash"]).stdout(writer).output().unwrap();
+    assert_eq!((closed.status.code(), closed.stderr.len()), (Some(0), 0));
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let full = Command::new(env!("CARGO_BIN_EXE_mailhaul")).args(["completions", "bash"]).stdout(full).output().unwrap();
+    assert_eq!(full.status.code(), Some(7));
+}
