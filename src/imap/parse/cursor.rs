@@ -164,6 +164,8 @@ impl Cursor {
             match self.token() {
                 Token::Close | Token::End => return Some(strings),
                 Token::Open => {}
+                // Within a list of flags or labels NIL is a name like any other.
+                Token::Atom(atom) => strings.push(atom),
                 token => strings.extend(token.string()),
             }
         }
