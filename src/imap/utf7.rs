@@ -101,9 +101,9 @@ fn digit(byte: u8) -> Option<u32> {
 
 /// The folder a wire name stands for. Levels that cannot be decoded are taken as they are written.
 ///
-/// `None` where the name cannot be a folder: octets that are neither modified UTF-7 nor UTF-8, or an empty level. The
-/// result sends back ([`folder_to_mailbox`]) to the same octets, but for INBOX's case and names in UTF-8; keep the wire
-/// octets for those.
+/// `None` where the name cannot be a folder: octets that are neither modified UTF-7 nor UTF-8, or an empty level. A name of
+/// correct modified UTF-7 comes back the same from [`folder_to_mailbox`], but for INBOX's case. Any other does not, and may
+/// look like a correct one (`&AC8-` and `&-AC8-` are both shown as `&AC8-`): keep the wire octets, and mind twins.
 pub fn mailbox_to_folder(name: &[u8], delimiter: Option<char>) -> Option<Folder> {
     let raw = std::str::from_utf8(name).ok()?;
     // Some servers end a name that cannot be selected with the delimiter.
