@@ -1,6 +1,8 @@
 //! Stores: where messages come from and go to, one implementation a file, behind two small traits. A store knows its own
 //! protocol or file format and must never know the journal.
 
+pub mod pop3;
+
 use std::fmt;
 
 use crate::error::{Error, Result};
