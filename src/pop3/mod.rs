@@ -6,4 +6,4 @@ mod session;
 
 pub use bulk::What;
 pub use parse::{Capabilities, Reply, Stat, Unstuffer, base64_of, challenge, list_line, status, uidl_line};
-pub use session::{Options, Session};
+pub use session::{Options, Session, Sizes, UniqueIds};

@@ -211,9 +211,10 @@ pub struct Unstuffer {
     ended_bare: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum State {
     /// At the start of a line.
+    #[default]
     Start,
     /// Inside a line; whether the last octet was CR.
     Inside(bool),
@@ -222,12 +223,6 @@ enum State {
     /// Behind such a dot and a CR, both held back.
     DotCr,
     Done,
-}
-
-impl Default for State {
-    fn default() -> Self {
-        Self::Start
-    }
 }
 
 impl Unstuffer {

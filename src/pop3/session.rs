@@ -25,6 +25,11 @@ const COMMAND_LINE: usize = 255;
 /// No mechanism needs more exchanges.
 const SASL_ROUNDS: usize = 8;
 
+/// Message numbers, ascending, each with the size the server claims.
+pub type Sizes = Vec<(u32, Option<u64>)>;
+/// Message numbers, ascending, each with its unique-id unless that is blank.
+pub type UniqueIds = Vec<(u32, Option<String>)>;
+
 /// How a session is to behave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
@@ -82,10 +87,11 @@ impl Session {
 
     /// `None` when the server did not survive CAPA.
     fn attempt(target: &Target<'_>, context: &Context, trace: &Trace, options: Options, ask: bool) -> Result<Option<Self>> {
-        let conn = Conn::dial(target.endpoint, context, trace)?;
+        let mut conn = Conn::dial(target.endpoint, context, trace)?;
         let secret = match target.login {
             Login::Password(secret) | Login::Token(secret) => secret.clone(),
         };
+        conn.hide(secret.clone());
         let mut session = Self {
             conn,
             place: target.place.to_owned(),
@@ -268,6 +274,7 @@ impl Session {
         let line = parse::base64_of(answer);
         if line.len() >= 8 {
             self.secrets.push(Secret::new(line.clone()));
+            self.conn.hide(Secret::new(line.clone()));
         }
         line
     }
@@ -393,7 +400,7 @@ impl Session {
     ///
     /// # Errors
     /// As [`Self::stat`]; a listing without its final dot is none.
-    pub fn list(&mut self) -> Result<Vec<(u32, Option<u64>)>> {
+    pub fn list(&mut self) -> Result<Sizes> {
         self.start_listing("LIST")?;
         self.finish_list().map_err(|error| error.at(&self.place))
     }
@@ -402,7 +409,7 @@ impl Session {
     ///
     /// # Errors
     /// As [`Self::list`].
-    pub fn uidl(&mut self) -> Result<Option<Vec<(u32, Option<String>)>>> {
+    pub fn uidl(&mut self) -> Result<Option<UniqueIds>> {
         self.start_listing("UIDL")?;
         self.finish_uidl().map_err(|error| error.at(&self.place))
     }
@@ -412,8 +419,7 @@ impl Session {
     ///
     /// # Errors
     /// As [`Self::list`].
-    #[expect(clippy::type_complexity, reason = "the two listings as their own verbs give them")]
-    pub fn listings(&mut self) -> Result<(Vec<(u32, Option<u64>)>, Option<Vec<(u32, Option<String>)>>)> {
+    pub fn listings(&mut self) -> Result<(Sizes, Option<UniqueIds>)> {
         let together = self.pipelines();
         self.start_listing(if together { "LIST\r\nUIDL" } else { "LIST" })?;
         let list = match self.finish_list() {
@@ -435,7 +441,7 @@ impl Session {
         self.conn.write(format!("{commands}\r\n").as_bytes()).and_then(|()| self.conn.flush()).map_err(|error| error.at(&self.place))
     }
 
-    fn finish_list(&mut self) -> Result<Vec<(u32, Option<u64>)>> {
+    fn finish_list(&mut self) -> Result<Sizes> {
         let reply = self.status("LIST")?;
         if !reply.ok {
             return Err(self.refusal("LIST was refused", &reply));
@@ -448,7 +454,7 @@ impl Session {
         Ok(in_order(entries))
     }
 
-    fn finish_uidl(&mut self) -> Result<Option<Vec<(u32, Option<String>)>>> {
+    fn finish_uidl(&mut self) -> Result<Option<UniqueIds>> {
         let reply = self.status("UIDL")?;
         if !reply.ok {
             return if reply.is_temporary() { Err(self.refusal("UIDL was refused", &reply)) } else { Ok(None) };

@@ -146,6 +146,20 @@ fn a_password_the_server_echoes_shows_nowhere() {
 }
 
 #[test]
+fn a_password_the_server_echoes_is_not_in_the_trace() {
+    let (endpoint, peer) = peer(vec![script(
+        "S: +OK\nC: CAPA\nS: +OK\nS: SASL PLAIN\nS: .\nC: AUTH PLAIN AGFubgBodW50ZXIyeA==\nS: -ERR [AUTH] hunter2x, AGFubgBodW50ZXIyeA==\nC: [end]",
+    )]);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let login = Login::Password(Secret::new("hunter2x"));
+    assert!(open(&endpoint, &login, None, &Trace::to_file(file.path()).unwrap()).is_err());
+    peer.join().unwrap();
+    let trace = std::fs::read_to_string(file.path()).unwrap();
+    assert!(trace.contains("S: -ERR [AUTH] ***, ***"), "{trace}");
+    assert!(!trace.contains("hunter2x") && !trace.contains("AGFubgBodW50ZXIyeA"), "{trace}");
+}
+
+#[test]
 fn a_server_that_refuses_stls_or_speaks_before_tls_gets_no_secret() {
     for (after, kind) in [("S: -ERR no TLS here\nC: [end]", Kind::Network), ("R: +OK go\\r\\n+OK injected\\r\\n\nC: [end]", Kind::Protocol)]
     {

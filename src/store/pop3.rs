@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::folder::Folder;
 use crate::message::{Key, Message};
 use crate::net::Trace;
-use crate::pop3::{Options, Session, What};
+use crate::pop3::{Options, Session, Sizes, UniqueIds, What};
 
 use super::{FolderInfo, Listed, Listing, Source};
 
@@ -72,7 +72,7 @@ impl Source for Pop3Source {
 
 /// Both listings in one: every number either of them has. UIDL is the master; a size that LIST lacks is unknown, and a
 /// unique-id that UIDL lacks leaves the message without a key.
-fn join(list: Vec<(u32, Option<u64>)>, uidl: Option<Vec<(u32, Option<String>)>>) -> Vec<Listed> {
+fn join(list: Sizes, uidl: Option<UniqueIds>) -> Vec<Listed> {
     let mut ids: std::iter::Peekable<_> = uidl.unwrap_or_default().into_iter().peekable();
     let mut sizes: std::iter::Peekable<_> = list.into_iter().peekable();
     let mut seen: HashMap<String, u32> = HashMap::new();
