@@ -6,8 +6,6 @@
 //! 0x01. Those answers are constants, so they stand here. Passwords go out as they are: no SASLprep, because servers
 //! compare octets and people's passwords hold control and 8-bit characters.
 
-use std::sync::Arc;
-
 use rsasl::callback::{Context, Request, SessionCallback, SessionData};
 use rsasl::config::SASLConfig;
 use rsasl::mechname::Mechname;

@@ -15,6 +15,7 @@ use super::tls;
 use super::trace::Trace;
 use crate::context::{Context, Moment};
 use crate::error::{Error, Kind, Result};
+use crate::secret::Secret;
 
 /// Octets of the read buffer: the answers to a full window of requests fit several times.
 const INPUT: usize = 256 * 1024;
@@ -208,6 +209,8 @@ pub struct Conn {
     sent: u64,
     /// Why nothing can be had from this connection any more (what is buffered is still good).
     broken: Option<(Kind, String)>,
+    /// What the trace must not show even where the server echoes it.
+    hidden: Vec<Secret>,
 }
 
 impl Conn {
@@ -235,6 +238,7 @@ impl Conn {
             received: 0,
             sent: 0,
             broken: None,
+            hidden: Vec::new(),
         };
         if endpoint.security == Security::Implicit {
             conn.handshake()?;
@@ -279,6 +283,11 @@ impl Conn {
         }
     }
 
+    /// Keeps `secret` out of the trace of what the server says: servers echo what they got.
+    pub fn hide(&mut self, secret: Secret) {
+        self.hidden.push(secret);
+    }
+
     /// Whether TLS stands.
     pub fn is_encrypted(&self) -> bool {
         matches!(self.stream, Stream::Tls(_))
@@ -312,7 +321,13 @@ impl Conn {
                 if line.last() == Some(&b'\r') {
                     line.pop();
                 }
-                self.trace.line(self.number, "S:", line);
+                if self.trace.is_on() && !self.hidden.is_empty() {
+                    let text = String::from_utf8_lossy(line).into_owned();
+                    let shown = self.hidden.iter().rev().fold(text, |text, secret| secret.redact(&text));
+                    self.trace.line(self.number, "S:", shown.as_bytes());
+                } else {
+                    self.trace.line(self.number, "S:", line);
+                }
                 return Ok(());
             }
         }

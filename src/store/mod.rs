@@ -5,6 +5,7 @@ pub mod eml;
 mod files;
 pub mod imap;
 pub mod maildir;
+pub mod pop3;
 
 use std::fmt;
 

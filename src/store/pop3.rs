@@ -1,0 +1,128 @@
+//! A POP3 maildrop as a source: one folder, INBOX, whose message numbers hold for this session only. It never deletes and
+//! must never know the journal.
+
+use std::collections::HashMap;
+
+use crate::account::Server;
+use crate::context::Context;
+use crate::error::{Error, Result};
+use crate::folder::Folder;
+use crate::message::{Key, Message};
+use crate::net::Trace;
+use crate::pop3::{Options, Session, Sizes, UniqueIds, What};
+
+use super::{FolderInfo, Listed, Listing, Source};
+
+/// The source.
+pub struct Pop3Source {
+    session: Session,
+}
+
+impl Pop3Source {
+    /// Connects read-only.
+    ///
+    /// # Errors
+    /// As [`Session::connect`].
+    pub fn connect(server: &Server, context: &Context, trace: &Trace) -> Result<Self> {
+        Self::connect_with(server, context, trace, true)
+    }
+
+    /// Connects read-only; `pipelining` false keeps to one request at a time, for servers that announce more than they can.
+    ///
+    /// # Errors
+    /// As [`Session::connect`].
+    pub fn connect_with(server: &Server, context: &Context, trace: &Trace, pipelining: bool) -> Result<Self> {
+        Ok(Self { session: Session::connect(server, context, trace, Options { read_only: true, pipelining })? })
+    }
+
+    /// The session itself.
+    pub fn session(&mut self) -> &mut Session {
+        &mut self.session
+    }
+}
+
+impl Source for Pop3Source {
+    fn place(&self) -> String {
+        self.session.place().to_owned()
+    }
+
+    fn folders(&mut self) -> Result<Vec<FolderInfo>> {
+        Ok(vec![FolderInfo { folder: Folder::inbox(), special_use: None, subscribed: true, selectable: true }])
+    }
+
+    fn list(&mut self, folder: &Folder) -> Result<Listing> {
+        if !folder.is_inbox() {
+            return Err(Error::usage(format!("there is no folder {folder}: POP3 has INBOX only")).at(self.place()));
+        }
+        let (list, uidl) = self.session.listings()?;
+        Ok(Listing { generation: None, messages: join(list, uidl) })
+    }
+
+    fn read(&mut self, wanted: &[Listed], each: &mut dyn FnMut(usize, Result<Message>) -> Result<()>) -> Result<()> {
+        let numbers: Vec<u32> = wanted.iter().map(|listed| listed.id).collect();
+        self.session.retrieve(&numbers, What::Whole, &mut |index, outcome| {
+            each(index, outcome.map(|(body, digests)| Message { body, digests, internal_date: None, flags: Vec::new() }))
+        })
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        self.session.quit()
+    }
+}
+
+/// Both listings in one: every number either of them has. UIDL is the master; a size that LIST lacks is unknown, and a
+/// unique-id that UIDL lacks leaves the message without a key.
+fn join(list: Sizes, uidl: Option<UniqueIds>) -> Vec<Listed> {
+    let mut ids: std::iter::Peekable<_> = uidl.unwrap_or_default().into_iter().peekable();
+    let mut sizes: std::iter::Peekable<_> = list.into_iter().peekable();
+    let mut seen: HashMap<String, u32> = HashMap::new();
+    let mut messages = Vec::new();
+    loop {
+        let id = match (ids.peek(), sizes.peek()) {
+            (None, None) => return messages,
+            (Some((id, _)), None) | (None, Some((id, _))) => *id,
+            (Some((by_uidl, _)), Some((by_list, _))) => *by_uidl.min(by_list),
+        };
+        let size = sizes.next_if(|entry| entry.0 == id).and_then(|entry| entry.1);
+        let uidl = ids.next_if(|entry| entry.0 == id).and_then(|entry| entry.1);
+        let key = uidl.map(|uidl| {
+            let count = seen.entry(uidl.clone()).or_default();
+            let occurrence = *count;
+            *count += 1;
+            Key::Uidl { uidl, occurrence }
+        });
+        messages.push(Listed { id, key, size, internal_date: None });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(listed: &Listed) -> (u32, Option<String>, Option<u64>) {
+        (listed.id, listed.key.as_ref().map(ToString::to_string), listed.size)
+    }
+
+    #[test]
+    fn uidl_is_the_master_and_equal_unique_ids_are_counted() {
+        let uidl = vec![(1, Some("a".to_owned())), (2, None), (3, Some("a".to_owned())), (5, Some("new".to_owned()))];
+        let list = vec![(1, Some(10)), (2, Some(20)), (3, None), (4, Some(40))];
+        let messages: Vec<_> = join(list, Some(uidl)).iter().map(shown).collect();
+        assert_eq!(
+            messages,
+            [
+                (1, Some("uidl:0:a".to_owned()), Some(10)),
+                (2, None, Some(20)),
+                (3, Some("uidl:1:a".to_owned()), None),
+                (4, None, Some(40)),
+                (5, Some("uidl:0:new".to_owned()), None),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_server_without_uidl_lists_messages_without_keys() {
+        let messages: Vec<_> = join(vec![(1, Some(10)), (2, Some(20))], None).iter().map(shown).collect();
+        assert_eq!(messages, [(1, None, Some(10)), (2, None, Some(20))]);
+    }
+}
