@@ -6,4 +6,5 @@
 
 mod support;
 
+mod layers;
 mod support_works;
