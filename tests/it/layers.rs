@@ -88,6 +88,10 @@ fn row_of(room: &str) -> Option<usize> {
 
 /// What is wrong with a file; its path is relative to `src`.
 fn faults(path: &str, text: &str) -> Vec<String> {
+    // Tests that outgrew their file may print and read what they like.
+    if path.ends_with("/tests.rs") || path.contains("/tests/") {
+        return Vec::new();
+    }
     let room = room_of(path);
     let code = code_of(text);
     let mut faults = Vec::new();
