@@ -67,7 +67,9 @@ fn by_use(info: &FolderInfo, destination: &[FolderInfo]) -> Option<Folder> {
     destination
         .iter()
         .find(|other| other.selectable && other.special_use == Some(special))
-        .or_else(|| destination.iter().find(|other| other.selectable && info.special_use.is_some() && use_by_name(&other.folder) == Some(special)))
+        .or_else(|| {
+            destination.iter().find(|other| other.selectable && info.special_use.is_some() && use_by_name(&other.folder) == Some(special))
+        })
         .map(|other| other.folder.clone())
 }
 

@@ -76,7 +76,9 @@ impl DateFrom {
     fn date(self, header: &[u8], now: InternalDate) -> InternalDate {
         match self {
             Self::Received => summary::delivery_date_before(header, now.seconds).unwrap_or(now),
-            Self::Date => summary::Summary::of(header).date.filter(|date| (0..=now.seconds + 86_400).contains(&date.seconds)).unwrap_or(now),
+            Self::Date => {
+                summary::Summary::of(header).date.filter(|date| (0..=now.seconds + 86_400).contains(&date.seconds)).unwrap_or(now)
+            }
             Self::Now => now,
         }
     }
@@ -241,7 +243,11 @@ impl Transfer<'_> {
     fn folder_or_problem(&mut self, ends: &mut Ends, work: &mut Work, seen: &mut SeenByUid) -> Result<()> {
         match self.folder(ends, work, seen) {
             Err(error) if error.scope() <= Scope::Mailbox => {
-                self.report.event(Event::Problem(Problem { folder: work.pair.source.folder.to_string(), uid: None, reason: error.to_string() }));
+                self.report.event(Event::Problem(Problem {
+                    folder: work.pair.source.folder.to_string(),
+                    uid: None,
+                    reason: error.to_string(),
+                }));
                 work.failed = Some(error);
                 Ok(())
             }
@@ -347,11 +353,7 @@ impl Transfer<'_> {
         if self.journal.has_visited(&self.source_name, folder, generation)? {
             return Ok(());
         }
-        self.journal.commit(&Batch(vec![Change::Visited {
-            source: self.source_name.clone(),
-            folder: folder.clone(),
-            generation,
-        }]))?;
+        self.journal.commit(&Batch(vec![Change::Visited { source: self.source_name.clone(), folder: folder.clone(), generation }]))?;
         Ok(())
     }
 
@@ -366,7 +368,10 @@ impl Transfer<'_> {
                 Some(row) => matches!(row.state, State::Pending | State::Refused),
                 None => true,
             };
-            let decided = matches!(work.tally.get(&name), Some(Fate::Refused { .. } | Fate::Quarantined { .. } | Fate::Vanished | Fate::AlreadyThere));
+            let decided = matches!(
+                work.tally.get(&name),
+                Some(Fate::Refused { .. } | Fate::Quarantined { .. } | Fate::Vanished | Fate::AlreadyThere)
+            );
             if !free || decided {
                 continue;
             }

@@ -15,7 +15,6 @@ use crate::message::{Digest, Digests, Flag, InternalDate, Key, Message};
 use crate::report::{Event, Problem, Report};
 use crate::state::{Batch, Change, CopyId, CopyRow, GenerationId, Journal, MailboxId, NewIntent, State};
 use crate::store::{Listed, Outcome, Outgoing, Placement, Sink, Source, Wait};
-use crate::summary;
 
 /// Messages and octets that share one transaction of intents at most.
 const GROUP_MESSAGES: usize = 1000;
@@ -58,9 +57,7 @@ impl Adoptable {
             return Ok(None);
         }
         let first = |queue: Option<&mut VecDeque<u32>>, taken: &mut std::collections::HashSet<u32>| {
-            queue.and_then(|queue| {
-                std::iter::from_fn(|| queue.pop_front()).find(|uid| taken.insert(*uid))
-            })
+            queue.and_then(|queue| std::iter::from_fn(|| queue.pop_front()).find(|uid| taken.insert(*uid)))
         };
         if let Some(uid) = first(self.by_content.get_mut(&content), &mut self.taken) {
             return Ok(Some(uid));
@@ -135,8 +132,17 @@ impl Pass<'_> {
                 let _ = for_reader.send(News::ReadingEnded(ended));
             });
             scope.spawn(move || send(sink, &to_send, &for_sender));
-            let outcome = Between { pass: self, todo, budget, sent: HashMap::new(), next_ticket: 0, end: End::default(), stop: None, occurrences: HashMap::new() }
-                .run(&inbox, outgoing);
+            let outcome = Between {
+                pass: self,
+                todo,
+                budget,
+                sent: HashMap::new(),
+                next_ticket: 0,
+                end: End::default(),
+                stop: None,
+                occurrences: HashMap::new(),
+            }
+            .run(&inbox, outgoing);
             budget.close();
             outcome
         })
@@ -164,9 +170,15 @@ fn send_all(sink: &mut dyn Sink, to_send: &Receiver<Vec<Outgoing>>, news: &Sende
     let mut outstanding: usize = 0;
     let mut lost = false;
     loop {
-        let next = if outstanding == 0 { to_send.recv().map_err(|_| RecvTimeoutError::Disconnected) } else { to_send.recv_timeout(Duration::from_millis(2)) };
+        let next = if outstanding == 0 {
+            to_send.recv().map_err(|_| RecvTimeoutError::Disconnected)
+        } else {
+            to_send.recv_timeout(Duration::from_millis(2))
+        };
         let facts = match next {
-            Ok(group) if lost => group.into_iter().map(|outgoing| Placement { ticket: outgoing.ticket, outcome: Outcome::NotSent }).collect(),
+            Ok(group) if lost => {
+                group.into_iter().map(|outgoing| Placement { ticket: outgoing.ticket, outcome: Outcome::NotSent }).collect()
+            }
             Ok(group) => {
                 for message in group {
                     outstanding += 1;
@@ -192,7 +204,7 @@ fn send_all(sink: &mut dyn Sink, to_send: &Receiver<Vec<Outgoing>>, news: &Sende
         if !facts.is_empty() {
             let _ = news.send(News::Facts(facts));
         }
-        if !lost && let Some(error) = sink.lost() {
+        if !lost && sink.lost().is_some() {
             lost = true;
             // All that was taken has its fate now.
             let facts = sink.settle(Wait::All)?;
@@ -346,7 +358,8 @@ impl Between<'_, '_> {
         let known = self.pass.copies.get(&name).map(|row| row.state);
         if listed.key.is_none() && matches!(known, Some(State::Done | State::Merged | State::Intent | State::Unknown)) {
             self.budget.give(octets);
-            let fate = if matches!(known, Some(State::Done | State::Merged)) { Fate::AlreadyThere } else { Fate::Unknown { id: listed.id } };
+            let fate =
+                if matches!(known, Some(State::Done | State::Merged)) { Fate::AlreadyThere } else { Fate::Unknown { id: listed.id } };
             self.pass.tally.entry(name).or_insert(fate);
             return Ok(());
         }
@@ -432,7 +445,9 @@ impl Between<'_, '_> {
                     group.fates.push((sent.key, Fate::Refused { id: sent.id, reason }));
                     if error.kind() == Kind::Quota {
                         self.stop.get_or_insert_with(|| {
-                            copy_of(&error).hint("make room there, then run the same command again: it goes on where it stopped").scoped(crate::error::Scope::Run)
+                            copy_of(&error)
+                                .hint("make room there, then run the same command again: it goes on where it stopped")
+                                .scoped(crate::error::Scope::Run)
                         });
                     }
                 }

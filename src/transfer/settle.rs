@@ -166,7 +166,12 @@ fn read_digests(sink: &mut dyn Sink, listed: &[Listed], generation: GenerationId
 }
 
 /// Which of `intents` lie in other folders that grew since the run began.
-fn find_elsewhere(sink: &mut dyn Sink, journal: &mut Journal, opened: &FolderInfo, intents: &[&Intent]) -> Result<HashSet<crate::state::CopyId>> {
+fn find_elsewhere(
+    sink: &mut dyn Sink,
+    journal: &mut Journal,
+    opened: &FolderInfo,
+    intents: &[&Intent],
+) -> Result<HashSet<crate::state::CopyId>> {
     let mut found = HashSet::new();
     let mut left: Vec<&Intent> = intents.to_vec();
     for info in sink.folders()? {

@@ -7,5 +7,6 @@
 mod support;
 
 mod generated;
+mod layers;
 mod support_works;
 mod usage;

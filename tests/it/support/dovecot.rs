@@ -142,6 +142,7 @@ impl Dovecot {
     ///
     /// # Panics
     /// Where Dovecot is missing or does not come up.
+    #[allow(clippy::needless_pass_by_value)] // reads better with the options made in place
     pub fn start(options: Options) -> Option<Self> {
         if std::env::var_os("NO_DOVECOT").is_some_and(|value| value == "1") {
             return None;

@@ -1,6 +1,12 @@
 //! What the tests stand on: servers, a bad network, nasty mail, and a cage to run the program in.
 
 pub mod dovecot;
+pub mod imapd;
+pub mod mail;
+pub mod pop3d;
+pub mod proxy;
+pub mod script;
+pub mod server;
 pub mod tls;
 pub mod tool;
 

@@ -36,10 +36,7 @@ impl Identity {
         leaf.distinguished_name.push(DnType::CommonName, names[0]);
         let cert = leaf.signed_by(&key, &issuer).unwrap();
         let pin = Sha256::digest(cert.der()).iter().map(|byte| format!("{byte:02x}")).collect();
-        let mut file = tempfile::Builder::new().prefix("mailhaul-ca-").suffix(".pem").tempfile().unwrap();
-        file.write_all(ca_pem.as_bytes()).unwrap();
-        // Statics are never dropped; one small file a run is left to the system's cleaning of its temporary directory.
-        let ca_file = file.into_temp_path().keep().unwrap();
+        let ca_file = keep_file(&ca_pem);
         Self { ca_pem, cert_pem: cert.pem(), key_pem: key.serialize_pem(), pin, ca_file }
     }
 
@@ -67,6 +64,24 @@ impl Identity {
             .build()
             .unwrap()
     }
+}
+
+/// Writes the authority where it outlives this function; statics are never dropped, so files of dead processes are
+/// removed at the next run.
+fn keep_file(pem: &str) -> PathBuf {
+    const PREFIX: &str = "mailhaul-ca-";
+    let directory = std::env::temp_dir();
+    for entry in std::fs::read_dir(&directory).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let process = name.to_str().and_then(|name| name.strip_prefix(PREFIX)).and_then(|rest| rest.split('-').next());
+        if process.is_some_and(|id| Path::new("/proc/self").exists() && !Path::new("/proc").join(id).exists()) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+    let prefix = format!("{PREFIX}{}-", std::process::id());
+    let mut file = tempfile::Builder::new().prefix(&prefix).suffix(".pem").tempfile_in(directory).unwrap();
+    file.write_all(pem.as_bytes()).unwrap();
+    file.into_temp_path().keep().unwrap()
 }
 
 /// The identity all test servers of this process share.
