@@ -251,3 +251,17 @@ fn the_oracle_and_the_program_agree_on_content_digests() {
     assert!(mail::nasty_for_append().len() > 10);
     assert!(std::panic::catch_unwind(|| mail::assert_same_mail(&mail::many(3, 10), &mail::many(2, 10))).is_err());
 }
+
+#[test]
+fn a_frozen_connection_stays_open_and_silent_both_ways() {
+    let script = Script::every("S: hello\nC: *\nS: never seen\n!stall");
+    let proxy = Proxy::start(script.port(), Weather { cut: Some((Direction::ToClient, 7, Cut::Freeze)), ..Weather::default() });
+    let mut stream = TcpStream::connect(("127.0.0.1", proxy.port())).unwrap();
+    let mut answer = [0; 7];
+    stream.read_exact(&mut answer).unwrap();
+    stream.write_all(b"anyone?\r\n").unwrap();
+    stream.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    let ended = stream.read(&mut answer).map_err(|error| error.kind());
+    assert_eq!(ended, Err(std::io::ErrorKind::WouldBlock));
+    assert_eq!(script.received().len(), 0);
+}

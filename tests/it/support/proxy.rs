@@ -1,6 +1,6 @@
 //! A bad network between the program and a server: delay without a limit on throughput, cuts, freezes, lone octets.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -54,6 +54,7 @@ struct Shared {
     connections: AtomicU64,
     octets: [AtomicU64; 2],
     open: Mutex<HashMap<u64, [TcpStream; 2]>>,
+    frozen: Mutex<HashSet<u64>>,
 }
 
 impl Proxy {
@@ -68,6 +69,7 @@ impl Proxy {
             connections: AtomicU64::new(0),
             octets: [AtomicU64::new(0), AtomicU64::new(0)],
             open: Mutex::new(HashMap::new()),
+            frozen: Mutex::new(HashSet::new()),
         });
         let control = Arc::clone(&shared);
         std::thread::spawn(move || {
@@ -129,10 +131,7 @@ impl Shared {
     /// Ends both sides of a connection.
     fn end(&self, number: u64, cut: Cut) {
         if cut == Cut::Freeze {
-            let mut stopped = self.stopped.lock().unwrap();
-            while !*stopped {
-                stopped = self.changed.wait(stopped).unwrap();
-            }
+            self.wait_for_the_end();
         }
         let Some(ends) = self.open.lock().unwrap().remove(&number) else { return };
         for end in &ends {
@@ -144,6 +143,17 @@ impl Shared {
                 let _ = end.shutdown(Shutdown::Both);
             }
         }
+    }
+
+    fn wait_for_the_end(&self) {
+        let mut stopped = self.stopped.lock().unwrap();
+        while !*stopped {
+            stopped = self.changed.wait(stopped).unwrap();
+        }
+    }
+
+    fn is_frozen(&self, number: u64) -> bool {
+        self.frozen.lock().unwrap().contains(&number)
     }
 
     fn is_open(&self, number: u64) -> bool {
@@ -169,8 +179,18 @@ fn forward(shared: &Arc<Shared>, number: u64, direction: Direction, mut from: Tc
         let mut delivered = 0;
         for (due, bytes) in receiver {
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            if shared.is_frozen(number) {
+                shared.wait_for_the_end();
+                return;
+            }
             let left = cut.map_or(u64::MAX, |(after, _)| after - delivered);
             let count = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
+            if let Some((after, Cut::Freeze)) = cut
+                && delivered + count as u64 >= after
+            {
+                // Before the last octets go out: what the peer answers to them must not pass.
+                shared.frozen.lock().unwrap().insert(number);
+            }
             let step = if weather.one_byte { 1 } else { count.max(1) };
             for chunk in bytes[..count].chunks(step) {
                 if !shared.is_open(number) || to.write_all(chunk).is_err() {
@@ -187,7 +207,7 @@ fn forward(shared: &Arc<Shared>, number: u64, direction: Direction, mut from: Tc
             }
         }
         // The sender closed its side; the other way may still have something to say. After a reset a FIN would be a lie.
-        if shared.is_open(number) {
+        if shared.is_open(number) && !shared.is_frozen(number) {
             let _ = to.shutdown(Shutdown::Write);
         }
     });

@@ -144,7 +144,7 @@ impl Wire {
         self.number
     }
 
-    /// Whether octets wait that were read already, or nothing is known.
+    /// How many octets were read from the socket and not yet taken.
     pub fn buffered(&self) -> usize {
         self.buffer.len() - self.start
     }

@@ -52,9 +52,9 @@ pub struct Behaviour {
     pub login: Option<String>,
     /// Octets travel alone.
     pub drip: bool,
-    /// The first connection that got so many octets is never read again.
+    /// The next connection made is never read again once so many octets were.
     pub deaf_after: Option<u64>,
-    /// The first connection that was sent so many octets gets no more.
+    /// The next connection made gets no more once so many octets were sent.
     pub mute_after: Option<u64>,
     /// Socket buffers of about a kilobyte (only at the start): answers block while the client does not read.
     pub small_buffers: bool,
