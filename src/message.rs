@@ -52,7 +52,7 @@ impl fmt::Debug for Digest {
 pub struct Digests {
     /// Over the bytes as the source gave them.
     pub exact: Digest,
-    /// Over the same with every line end made CRLF, NUL taken as 0x80, and trailing line ends cut.
+    /// Over the same with every line end (LF and all CRs before it) made CRLF, NUL taken as 0x80, and trailing CRs and LFs cut.
     pub content: Digest,
 }
 
@@ -82,11 +82,13 @@ impl Digester {
     }
 }
 
-/// Computes the content digest alone.
+/// Computes the content digest alone. A line end is LF with all CRs before it: Dovecot stores CR CR LF as CR LF, and what
+/// a server does to line ends must not make two copies of one message look different.
 #[derive(Default)]
 pub struct ContentDigester {
     hash: Sha256,
-    last_was_cr: bool,
+    /// CRs seen and not yet hashed: an LF behind them makes them part of the line end.
+    pending_crs: u64,
     /// Line ends seen and not yet hashed: they count only when something follows.
     pending_line_ends: u64,
 }
@@ -96,69 +98,39 @@ impl ContentDigester {
     pub fn update(&mut self, bytes: &[u8]) {
         let mut start = 0;
         for (index, &byte) in bytes.iter().enumerate() {
-            match byte {
-                b'\n' => {
-                    let line = bytes.get(start..index).unwrap_or_default();
-                    // A CR before this LF belongs to the line end, not to the line.
-                    let line = if line.is_empty() {
-                        line
-                    } else {
-                        self.release_cr();
-                        line.strip_suffix(b"\r").unwrap_or(line)
-                    };
-                    self.last_was_cr = false;
-                    self.data(line);
-                    self.pending_line_ends += 1;
-                    start = index + 1;
-                }
-                0 => {
-                    self.segment(bytes.get(start..index).unwrap_or_default());
-                    self.segment(&[0x80]);
-                    start = index + 1;
-                }
-                _ => {}
+            if byte == b'\n' {
+                self.text(bytes.get(start..index).unwrap_or_default());
+                self.pending_crs = 0;
+                self.pending_line_ends += 1;
+                start = index + 1;
+            } else if byte == 0 {
+                self.text(bytes.get(start..index).unwrap_or_default());
+                self.text(&[0x80]);
+                start = index + 1;
             }
         }
-        self.segment(bytes.get(start..).unwrap_or_default());
+        self.text(bytes.get(start..).unwrap_or_default());
     }
 
-    /// Ends the message.
-    pub fn finish(mut self) -> Digest {
-        self.release_cr();
+    /// Ends the message: line ends and CRs at its end are cut.
+    pub fn finish(self) -> Digest {
         Digest(self.hash.finalize().into())
     }
 
-    /// Bytes without LF and NUL, at the end of which a CR may turn out to begin a line end.
-    fn segment(&mut self, bytes: &[u8]) {
-        if bytes.is_empty() {
-            return;
-        }
-        self.release_cr();
-        match bytes.strip_suffix(b"\r") {
-            Some(rest) => {
-                self.data(rest);
-                self.last_was_cr = true;
+    /// Bytes without LF and NUL, at the end of which CRs may turn out to begin a line end.
+    fn text(&mut self, bytes: &[u8]) {
+        let crs = bytes.iter().rev().take_while(|&&byte| byte == b'\r').count();
+        let data = bytes.get(..bytes.len() - crs).unwrap_or_default();
+        if !data.is_empty() {
+            for _ in 0..std::mem::take(&mut self.pending_line_ends) {
+                self.hash.update(b"\r\n");
             }
-            None => self.data(bytes),
+            for _ in 0..std::mem::take(&mut self.pending_crs) {
+                self.hash.update(b"\r");
+            }
+            self.hash.update(data);
         }
-    }
-
-    fn release_cr(&mut self) {
-        if self.last_was_cr {
-            self.last_was_cr = false;
-            self.data(b"\r");
-        }
-    }
-
-    fn data(&mut self, bytes: &[u8]) {
-        if bytes.is_empty() {
-            return;
-        }
-        for _ in 0..self.pending_line_ends {
-            self.hash.update(b"\r\n");
-        }
-        self.pending_line_ends = 0;
-        self.hash.update(bytes);
+        self.pending_crs += crs as u64;
     }
 }
 
@@ -490,7 +462,10 @@ mod tests {
         {
             assert_eq!(content(same), plain, "{same:?}");
         }
-        for other in [&b"A: b\r\n\r\nx\x80y\rz"[..], b"A: b\r\nx\x80y\r\nz", b"A: b\r\n\r\nx\x80y\r\r\nz", b"A: b\r\n\r\nx\x80y\r\nz\r"] {
+        for same in [&b"A: b\r\n\r\nx\x80y\r\r\nz"[..], b"A: b\r\n\r\nx\x80y\r\nz\r", b"A: b\r\n\r\nx\x80y\r\nz\r\r\n\r"] {
+            assert_eq!(content(same), plain, "{same:?}");
+        }
+        for other in [&b"A: b\r\n\r\nx\x80y\rz"[..], b"A: b\r\nx\x80y\r\nz", b"A: b\r\n\r\n\rx\x80y\r\nz"] {
             assert_ne!(content(other), plain, "{other:?}");
         }
     }

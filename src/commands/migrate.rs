@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::App;
 use crate::account::{Location, Place, Protocol, Server};
-use crate::cli::{OutputArgs, TwoPlaceCredentials, duration};
+use crate::cli::{OutputArgs, TwoPlaceCredentials, age, duration};
 use crate::error::{Error, Result};
 use crate::exit::ExitCode;
 use crate::imap::session::Access;
@@ -59,7 +59,7 @@ fn seen(text: &str) -> Result<Seen> {
     match text.split_once(':') {
         None if text == "all" => Ok(Seen::All),
         None if text == "none" => Ok(Seen::None),
-        Some(("older-than", age)) => duration(age).map(Seen::OlderThan),
+        Some(("older-than", text)) => age(text).map(Seen::OlderThan),
         _ => Err(Error::usage("expected all, none or older-than:AGE")),
     }
 }
