@@ -384,6 +384,30 @@ pub fn duration(text: &str) -> Result<Duration> {
     account::parse_duration(text)
 }
 
+/// Reads an age for clap: a number with `s`, `m`, `h`, `d` or `w` behind it.
+///
+/// # Errors
+/// [`crate::error::Kind::Usage`] for anything else.
+pub fn age(text: &str) -> Result<Duration> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at_checked(digits).unwrap_or((text, ""));
+    let seconds: Option<u64> = match unit {
+        "s" => Some(1),
+        "m" => Some(60),
+        "h" => Some(3600),
+        "d" => Some(86_400),
+        "w" => Some(7 * 86_400),
+        _ => None,
+    };
+    number
+        .parse::<u64>()
+        .ok()
+        .zip(seconds)
+        .and_then(|(number, unit)| number.checked_mul(unit))
+        .map(Duration::from_secs)
+        .ok_or_else(|| Error::usage("an age is a number with s, m, h, d or w behind it, as in 30d"))
+}
+
 /// Reads a size in octets for clap: `10M`, `6k`, `1G` (powers of 1024), or a plain number.
 ///
 /// # Errors

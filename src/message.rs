@@ -52,7 +52,7 @@ impl fmt::Debug for Digest {
 pub struct Digests {
     /// Over the bytes as the source gave them.
     pub exact: Digest,
-    /// Over the same with every line end made CRLF, NUL taken as 0x80, and trailing line ends cut.
+    /// Over the same with every line end (LF and all CRs before it) made CRLF, NUL taken as 0x80, and trailing CRs and LFs cut.
     pub content: Digest,
 }
 
@@ -82,11 +82,13 @@ impl Digester {
     }
 }
 
-/// Computes the content digest alone.
+/// Computes the content digest alone. A line end is LF with all CRs before it: Dovecot stores CR CR LF as CR LF, and what
+/// a server does to line ends must not make two copies of one message look different.
 #[derive(Default)]
 pub struct ContentDigester {
     hash: Sha256,
-    last_was_cr: bool,
+    /// CRs seen and not yet hashed: an LF behind them makes them part of the line end.
+    pending_crs: u64,
     /// Line ends seen and not yet hashed: they count only when something follows.
     pending_line_ends: u64,
 }
@@ -94,71 +96,56 @@ pub struct ContentDigester {
 impl ContentDigester {
     /// Takes the next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
-        let mut start = 0;
-        for (index, &byte) in bytes.iter().enumerate() {
-            match byte {
-                b'\n' => {
-                    let line = bytes.get(start..index).unwrap_or_default();
-                    // A CR before this LF belongs to the line end, not to the line.
-                    let line = if line.is_empty() {
-                        line
-                    } else {
-                        self.release_cr();
-                        line.strip_suffix(b"\r").unwrap_or(line)
-                    };
-                    self.last_was_cr = false;
-                    self.data(line);
-                    self.pending_line_ends += 1;
-                    start = index + 1;
-                }
-                0 => {
-                    self.segment(bytes.get(start..index).unwrap_or_default());
-                    self.segment(&[0x80]);
-                    start = index + 1;
-                }
-                _ => {}
-            }
+        let is_text = |byte: &u8| !matches!(byte, b'\r' | b'\n');
+        let Some(first) = bytes.iter().position(is_text) else { return self.line_ends(bytes) };
+        let last = bytes.iter().rposition(is_text).map_or(first, |last| last + 1);
+        self.line_ends(bytes.get(..first).unwrap_or_default());
+        for _ in 0..std::mem::take(&mut self.pending_line_ends) {
+            self.hash.update(b"\r\n");
         }
-        self.segment(bytes.get(start..).unwrap_or_default());
+        for _ in 0..std::mem::take(&mut self.pending_crs) {
+            self.hash.update(b"\r");
+        }
+        self.text(bytes.get(first..last).unwrap_or_default());
+        self.line_ends(bytes.get(last..).unwrap_or_default());
     }
 
-    /// Ends the message.
-    pub fn finish(mut self) -> Digest {
-        self.release_cr();
+    /// Ends the message: line ends and CRs at its end are cut.
+    pub fn finish(self) -> Digest {
         Digest(self.hash.finalize().into())
     }
 
-    /// Bytes without LF and NUL, at the end of which a CR may turn out to begin a line end.
-    fn segment(&mut self, bytes: &[u8]) {
-        if bytes.is_empty() {
-            return;
-        }
-        self.release_cr();
-        match bytes.strip_suffix(b"\r") {
-            Some(rest) => {
-                self.data(rest);
-                self.last_was_cr = true;
+    /// CRs and LFs that may turn out to end the message.
+    fn line_ends(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            if byte == b'\n' {
+                self.pending_line_ends += 1;
+                self.pending_crs = 0;
+            } else {
+                self.pending_crs += 1;
             }
-            None => self.data(bytes),
         }
     }
 
-    fn release_cr(&mut self) {
-        if self.last_was_cr {
-            self.last_was_cr = false;
-            self.data(b"\r");
+    /// Bytes that neither begin nor end with CR or LF: hashed in as few pieces as their line ends allow.
+    fn text(&mut self, bytes: &[u8]) {
+        let mut start = 0;
+        for at in memchr::memchr2_iter(b'\n', 0, bytes) {
+            let before = bytes.get(start..at).unwrap_or_default();
+            if bytes.get(at) == Some(&0) {
+                self.hash.update(before);
+                self.hash.update(b"\x80");
+            } else {
+                let crs = before.iter().rev().take_while(|&&byte| byte == b'\r').count();
+                if crs == 1 {
+                    continue;
+                }
+                self.hash.update(before.get(..before.len() - crs).unwrap_or_default());
+                self.hash.update(b"\r\n");
+            }
+            start = at + 1;
         }
-    }
-
-    fn data(&mut self, bytes: &[u8]) {
-        if bytes.is_empty() {
-            return;
-        }
-        for _ in 0..self.pending_line_ends {
-            self.hash.update(b"\r\n");
-        }
-        self.pending_line_ends = 0;
-        self.hash.update(bytes);
+        self.hash.update(bytes.get(start..).unwrap_or_default());
     }
 }
 
@@ -210,7 +197,7 @@ pub fn header_digest(header: &[u8]) -> Digest {
 /// Where the header ends: the index of the first octet behind the first empty line (CR CR LF counts as a line end).
 pub fn header_len(bytes: &[u8]) -> Option<usize> {
     let mut start = 0;
-    for (index, _) in bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n') {
+    for index in memchr::memchr_iter(b'\n', bytes) {
         if bytes.get(start..index).unwrap_or_default().iter().all(|&byte| byte == b'\r') {
             return Some(index + 1);
         }
@@ -490,7 +477,10 @@ mod tests {
         {
             assert_eq!(content(same), plain, "{same:?}");
         }
-        for other in [&b"A: b\r\n\r\nx\x80y\rz"[..], b"A: b\r\nx\x80y\r\nz", b"A: b\r\n\r\nx\x80y\r\r\nz", b"A: b\r\n\r\nx\x80y\r\nz\r"] {
+        for same in [&b"A: b\r\n\r\nx\x80y\r\r\nz"[..], b"A: b\r\n\r\nx\x80y\r\nz\r", b"A: b\r\n\r\nx\x80y\r\nz\r\r\n\r"] {
+            assert_eq!(content(same), plain, "{same:?}");
+        }
+        for other in [&b"A: b\r\n\r\nx\x80y\rz"[..], b"A: b\r\nx\x80y\r\nz", b"A: b\r\n\r\n\rx\x80y\r\nz"] {
             assert_ne!(content(other), plain, "{other:?}");
         }
     }

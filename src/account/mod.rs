@@ -96,6 +96,15 @@ pub enum Login {
 }
 
 impl Server {
+    /// What the account is called in a journal: the same however the user names it, whatever secures the connection.
+    pub fn identity(&self) -> String {
+        let protocol = match self.protocol {
+            Protocol::Imap => "imap",
+            Protocol::Pop3 => "pop3",
+        };
+        format!("{protocol}://{}@{}:{}", self.user, self.endpoint.host.to_ascii_lowercase(), self.endpoint.port)
+    }
+
     /// Fetches the password or token. A password is fetched once a run, so that a person is asked once; a token is
     /// fetched at every call, since tokens expire.
     ///

@@ -5,7 +5,7 @@ pub mod fetch;
 pub mod list;
 pub mod migrate;
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
 use clap::{CommandFactory, Parser, Subcommand};
 
@@ -15,6 +15,7 @@ use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::exit::ExitCode;
 use crate::net::Trace;
+use crate::output::{Format, Progress, ProgressMode, Verbosity};
 
 /// Moves, backs up and scripts mail over IMAP and POP3: nothing lost, nothing twice, nothing altered
 #[derive(Parser)]
@@ -152,3 +153,32 @@ FILES
 EXIT STATUS
     0 done; 2 usage; 3 done in part; 4 login; 5 no connection; 6 server; 7 local; 8 limit; 9 locked; 10 safety stop;
     11 over quota; 129, 130, 143 stopped by a signal";
+
+/// Progress as the options of every verb ask for it.
+fn progress(app: &App) -> Progress {
+    let mode = match app.global.progress {
+        crate::cli::Progress::Auto => ProgressMode::Auto,
+        crate::cli::Progress::Always => ProgressMode::Always,
+        crate::cli::Progress::Never => ProgressMode::Never,
+        crate::cli::Progress::Json => ProgressMode::Json,
+    };
+    let verbosity = match (app.global.quiet, app.global.verbose) {
+        (true, _) => Verbosity::Quiet,
+        (false, 0) => Verbosity::Normal,
+        (false, _) => Verbosity::Verbose,
+    };
+    let stderr = std::io::stderr();
+    let is_terminal = stderr.is_terminal();
+    Progress::new(app.context.clone(), mode, verbosity, Box::new(stderr), is_terminal)
+}
+
+/// The format that was asked for, else the one that suits standard output.
+fn format(args: &crate::cli::OutputArgs) -> Format {
+    let asked = args.format().map(|format| match format {
+        crate::cli::Format::Table => Format::Table,
+        crate::cli::Format::Json => Format::Json,
+        crate::cli::Format::Jsonl => Format::Jsonl,
+        crate::cli::Format::Tsv => Format::Tsv,
+    });
+    Format::choose(asked, std::io::stdout().is_terminal())
+}

@@ -58,10 +58,14 @@ pub struct Meta {
 pub struct Selected<'a> {
     pub(super) session: &'a mut Session,
     state: MailboxState,
+    wire_name: Vec<u8>,
+    /// Opened with SELECT, so that CLOSE would expunge.
+    writable: bool,
 }
 
 impl<'a> Selected<'a> {
-    pub(super) fn open(session: &'a mut Session, command: Command) -> Result<Self> {
+    pub(super) fn open(session: &'a mut Session, wire_name: &[u8], writable: bool) -> Result<Self> {
+        let command = Command::new(if writable { "SELECT" } else { "EXAMINE" }).sp().mailbox(wire_name)?;
         let mut state = MailboxState::default();
         let status = session.run(&command, Phase::Listing, "opening the mailbox was refused", &mut |received| {
             match received.response {
@@ -81,7 +85,11 @@ impl<'a> Selected<'a> {
         if let Some(Code::UidValidity(value)) = status.code {
             state.uid_validity.get_or_insert(value);
         }
-        Ok(Self { session, state })
+        if !writable {
+            // They say what this session may change, which is nothing, not what the mailbox keeps.
+            state.permanent_flags = None;
+        }
+        Ok(Self { session, state, wire_name: wire_name.to_vec(), writable })
     }
 
     /// What SELECT or EXAMINE told.
@@ -89,15 +97,19 @@ impl<'a> Selected<'a> {
         &self.state
     }
 
-    /// Leaves the mailbox without changing it. Only for mailboxes opened with EXAMINE: CLOSE expunges elsewhere.
+    /// Leaves the mailbox without changing it: by UNSELECT, else by CLOSE out of a read-only look at it, because CLOSE
+    /// expunges what SELECT opened.
     ///
     /// # Errors
     /// Refusal or loss of the connection.
     pub fn leave(self) -> Result<()> {
         if self.session.capabilities.has("UNSELECT") {
-            return self.session.run(&Command::new("UNSELECT"), Phase::Command, "UNSELECT was refused", &mut |_| Ok(())).map(|_| ());
+            return self.session.simple(&Command::new("UNSELECT"), "UNSELECT was refused").map(|_| ());
         }
-        self.session.run(&Command::new("CLOSE"), Phase::Command, "CLOSE was refused", &mut |_| Ok(())).map(|_| ())
+        if self.writable {
+            self.session.simple(&Command::new("EXAMINE").sp().mailbox(&self.wire_name)?, "EXAMINE was refused")?;
+        }
+        self.session.simple(&Command::new("CLOSE"), "CLOSE was refused").map(|_| ())
     }
 
     /// All UIDs, by ESEARCH where it is offered, else SEARCH.

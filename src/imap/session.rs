@@ -138,7 +138,7 @@ impl Session {
         outcome.map_err(|error| error.at(&self.place))
     }
 
-    fn simple(&mut self, command: &Command, what: &str) -> Result<StatusLine> {
+    pub(super) fn simple(&mut self, command: &Command, what: &str) -> Result<StatusLine> {
         self.run(command, Phase::Command, what, &mut |_| Ok(()))
     }
 
@@ -351,7 +351,7 @@ impl Session {
     /// # Errors
     /// Refusal or loss of the connection.
     pub fn examine(&mut self, wire_name: &[u8]) -> Result<Selected<'_>> {
-        Selected::open(self, Command::new("EXAMINE").sp().mailbox(wire_name)?)
+        Selected::open(self, wire_name, false)
     }
 
     /// SELECT.
@@ -359,7 +359,7 @@ impl Session {
     /// # Errors
     /// Refusal or loss of the connection.
     pub fn select(&mut self, wire_name: &[u8]) -> Result<Selected<'_>> {
-        Selected::open(self, Command::new("SELECT").sp().mailbox(wire_name)?)
+        Selected::open(self, wire_name, true)
     }
 
     /// LOGOUT. A server that closes without its farewell is forgiven.

@@ -25,7 +25,7 @@ const MAX_IDLE_RESPONSES: u64 = 1_000_000;
 /// Responses put aside while a `+` is awaited.
 const MAX_PENDING: usize = 10_000;
 
-/// Commands that change nothing on a server (with PEEK, which every FETCH here has).
+/// Commands that change nothing on a server (FETCH always with PEEK here, CLOSE only behind EXAMINE, for SELECT is none of them).
 const READING: &[&str] = &[
     "AUTHENTICATE",
     "CAPABILITY",

@@ -76,6 +76,7 @@ pub struct ImapSink {
     session: Option<Session>,
     appender: Option<Appender>,
     place: String,
+    access: Access,
     binary: bool,
     state: MailboxState,
     current: Option<Current>,
@@ -93,6 +94,7 @@ impl ImapSink {
         let session = Session::connect(server, access, context, trace)?;
         Ok(Self {
             place: session.place().to_owned(),
+            access,
             binary: session.capabilities().has("BINARY"),
             session: Some(session),
             appender: None,
@@ -132,6 +134,7 @@ impl Sink for ImapSink {
 
     fn open(&mut self, folder: &FolderInfo, create: bool) -> Result<Option<SinkState>> {
         let known = self.names.get(&folder.folder).cloned();
+        let writes = self.access == Access::ReadWrite;
         let session = self.session()?;
         let wire_name = match &known {
             Some(name) => name.clone(),
@@ -147,7 +150,9 @@ impl Sink for ImapSink {
                 let _ = session.subscribe(&wire_name);
             }
         }
-        let selected = session.examine(&wire_name).map_err(|error| in_folder(error, &folder.folder))?;
+        // Only SELECT tells which flags the folder keeps.
+        let selected = if writes { session.select(&wire_name) } else { session.examine(&wire_name) };
+        let selected = selected.map_err(|error| in_folder(error, &folder.folder))?;
         let state = selected.state().clone();
         selected.leave()?;
         self.names.insert(folder.folder.clone(), wire_name.clone());
@@ -337,15 +342,20 @@ fn wire_form(body: Body, binary: bool, altered: &mut Vec<String>) -> Result<(Bod
     let mut last = 0;
     let (mut bare, mut nul) = (false, false);
     body.each_chunk(|bytes| {
-        for &byte in bytes {
-            bare |= byte == b'\n' && last != b'\r';
-            nul |= byte == 0;
-            last = byte;
-        }
+        nul |= memchr::memchr(0, bytes).is_some();
+        bare |= memchr::memchr_iter(b'\n', bytes).any(|at| {
+            let before = if at == 0 { Some(&last) } else { bytes.get(at - 1) };
+            before != Some(&b'\r')
+        });
+        last = bytes.last().copied().unwrap_or(last);
         Ok(())
     })?;
     // Dovecot turns parts declared binary into base64 on the way in: the copy could not be proved any more.
     let binary = nul && binary && !declares_binary(&body)?;
+    if binary {
+        // RFC 3501 section 4.3.1: no literal of a FETCH holds NUL, so a reader gets something else than what is stored.
+        altered.push("its NUL octets are kept, and IMAP shows them as 0x80".to_owned());
+    }
     if !bare && (!nul || binary) {
         return Ok((body, binary));
     }
@@ -404,9 +414,9 @@ mod tests {
         assert_eq!(wire(b"A: b\r\n\r\nx\r", false), (b"A: b\r\n\r\nx\r".to_vec(), false, 0));
         assert_eq!(wire(b"A: b\n\nx\r\n", false), (b"A: b\r\n\r\nx\r\n".to_vec(), false, 1));
         assert_eq!(wire(b"a\0b\n", false), (b"a\x80b\r\n".to_vec(), false, 2));
-        assert_eq!(wire(b"a\0b\r\n", true), (b"a\0b\r\n".to_vec(), true, 0));
+        assert_eq!(wire(b"a\0b\r\n", true), (b"a\0b\r\n".to_vec(), true, 1));
         assert_eq!(wire(b"", true), (b"\r\n".to_vec(), false, 1));
-        assert_eq!(wire(b"Content-Transfer-Encoding: BINARY\r\n\r\n\0\r\n", true).1, false);
+        assert!(!wire(b"Content-Transfer-Encoding: BINARY\r\n\r\n\0\r\n", true).1);
     }
 
     #[test]

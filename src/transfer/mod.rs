@@ -4,6 +4,7 @@
 
 mod budget;
 mod pass;
+mod preview;
 mod settle;
 
 use std::collections::{HashMap, HashSet};
@@ -19,6 +20,7 @@ use crate::state::{Baseline, Batch, Change, CopyRow, GenerationId, Horizon, Jour
 use crate::store::{Listed, Sink, Source};
 use crate::summary;
 use pass::{Adoptable, End, Pass, Target, name_of};
+pub use preview::{Preview, preview};
 use settle::SeenByUid;
 
 /// Sessions that may be lost in a row without a message getting through.

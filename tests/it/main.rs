@@ -8,5 +8,6 @@ mod support;
 
 mod generated;
 mod layers;
+mod migrate;
 mod support_works;
 mod usage;

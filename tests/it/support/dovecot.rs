@@ -341,7 +341,7 @@ fn common(path: &Path, options: &Options, account: &Account, ports: Ports) -> St
     format!(
         "base_dir = {dir}/run\nstate_dir = {dir}/run\nlog_path = {dir}/log\nlisten = 127.0.0.1\nssl = yes\n\
          default_internal_user = {user}\ndefault_internal_group = {group}\ndefault_login_user = {user}\n\
-         first_valid_uid = {first}\nfirst_valid_gid = {first_gid}\nmail_uid = {uid}\nmail_gid = {gid}\nmail_fsync = never\n\
+         first_valid_uid = {first}\nfirst_valid_gid = {first_gid}\nmail_uid = {uid}\nmail_gid = {gid}\nmail_fsync = never\nmail_save_crlf = yes\n\
          mail_max_userip_connections = {userip}\nauth_failure_delay = 0\nauth_mechanisms = plain login scram-sha-256\n\
          {capability}{services}{namespace}{extra}\n",
         dir = path.display(),

@@ -156,7 +156,11 @@ pub fn content_digest(bytes: &[u8]) -> String {
             canonical.extend_from_slice(rest);
             break;
         };
-        canonical.extend_from_slice(rest[..at].strip_suffix(b"\r").unwrap_or(&rest[..at]));
+        let mut line = &rest[..at];
+        while let Some(shorter) = line.strip_suffix(b"\r") {
+            line = shorter;
+        }
+        canonical.extend_from_slice(line);
         canonical.extend_from_slice(b"\r\n");
         rest = &rest[at + 1..];
     }
@@ -165,8 +169,8 @@ pub fn content_digest(bytes: &[u8]) -> String {
             *byte = 0x80;
         }
     }
-    while canonical.ends_with(b"\r\n") {
-        canonical.truncate(canonical.len() - 2);
+    while canonical.ends_with(b"\r") || canonical.ends_with(b"\n") {
+        canonical.pop();
     }
     Sha256::digest(&canonical).iter().map(|byte| format!("{byte:02x}")).collect()
 }
