@@ -148,20 +148,20 @@ impl<'a> Delivery<'a> {
 
     fn placed(&mut self, placement: Placement) {
         let bytes = self.outstanding.remove(&placement.ticket).unwrap_or_default();
-        let uid = u32::try_from(placement.ticket).ok();
+        let uid = u32::try_from(placement.ticket).unwrap_or_default();
         match placement.outcome {
             Outcome::Stored { altered, .. } => {
                 self.outcome.counts.copied += 1;
                 self.outcome.counts.bytes += bytes;
                 if !altered.is_empty() {
                     self.outcome.counts.altered += 1;
-                    self.outcome.altered.push(Problem { folder: self.folder.to_owned(), uid, reason: altered.join("; ") });
+                    self.outcome.altered.push(Problem { folder: self.folder.to_owned(), uid: Some(uid), reason: altered.join("; ") });
                 }
                 self.arrived(bytes);
             }
             Outcome::Refused(error) => {
                 self.outcome.counts.refused += 1;
-                self.tell(Problem { folder: self.folder.to_owned(), uid, reason: error.to_string() });
+                self.tell(uid, error.to_string());
             }
             // Files either stand or do not; what did not arrive is told by the error that kept it from arriving.
             Outcome::Unknown | Outcome::NotSent => {}
@@ -172,16 +172,18 @@ impl<'a> Delivery<'a> {
         self.progress.event(Event::Copied { folder: self.folder.to_owned(), bytes });
     }
 
-    fn tell(&mut self, problem: Problem) {
+    /// Names a message that failed.
+    pub(super) fn tell(&mut self, uid: u32, reason: String) {
+        let problem = Problem { folder: self.folder.to_owned(), uid: Some(uid), reason };
         self.progress.event(Event::Problem(problem.clone()));
         self.outcome.problems.push(problem);
     }
 
     /// The place cannot give this message.
-    pub(super) fn failed(&mut self, problem: Problem) {
-        self.handed_over.extend(problem.uid);
+    pub(super) fn failed(&mut self, uid: u32, reason: String) {
+        self.handed_over.insert(uid);
         self.outcome.counts.quarantined += 1;
-        self.tell(problem);
+        self.tell(uid, reason);
     }
 
     /// Makes everything taken durable; gives the ids that were taken or failed.
@@ -190,19 +192,9 @@ impl<'a> Delivery<'a> {
         Ok(std::mem::take(&mut self.handed_over))
     }
 
-    /// These were chosen and did not come. Those also in `missing` were named without being looked for first.
-    pub(super) fn vanished(&mut self, ids: impl Iterator<Item = u32>, missing: &BTreeSet<u32>) {
-        for id in ids {
-            if missing.contains(&id) {
-                self.outcome.counts.listed -= 1;
-            } else {
-                self.outcome.counts.vanished += 1;
-            }
-        }
-    }
-
-    /// This was named and is not there.
-    pub(super) fn missing(&mut self, problem: Problem) {
-        self.tell(problem);
+    /// Of those planned, so many vanished since they were listed, and so many were never there.
+    pub(super) fn did_not_come(&mut self, vanished: u64, never_there: u64) {
+        self.outcome.counts.vanished += vanished;
+        self.outcome.counts.listed -= never_there;
     }
 }

@@ -9,12 +9,14 @@ use super::deliver::{Delivery, Target};
 use super::reading::{Choice, Reader, folder_of, missing, with_reader};
 use crate::account::Place;
 use crate::cli::{Credentials, OutputArgs, Selection, Uids};
-use crate::error::{Error, Kind, Result, Scope};
+use crate::error::{Error, Result, Scope};
 use crate::exit::ExitCode;
 use crate::output::{CopySummary, Progress};
 use crate::report::{Event, FolderCounts, Outcome, Problem, Report};
+use crate::store::Listed;
 
 const SCHEMA: &str = "mailhaul.fetch/1";
+const NO_SUCH: &str = "there is no such message";
 
 /// The arguments of `fetch`.
 #[derive(clap::Args)]
@@ -103,7 +105,7 @@ fn to_stdout(args: &Args, place: &Place, app: &App) -> Result<ExitCode> {
         // Listed and gone, or never there: it was asked for, and it did not come.
         let gone = wanted.iter().map(|listed| listed.id).filter(|id| !delivered.contains(id));
         let gone: BTreeSet<u32> = missing(&choice, &delivered).into_iter().chain(gone).collect();
-        problems.extend(gone.into_iter().map(|uid| no_such(&folder, uid)));
+        problems.extend(gone.into_iter().map(|uid| problem(&folder, uid, NO_SUCH.to_owned())));
         Ok(problems)
     })?;
     Ok(conclude(problems, &progress))
@@ -112,10 +114,6 @@ fn to_stdout(args: &Args, place: &Place, app: &App) -> Result<ExitCode> {
 fn several() -> Error {
     Error::usage("several messages cannot go to standard output: this version writes no mbox stream")
         .hint("use --to DIR for files, or select one message")
-}
-
-fn no_such(folder: &str, uid: u32) -> Problem {
-    problem(folder, uid, "there is no such message".to_owned())
 }
 
 fn problem(folder: &str, uid: u32, reason: String) -> Problem {
@@ -135,15 +133,27 @@ fn into_files(args: &Args, place: &Place, target: Target, app: &App) -> Result<E
     let folder = folder_of(place).to_string();
     let destination = target.shown();
     let mut outcome = Outcome::default();
-    let result = with_reader(place, app, |reader| copy(reader, &choice, place, target, &folder, &mut outcome, &progress, app));
+    let result = with_reader(place, app, |reader| {
+        let wanted = reader.choose(&choice)?;
+        let numbered = super::reading::numbered(place);
+        let mut delivery = Delivery::new(target, numbered, &folder, &mut outcome, &progress)?;
+        copy(reader, &choice, &wanted, &mut delivery, app)
+    });
     progress.event(Event::Finished);
     let complete = outcome.problems.is_empty();
-    if result.is_ok() || outcome.counts.listed > 0 {
+    let format = super::format(&args.output);
+    if result.is_err() && !format.is_json() {
+        // The balance is for runs that came to their end.
+        let counts = outcome.counts;
+        if counts.listed > 0 {
+            let there = counts.copied + counts.already_there;
+            app.note(&format!("{there} of {} messages are in {destination}; the next run leaves them as they are", counts.listed));
+        }
+    } else if format.is_json() || !app.global.quiet {
         outcome.folders = vec![FolderCounts { name: folder, counts: outcome.counts }];
         let seconds = app.context.now().since(started).as_secs_f64();
         let summary = CopySummary::new(SCHEMA, &place.shown, &destination, outcome, seconds);
-        let format = super::format(&args.output);
-        if format.is_json() || !app.global.quiet {
+        if result.is_ok() || summary.counts.listed > 0 {
             summary.write(format, &mut std::io::stdout().lock())?;
         }
         if app.global.verbose > 0 {
@@ -153,40 +163,28 @@ fn into_files(args: &Args, place: &Place, target: Target, app: &App) -> Result<E
     result.map(|()| if complete { ExitCode::Success } else { ExitCode::Partial })
 }
 
-#[allow(clippy::too_many_arguments)]
-fn copy(
-    reader: &mut dyn Reader,
-    choice: &Choice,
-    place: &Place,
-    target: Target,
-    folder: &str,
-    outcome: &mut Outcome,
-    progress: &Progress,
-    app: &App,
-) -> Result<()> {
-    let wanted = reader.choose(choice)?;
-    let mut delivery = Delivery::new(target, super::reading::numbered(place), folder, outcome, progress)?;
-    delivery.plan(&wanted);
-    let read = reader.read(&wanted, &mut |index, message| {
+fn copy(reader: &mut dyn Reader, choice: &Choice, wanted: &[Listed], delivery: &mut Delivery<'_>, app: &App) -> Result<()> {
+    delivery.plan(wanted);
+    let read = reader.read(wanted, &mut |index, message| {
         app.context.check()?;
         let Some(listed) = wanted.get(index) else { return Ok(()) };
         match message {
             Ok(message) => delivery.take(listed.id, message),
             Err(error) if error.scope() == Scope::Message => {
-                delivery.failed(problem(folder, listed.id, error.to_string()));
+                delivery.failed(listed.id, error.to_string());
                 Ok(())
             }
             Err(error) => Err(error),
         }
     });
     // What was received whole is kept, whatever ended the reading.
-    let handed_over = delivery.finish()?;
-    let gone: BTreeSet<u32> = missing(choice, &handed_over).into_iter().collect();
-    if let Err(error) = read {
-        return Err(if matches!(error.kind(), Kind::Interrupted(_)) { error } else { error.at(&place.shown) });
-    }
-    // An UID named one by one that did not come was never there (or is gone): the user is told, the counts are not theirs.
-    delivery.vanished(wanted.iter().map(|listed| listed.id).filter(|id| !handed_over.contains(id)), &gone);
-    gone.into_iter().for_each(|uid| delivery.missing(no_such(folder, uid)));
+    let came = delivery.finish()?;
+    read?;
+    // Named one by one and not looked for first: such a message was never there, as far as anybody can tell.
+    let missing: BTreeSet<u32> = missing(choice, &came).into_iter().collect();
+    let vanished = wanted.iter().filter(|listed| !came.contains(&listed.id) && !missing.contains(&listed.id)).count();
+    let never_there = wanted.iter().filter(|listed| missing.contains(&listed.id)).count();
+    delivery.did_not_come(vanished as u64, never_there as u64);
+    missing.into_iter().for_each(|uid| delivery.tell(uid, NO_SUCH.to_owned()));
     Ok(())
 }
