@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::App;
-use super::fetch::Files;
+use super::fetch::{Files, NO_SUCH};
 use crate::account::{Config, Location, Overrides, Place};
 use crate::error::{Error, Result};
 use crate::folder::Folder;
@@ -192,9 +192,14 @@ impl<'a> Delivery<'a> {
         Ok(std::mem::take(&mut self.handed_over))
     }
 
-    /// Of those planned, so many vanished since they were listed, and so many were never there.
-    pub(super) fn did_not_come(&mut self, vanished: u64, never_there: u64) {
-        self.outcome.counts.vanished += vanished;
-        self.outcome.counts.listed -= never_there;
+    /// One of those planned was gone before it was read.
+    pub(super) fn vanished(&mut self) {
+        self.outcome.counts.vanished += 1;
+    }
+
+    /// One of those planned was never there.
+    pub(super) fn never_there(&mut self, uid: u32) {
+        self.outcome.counts.listed = self.outcome.counts.listed.saturating_sub(1);
+        self.tell(uid, NO_SUCH.to_owned());
     }
 }

@@ -1,22 +1,21 @@
 //! `mailhaul fetch`: the messages themselves, byte for byte: one to standard output, any number into a folder of files.
-//! It marks nothing as read and changes nothing at the place.
+//! It changes nothing at the place and marks nothing as read (some POP3 servers do so by themselves on RETR).
 
 use std::collections::BTreeSet;
 use std::io::Write;
 
 use super::App;
 use super::deliver::{Delivery, Target};
-use super::reading::{Choice, Reader, folder_of, missing, with_reader};
+use super::reading::{Choice, Chosen, Reader, folder_of, numbered, with_reader};
 use crate::account::Place;
 use crate::cli::{Credentials, OutputArgs, Selection, Uids};
 use crate::error::{Error, Result, Scope};
 use crate::exit::ExitCode;
 use crate::output::{CopySummary, Progress};
 use crate::report::{Event, FolderCounts, Outcome, Problem, Report};
-use crate::store::Listed;
 
 const SCHEMA: &str = "mailhaul.fetch/1";
-const NO_SUCH: &str = "there is no such message";
+pub(super) const NO_SUCH: &str = "there is no such message";
 
 /// The arguments of `fetch`.
 #[derive(clap::Args)]
@@ -81,15 +80,16 @@ fn to_stdout(args: &Args, place: &Place, app: &App) -> Result<ExitCode> {
     let progress = super::progress(app);
     let folder = folder_of(place).to_string();
     let problems = with_reader(place, app, |reader| {
-        let wanted = reader.choose(&choice)?;
+        let Chosen { wanted, missing } = reader.choose(&choice)?;
         if wanted.len() > 1 {
             return Err(several());
         }
-        let mut delivered = BTreeSet::new();
+        let mut missing: BTreeSet<u32> = missing.into_iter().chain(wanted.iter().map(|listed| listed.id)).collect();
         let mut problems = Vec::new();
-        reader.read(&wanted, &mut |_, message| {
+        reader.read(&wanted, &mut |index, message| {
             app.context.check()?;
-            delivered.extend(wanted.iter().map(|listed| listed.id));
+            let Some(listed) = wanted.get(index) else { return Ok(()) };
+            missing.remove(&listed.id);
             match message {
                 Ok(message) => {
                     let mut stdout = std::io::stdout().lock();
@@ -97,15 +97,13 @@ fn to_stdout(args: &Args, place: &Place, app: &App) -> Result<ExitCode> {
                     stdout.flush().map_err(|error| Error::io("standard output", error))
                 }
                 Err(error) => {
-                    problems.extend(wanted.iter().map(|listed| problem(&folder, listed.id, error.to_string())));
+                    problems.push(problem(&folder, listed.id, error.to_string()));
                     Ok(())
                 }
             }
         })?;
-        // Listed and gone, or never there: it was asked for, and it did not come.
-        let gone = wanted.iter().map(|listed| listed.id).filter(|id| !delivered.contains(id));
-        let gone: BTreeSet<u32> = missing(&choice, &delivered).into_iter().chain(gone).collect();
-        problems.extend(gone.into_iter().map(|uid| problem(&folder, uid, NO_SUCH.to_owned())));
+        // Never there, or listed and gone: it was asked for, and it did not come.
+        problems.extend(missing.into_iter().map(|uid| problem(&folder, uid, NO_SUCH.to_owned())));
         Ok(problems)
     })?;
     Ok(conclude(problems, &progress))
@@ -134,10 +132,9 @@ fn into_files(args: &Args, place: &Place, target: Target, app: &App) -> Result<E
     let destination = target.shown();
     let mut outcome = Outcome::default();
     let result = with_reader(place, app, |reader| {
-        let wanted = reader.choose(&choice)?;
-        let numbered = super::reading::numbered(place);
-        let mut delivery = Delivery::new(target, numbered, &folder, &mut outcome, &progress)?;
-        copy(reader, &choice, &wanted, &mut delivery, app)
+        let chosen = reader.choose(&choice)?;
+        let mut delivery = Delivery::new(target, numbered(place), &folder, &mut outcome, &progress)?;
+        copy(reader, &choice, &chosen, &mut delivery, app)
     });
     progress.event(Event::Finished);
     let complete = outcome.problems.is_empty();
@@ -163,7 +160,8 @@ fn into_files(args: &Args, place: &Place, target: Target, app: &App) -> Result<E
     result.map(|()| if complete { ExitCode::Success } else { ExitCode::Partial })
 }
 
-fn copy(reader: &mut dyn Reader, choice: &Choice, wanted: &[Listed], delivery: &mut Delivery<'_>, app: &App) -> Result<()> {
+fn copy(reader: &mut dyn Reader, choice: &Choice, chosen: &Chosen, delivery: &mut Delivery<'_>, app: &App) -> Result<()> {
+    let wanted = &chosen.wanted;
     delivery.plan(wanted);
     let read = reader.read(wanted, &mut |index, message| {
         app.context.check()?;
@@ -180,11 +178,11 @@ fn copy(reader: &mut dyn Reader, choice: &Choice, wanted: &[Listed], delivery: &
     // What was received whole is kept, whatever ended the reading.
     let came = delivery.finish()?;
     read?;
-    // Named one by one and not looked for first: such a message was never there, as far as anybody can tell.
-    let missing: BTreeSet<u32> = missing(choice, &came).into_iter().collect();
-    let vanished = wanted.iter().filter(|listed| !came.contains(&listed.id) && !missing.contains(&listed.id)).count();
-    let never_there = wanted.iter().filter(|listed| missing.contains(&listed.id)).count();
-    delivery.did_not_come(vanished as u64, never_there as u64);
-    missing.into_iter().for_each(|uid| delivery.tell(uid, NO_SUCH.to_owned()));
+    let named = choice.named();
+    for listed in wanted.iter().filter(|listed| !came.contains(&listed.id)) {
+        // One named alone was not looked for first: it was never there, as far as anybody can tell.
+        if named.contains(&listed.id) { delivery.never_there(listed.id) } else { delivery.vanished() }
+    }
+    chosen.missing.iter().for_each(|uid| delivery.tell(*uid, NO_SUCH.to_owned()));
     Ok(())
 }

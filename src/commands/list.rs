@@ -188,7 +188,7 @@ fn list(place: &Place, choice: &Choice, listing: &mut Listing<'_>, app: &App) ->
 fn list_imap(server: &Server, folder: &Folder, blank: &MessageRow, choice: &Choice, listing: &mut Listing<'_>, app: &App) -> Result<()> {
     let mut session = Session::connect(server, Access::ReadOnly, &app.context, &app.trace)?;
     let mut selected = examine(&mut session, folder)?;
-    let uids = choice.uids(&mut selected)?;
+    let (uids, _) = choice.uids(&mut selected)?;
     listing.planned(folder, uids.len());
     let blank = MessageRow { uidvalidity: selected.state().uid_validity, ..blank.clone() };
     selected.summaries(&uids, listing.headers, &mut |meta| {

@@ -56,7 +56,7 @@ impl Choice {
 
     /// Whether more than one message is named one by one.
     pub(super) fn names_several(&self) -> bool {
-        self.limit != Some(1) && self.uids.as_ref().is_some_and(|uids| uids.singles().collect::<BTreeSet<_>>().len() > 1)
+        self.limit != Some(1) && self.named().len() > 1
     }
 
     /// UIDs that need no look at what is there.
@@ -87,25 +87,36 @@ impl Choice {
         messages.into_iter().filter(|listed| picked.next_if_eq(&listed.id.saturating_add(offset)).is_some()).collect()
     }
 
-    /// UIDs of a mailbox that are wanted, as far as is known without fetching anything: some named one by one may be gone.
-    pub(super) fn uids(&self, selected: &mut Selected<'_>) -> Result<imap::UidSet> {
+    /// UIDs of a mailbox that are wanted, as far as is known without fetching anything (some named one by one may not be
+    /// there), and those named one by one that are known not to be there.
+    pub(super) fn uids(&self, selected: &mut Selected<'_>) -> Result<(imap::UidSet, Vec<u32>)> {
         let exists = selected.state().exists;
         if exists == 0 {
-            return Ok(imap::UidSet::new());
+            return Ok((imap::UidSet::new(), self.missing(|_| false)));
         }
         if let Some(uids) = self.direct() {
-            return Ok(uids.into_iter().collect());
+            return Ok((uids.into_iter().collect(), Vec::new()));
         }
         let there = selected.search_all()?;
         if there.len() > exists.saturating_add(MORE_THAN_EXISTS) {
             return Err(Error::protocol("the server finds more messages than the mailbox holds"));
         }
         if self.is_all() {
-            return Ok(there);
+            return Ok((there, Vec::new()));
         }
-        let highest = there.last().unwrap_or_default();
         let all: Vec<u32> = there.iter().collect();
-        Ok(self.pick(all.into_iter(), highest).into_iter().collect())
+        let picked = self.pick(all.into_iter(), there.last().unwrap_or_default());
+        Ok((picked.into_iter().collect(), self.missing(|uid| there.contains(uid))))
+    }
+
+    /// The UIDs named one by one: somebody expects each of them to be there.
+    pub(super) fn named(&self) -> BTreeSet<u32> {
+        self.uids.iter().flat_map(UidSet::singles).collect()
+    }
+
+    /// The UIDs named one by one that are not there, ascending.
+    fn missing(&self, is_there: impl Fn(u32) -> bool) -> Vec<u32> {
+        self.named().into_iter().filter(|uid| !is_there(*uid)).collect()
     }
 }
 
@@ -133,10 +144,18 @@ pub(super) fn folder_of(place: &Place) -> Folder {
     place.folder.clone().unwrap_or_else(Folder::inbox)
 }
 
+/// What a choice came to.
+pub(super) struct Chosen {
+    /// The messages that are wanted; ids are what people see. One named alone may turn out not to be there.
+    pub(super) wanted: Vec<Listed>,
+    /// Named one by one, and not there.
+    pub(super) missing: Vec<u32>,
+}
+
 /// A folder from which chosen messages can be read.
 pub(super) trait Reader {
-    /// The messages that are wanted; ids are what people see. Of UIDs named one by one, some may not be there.
-    fn choose(&mut self, choice: &Choice) -> Result<Vec<Listed>>;
+    /// Looks for the messages that are wanted.
+    fn choose(&mut self, choice: &Choice) -> Result<Chosen>;
 
     /// As [`Source::read`].
     fn read(&mut self, wanted: &[Listed], each: &mut dyn FnMut(usize, Result<Message>) -> Result<()>) -> Result<()>;
@@ -194,19 +213,23 @@ pub(super) fn local_source(place: &Place) -> Result<Box<dyn Source>> {
 struct ImapFolder<'a>(Selected<'a>);
 
 impl Reader for ImapFolder<'_> {
-    fn choose(&mut self, choice: &Choice) -> Result<Vec<Listed>> {
-        let uids = choice.uids(&mut self.0)?;
+    fn choose(&mut self, choice: &Choice) -> Result<Chosen> {
+        let (uids, mut missing) = choice.uids(&mut self.0)?;
         let listed = |id, size| Listed { id, key: None, size, internal_date: None };
         // Sizes decide how bodies are asked for; one alone needs none, and spares the round trip.
         if uids.len() == 1 {
-            return Ok(uids.iter().map(|uid| listed(uid, None)).collect());
+            return Ok(Chosen { wanted: uids.iter().map(|uid| listed(uid, None)).collect(), missing });
         }
         let mut wanted = Vec::new();
         self.0.summaries(&uids, false, &mut |meta| {
             wanted.push(listed(meta.uid, meta.size));
             Ok(())
         })?;
-        Ok(wanted)
+        if choice.direct().is_some() {
+            let there: imap::UidSet = wanted.iter().map(|listed| listed.id).collect();
+            missing = choice.missing(|uid| there.contains(uid));
+        }
+        Ok(Chosen { wanted, missing })
     }
 
     fn read(&mut self, wanted: &[Listed], each: &mut dyn FnMut(usize, Result<Message>) -> Result<()>) -> Result<()> {
@@ -230,21 +253,19 @@ struct Numbered<'a> {
 }
 
 impl Reader for Numbered<'_> {
-    fn choose(&mut self, choice: &Choice) -> Result<Vec<Listed>> {
-        let chosen = choice.pick_listed(self.source.list(&self.folder)?.messages, self.offset);
-        Ok(chosen.into_iter().map(|listed| Listed { id: listed.id.saturating_add(self.offset), ..listed }).collect())
+    fn choose(&mut self, choice: &Choice) -> Result<Chosen> {
+        let messages = self.source.list(&self.folder)?.messages;
+        let there: BTreeSet<u32> = messages.iter().map(|listed| listed.id.saturating_add(self.offset)).collect();
+        let missing = choice.missing(|number| there.contains(&number));
+        let chosen = choice.pick_listed(messages, self.offset).into_iter();
+        let wanted = chosen.map(|listed| Listed { id: listed.id.saturating_add(self.offset), ..listed }).collect();
+        Ok(Chosen { wanted, missing })
     }
 
     fn read(&mut self, wanted: &[Listed], each: &mut dyn FnMut(usize, Result<Message>) -> Result<()>) -> Result<()> {
         let own: Vec<Listed> = wanted.iter().map(|listed| Listed { id: listed.id.saturating_sub(self.offset), ..listed.clone() }).collect();
         self.source.read(&own, each)
     }
-}
-
-/// The UIDs named one by one that are not in `there`.
-pub(super) fn missing(choice: &Choice, there: &BTreeSet<u32>) -> Vec<u32> {
-    let named: BTreeSet<u32> = choice.uids.iter().flat_map(UidSet::singles).collect();
-    named.difference(there).copied().collect()
 }
 
 #[cfg(test)]
@@ -273,9 +294,10 @@ mod tests {
 
     #[test]
     fn only_numbers_named_one_by_one_can_be_missing() {
-        let there = BTreeSet::from([1, 2]);
-        assert_eq!(missing(&choice(Some("1,4,7:9,*"), None), &there), [4]);
-        assert!(missing(&choice(None, Some(3)), &there).is_empty());
+        let missing = |choice: Choice| choice.missing(|uid| uid < 3);
+        assert_eq!(missing(choice(Some("1,4,7:9,*"), None)), [4]);
+        assert_eq!(missing(choice(Some("1,2,4"), Some(1))), [4]);
+        assert!(missing(choice(None, Some(3))).is_empty());
         assert!(choice(Some("1,2"), None).names_several() && !choice(Some("1,1,2:9"), None).names_several());
     }
 }
