@@ -29,10 +29,10 @@ pub struct Args {
     #[command(flatten)]
     pub selection: Selection,
     /// Write the messages as files below DIR (all of them, where none are selected) instead of one to standard output
-    #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    #[arg(long, help_heading = "Output", value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     pub to: Option<String>,
     /// What --to makes: eml (the default), a file UID.eml each; or maildir
-    #[arg(long, value_name = "FORMAT", value_enum, requires = "to")]
+    #[arg(long, help_heading = "Output", value_name = "FORMAT", value_enum, requires = "to")]
     pub format: Option<Files>,
     /// Output.
     #[command(flatten)]

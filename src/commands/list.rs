@@ -41,7 +41,7 @@ pub struct Args {
     pub selection: Selection,
     /// Only these fields of each row, in this order: place, folder, uidvalidity, uid, number, uidl, size, flags,
     /// internal_date, date, from, to, cc, subject, message_id
-    #[arg(long, value_name = "A,B,C", value_delimiter = ',')]
+    #[arg(long, help_heading = "Output", value_name = "A,B,C", value_delimiter = ',')]
     pub fields: Vec<String>,
     /// Output.
     #[command(flatten)]
@@ -62,8 +62,9 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
     let format = super::format(&args.output);
     let chosen = (!args.fields.is_empty()).then_some(args.fields.as_slice());
     let table = Table { places: &places, format, chosen };
-    // A wrong field is told before anything is connected to.
+    // A wrong field or kind of place is told before anything is connected to.
     table.begin(std::io::sink())?;
+    places.iter().filter(|place| place.server().is_none()).try_for_each(|place| local_source(place).map(drop))?;
     let choice = Choice::new(&args.selection, [])?;
     let progress = super::progress(app);
     // Bars and rows would fight for one terminal.

@@ -102,12 +102,13 @@ fn uid_limit_and_fields_choose_rows_and_columns_over_both_protocols() {
 }
 
 #[test]
-fn a_wrong_field_ends_with_2_before_anything_is_connected_to() {
+fn a_wrong_field_or_place_ends_with_2_before_anything_is_connected_to() {
     let server = Imapd::start(imapd::Behaviour::default());
     let output = list(&Tool::new(), &[&server.url(), "--fields", "uid,colour", "--json"]).expect_code(2);
     let error: Value = serde_json::from_str(&output.stderr).unwrap();
     assert!(error["message"].as_str().unwrap().contains("colour") && error["hint"].as_str().unwrap().contains("subject"), "{error}");
     assert!(output.stdout.is_empty());
+    list(&Tool::new(), &[&server.url(), "mbox:x"]).expect_code(2).expect_stderr("mbox:x");
     assert_eq!(server.connections(), 0);
 }
 
