@@ -6,8 +6,10 @@
 
 mod support;
 
+mod fetch;
 mod generated;
 mod layers;
+mod list;
 mod migrate;
 mod support_works;
 mod usage;
