@@ -10,6 +10,7 @@ use clap::{ArgAction, Args, ValueEnum};
 
 use crate::account::{self, CredentialSource, Overrides, Sides};
 use crate::error::{Error, Result};
+use crate::report::{Format, ProgressMode};
 
 /// Options of every verb.
 #[derive(Args, Debug, Clone, Default)]
@@ -32,7 +33,7 @@ pub struct Global {
     pub color: When,
     /// When to show progress on standard error; json prints a line per step for programs
     #[arg(long, global = true, value_name = "HOW", value_enum, default_value_t)]
-    pub progress: Progress,
+    pub progress: ProgressMode,
     /// Never ask for anything, as when standard input is not a terminal
     #[arg(long, global = true)]
     pub no_input: bool,
@@ -48,20 +49,6 @@ pub enum When {
     Always,
     /// Never
     Never,
-}
-
-/// How progress is shown.
-#[derive(ValueEnum, Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Progress {
-    /// Bars, on a terminal
-    #[default]
-    Auto,
-    /// Also where standard error is no terminal
-    Always,
-    /// Not at all
-    Never,
-    /// A JSON object per line
-    Json,
 }
 
 /// Credentials and TLS for a command with one place.
@@ -261,19 +248,6 @@ impl OutputArgs {
     pub fn format(&self) -> Option<Format> {
         if self.json { Some(Format::Json) } else { self.output }
     }
-}
-
-/// The formats of rows.
-#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// Columns for people
-    Table,
-    /// One JSON document
-    Json,
-    /// One JSON object a line, as they arrive
-    Jsonl,
-    /// Tab-separated whole values
-    Tsv,
 }
 
 /// Which messages, as far as this version tells them apart.

@@ -164,11 +164,8 @@ fn progress(app: &App) -> Progress {
 /// The same for verbs whose rows or messages would fight with a bar for one terminal: there it comes on demand only.
 fn progress_beside(app: &App, shares_terminal: bool) -> Progress {
     let mode = match app.global.progress {
-        crate::cli::Progress::Auto if shares_terminal => ProgressMode::Never,
-        crate::cli::Progress::Auto => ProgressMode::Auto,
-        crate::cli::Progress::Always => ProgressMode::Always,
-        crate::cli::Progress::Never => ProgressMode::Never,
-        crate::cli::Progress::Json => ProgressMode::Json,
+        ProgressMode::Auto if shares_terminal => ProgressMode::Never,
+        mode => mode,
     };
     let verbosity = match (app.global.quiet, app.global.verbose) {
         (true, _) => Verbosity::Quiet,
@@ -182,11 +179,5 @@ fn progress_beside(app: &App, shares_terminal: bool) -> Progress {
 
 /// The format that was asked for, else the one that suits standard output.
 fn format(args: &crate::cli::OutputArgs) -> Format {
-    let asked = args.format().map(|format| match format {
-        crate::cli::Format::Table => Format::Table,
-        crate::cli::Format::Json => Format::Json,
-        crate::cli::Format::Jsonl => Format::Jsonl,
-        crate::cli::Format::Tsv => Format::Tsv,
-    });
-    Format::choose(asked, std::io::stdout().is_terminal())
+    Format::choose(args.format(), std::io::stdout().is_terminal())
 }
