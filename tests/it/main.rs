@@ -6,6 +6,7 @@
 
 mod support;
 
+mod front_door;
 mod generated;
 mod layers;
 mod migrate;
