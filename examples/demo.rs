@@ -64,6 +64,9 @@ fn main() -> ExitCode {
     verdict.check("the new account holds the same UIDs, flags, dates and bytes as before", new.messages("INBOX") == there);
     verdict.check("the maildrop still holds what it held", pop3_messages(&old) == source);
 
+    println!("\nThe newest of them, in the new account:\n");
+    verdict.check("list ends with 0", desk.run("list new --limit 5 --fields uid,internal_date,size,from,subject -o table", None) == 0);
+
     let _ = fs::remove_file(dovecot.ca_file());
     verdict.pronounce()
 }

@@ -1,9 +1,11 @@
 //! The verbs: one file each with its `Args`, its rows and its `run()`. This file names them, reads what they share
 //! (config, trace) once, and dispatches.
 
+mod deliver;
 pub mod fetch;
 pub mod list;
 pub mod migrate;
+mod reading;
 
 use std::io::{IsTerminal, Write};
 
@@ -15,7 +17,7 @@ use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::exit::ExitCode;
 use crate::net::Trace;
-use crate::output::{Format, Progress, ProgressMode, Verbosity};
+use crate::output::{Format, Progress, ProgressMode, Verbosity, sanitize};
 
 /// Moves, backs up and scripts mail over IMAP and POP3: nothing lost, nothing twice, nothing altered
 #[derive(Parser)]
@@ -85,7 +87,7 @@ impl App {
 
 /// Says something on standard error in any case; a closed one is no reason to fail.
 pub fn warn(text: &str) {
-    let _ = writeln!(std::io::stderr(), "mailhaul: {}", crate::cli::shown(text));
+    let _ = writeln!(std::io::stderr(), "mailhaul: {}", sanitize::line(text));
 }
 
 /// Runs what the command line asks for.

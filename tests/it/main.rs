@@ -6,9 +6,11 @@
 
 mod support;
 
+mod fetch;
 mod front_door;
 mod generated;
 mod layers;
+mod list;
 mod migrate;
 mod support_works;
 mod usage;
