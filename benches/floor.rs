@@ -388,7 +388,11 @@ impl Login {
             .add_root_certificate(Certificate::from_pem(&self.ca).map_err(io::Error::other)?)
             .build()
             .map_err(io::Error::other)?;
-        let stream = TcpStream::connect(("127.0.0.1", port))?;
+        // As mailhaul does: the window of a server that reads slowly falls below loopback's 64 KB segments.
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
+        socket.set_tcp_mss(4096)?;
+        socket.connect(&std::net::SocketAddr::from(([127, 0, 0, 1], port)).into())?;
+        let stream = TcpStream::from(socket);
         stream.set_nodelay(true)?;
         let stream = connector.connect("localhost", stream).map_err(io::Error::other)?;
         stream.get_ref().set_nonblocking(true)?;

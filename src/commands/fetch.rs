@@ -77,7 +77,7 @@ fn to_stdout(args: &Args, place: &Place, app: &App) -> Result<ExitCode> {
     if choice.names_several() {
         return Err(several());
     }
-    let progress = super::progress(app);
+    let progress = super::progress_beside(app, true);
     let folder = folder_of(place).to_string();
     let problems = with_reader(place, app, |reader| {
         let Chosen { wanted, missing } = reader.choose(&choice)?;

@@ -66,15 +66,12 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
     table.begin(std::io::sink())?;
     places.iter().filter(|place| place.server().is_none()).try_for_each(|place| local_source(place).map(drop))?;
     let choice = Choice::new(&args.selection, [])?;
-    let progress = super::progress(app);
-    // Bars and rows would fight for one terminal.
-    let bars = app.global.progress != crate::cli::Progress::Auto || !std::io::stdout().is_terminal();
+    let progress = super::progress_beside(app, std::io::stdout().is_terminal());
     let mut listing = Listing {
         table,
         rows: None,
         headers: chosen.is_none_or(|fields| fields.iter().any(|field| HEADER_FIELDS.contains(&field.trim()))),
         progress: &progress,
-        bars,
         problems: 0,
     };
     let mut failures: Vec<Error> = Vec::new();
@@ -134,7 +131,6 @@ struct Listing<'a> {
     /// Whether a field asked for needs headers.
     headers: bool,
     progress: &'a Progress,
-    bars: bool,
     problems: u64,
 }
 
@@ -147,16 +143,12 @@ impl Listing<'_> {
     }
 
     fn planned(&self, folder: &Folder, messages: u64) {
-        if self.bars {
-            self.progress.event(Event::Planned { folder: folder.to_string(), messages, bytes: 0 });
-        }
+        self.progress.event(Event::Planned { folder: folder.to_string(), messages, bytes: 0 });
     }
 
     fn row(&mut self, row: &MessageRow) -> Result<()> {
         self.rows()?.row(row)?;
-        if self.bars {
-            self.progress.event(Event::Copied { folder: row.folder.clone(), bytes: 0 });
-        }
+        self.progress.event(Event::Copied { folder: row.folder.clone(), bytes: 0 });
         Ok(())
     }
 

@@ -158,7 +158,13 @@ EXIT STATUS
 
 /// Progress as the options of every verb ask for it.
 fn progress(app: &App) -> Progress {
+    progress_beside(app, false)
+}
+
+/// The same for verbs whose rows or messages would fight with a bar for one terminal: there it comes on demand only.
+fn progress_beside(app: &App, shares_terminal: bool) -> Progress {
     let mode = match app.global.progress {
+        crate::cli::Progress::Auto if shares_terminal => ProgressMode::Never,
         crate::cli::Progress::Auto => ProgressMode::Auto,
         crate::cli::Progress::Always => ProgressMode::Always,
         crate::cli::Progress::Never => ProgressMode::Never,
