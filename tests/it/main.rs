@@ -7,6 +7,7 @@
 mod support;
 
 mod fetch;
+mod front_door;
 mod generated;
 mod layers;
 mod list;

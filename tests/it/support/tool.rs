@@ -16,6 +16,9 @@ use tempfile::TempDir;
 use super::dovecot::User;
 use super::{canary, tls};
 
+/// Missing where an example is built of these files.
+const PROGRAM: Option<&str> = option_env!("CARGO_BIN_EXE_mailhaul");
+
 /// A run that takes longer is killed, and the test fails.
 const DEADLINE: Duration = Duration::from_secs(120);
 
@@ -164,7 +167,7 @@ impl Tool {
 
     /// Starts the program; the caller ends it with [`Running::finish`].
     pub fn spawn<S: AsRef<OsStr>>(&self, args: &[S], input: Option<Vec<u8>>) -> Running {
-        let mut command = self.command(env!("CARGO_BIN_EXE_mailhaul"));
+        let mut command = self.command(PROGRAM.expect("cargo says where the program is to tests and benches only"));
         command
             .args(args)
             .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })
