@@ -6,6 +6,7 @@
 
 mod support;
 
+mod crash;
 mod generated;
 mod layers;
 mod migrate;
