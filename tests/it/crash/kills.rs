@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use super::bench::{Bench, Mail, Offers, full, in_parallel, say};
-use crate::support::mail;
+use crate::support::dovecot;
+use crate::support::mail::{self, assert_same_mail};
 use crate::support::pop3d;
+use crate::support::tool::Tool;
 
-/// How many steps of each scenario a run without `MAILHAUL_TEST_FULL=1` tries.
+/// How many steps of each scenario a run without `MAILHAUL_TEST_FULL=1` tries; more of the one with the least to go by.
 const SAMPLE: u64 = 7;
+const LARGE_SAMPLE: u64 = 18;
 const KILLED: i32 = -9;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +44,10 @@ impl Scenario {
             all.push(Self { source: Source::Pop3, offers, mail: Mail::WithId, large: true });
         }
         all
+    }
+
+    fn sample(self) -> u64 {
+        if self.mail == Mail::ThreeIdentical && !self.offers.uidplus && !self.offers.multiappend { LARGE_SAMPLE } else { SAMPLE }
     }
 
     fn bench(self) -> Bench {
@@ -84,7 +91,7 @@ fn a_run_killed_at_any_step_is_made_good_by_the_next() {
         }
         let steps = kinds.len() as u64;
         // Another phase of the stride in every scenario, so that together they touch every step.
-        let stride = if full() { 1 } else { steps.div_ceil(SAMPLE) };
+        let stride = if full() { 1 } else { steps.div_ceil(scenario.sample()) };
         let first = if full() { 0 } else { index as u64 % stride };
         points.extend((1..=steps).filter(|step| step % stride == first).map(|step| (index, step)));
         say(&format!("{scenario:?}: {steps} steps"));
@@ -104,7 +111,8 @@ fn a_run_killed_at_any_step_is_made_good_by_the_next() {
         });
     }
     let survived: usize = survived.into_inner().unwrap().values().sum();
-    say(&format!("crash points survived: {survived}/{} (distinct by scenario, kind of step and position: {})", points.len(), known.len()));
+    let outlived = points.len() - survived;
+    say(&format!("crash points survived: {survived}/{survived} ({outlived} runs ended before their step; {} distinct steps)", known.len()));
     assert!(survived * 10 >= points.len() * 8, "most kills should have come before the end");
 }
 
@@ -127,4 +135,34 @@ fn a_run_killed_again_and_again_at_random_arrives_in_the_end() {
         bench.expect_all_once(&format!("random kills, seed {seed}"));
     });
     say(&format!("random kills survived: {0}/{0}", seeds.len() * 10));
+}
+
+#[test]
+fn a_run_killed_into_a_real_server_is_made_good_by_the_next() {
+    let Some(dovecot) = dovecot::shared() else { return };
+    let mut bodies = Mail::ThreeIdentical.bodies();
+    bodies.extend(mail::many(40, 3000).split_off(8));
+    let arguments = ["migrate", "from:pop3", "to", "--json", "--settle", "3s"];
+    let steps: Vec<u64> = if full() { (1..=90).collect() } else { (16..=60).step_by(5).collect() };
+    let killed = Mutex::new(0);
+    in_parallel(&steps, |&step| {
+        let (from, to) = (dovecot.user(&format!("crash-from-{step}")), dovecot.user(&format!("crash-to-{step}")));
+        from.deliver("INBOX", &bodies);
+        let mut tool = Tool::new();
+        tool.account("from", &from).account("to", &to);
+        tool.set_env("MAILHAUL_TEST_CRASH", step.to_string());
+        let first = tool.run(&arguments);
+        assert!(first.code == KILLED || first.code == 0, "{first}");
+        *killed.lock().unwrap() += u32::from(first.code == KILLED);
+        tool.unset_env("MAILHAUL_TEST_CRASH");
+        let second = tool.run(&arguments).expect_code(0);
+        assert_eq!(second.json()["balanced"], true, "killed at {step}: {second}");
+        assert_same_mail(&bodies, &to.bodies("INBOX"));
+        let third = tool.run(&arguments).expect_code(0).json();
+        assert_eq!((&third["copied"], &third["already_there"]), (&0.into(), &bodies.len().into()), "killed at {step}: {third}");
+        assert_eq!(to.bodies("INBOX").len(), bodies.len());
+    });
+    let killed = killed.into_inner().unwrap();
+    say(&format!("crash points survived with a real server: {killed}/{killed}"));
+    assert!(killed >= 4, "most kills should have come before the end");
 }

@@ -80,7 +80,7 @@ fn two_folders_with_the_same_message_do_not_find_it_in_each_other() {
 fn a_folder_renumbered_between_a_killed_run_and_the_next_is_matched_by_content() {
     for offers in Offers::ALL {
         for mail in Mail::ALL {
-            for appends in [1, 2] {
+            for appends in if offers.multiappend { 1..=2 } else { 1..=5 } {
                 for stored in [true, false] {
                     let case = format!("{offers:?} {mail:?}, died at APPEND {appends}, stored: {stored}");
                     let behaviour = offers.behaviour().append_fault(appends, AppendFault::Stall);
