@@ -370,6 +370,19 @@ impl Journal {
         self.looked_for(condition, (mailbox.0, generation.0))
     }
 
+    /// The copies in `mailbox` that are done and lie at one of `uids` of `generation`.
+    ///
+    /// # Errors
+    /// [`Kind::Local`] when the database cannot be read.
+    pub fn placed(&self, mailbox: MailboxId, generation: GenerationId, uids: &[u32]) -> Result<Vec<Intent>> {
+        let mut found = Vec::new();
+        for uid in uids {
+            let condition = "copy.mailbox = ?1 AND copy.state = 2 AND copy.generation = ?2 AND copy.uid = ?3";
+            found.extend(self.looked_for(condition, (mailbox.0, generation.0, uid))?);
+        }
+        Ok(found)
+    }
+
     /// Whether copies were sent into `mailbox` under another UIDVALIDITY than that of `generation`.
     ///
     /// # Errors

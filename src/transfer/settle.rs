@@ -11,7 +11,7 @@ use crate::folder::Folder;
 use crate::matching::pair_by_content;
 use crate::message::Digest;
 use crate::state::{Batch, Change, CopyId, GenerationId, Intent, Journal};
-use crate::store::{FolderInfo, Listed, Sink};
+use crate::store::{FolderInfo, Listed, Sink, SpecialUse};
 
 /// The digests by which a message at the destination is recognised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +59,7 @@ pub(super) fn settle(
     }
     if !left.is_empty() {
         // A filter, or a person, may have moved it: its content in another folder is proof enough that it arrived.
-        let elsewhere = find_elsewhere(sink, journal, opened, &left, seen)?;
+        let elsewhere = find_elsewhere(sink, journal, target, opened, &left, seen)?;
         left.retain(|intent| {
             let found = elsewhere.get(&intent.id);
             if let Some(uid) = found {
@@ -201,14 +201,19 @@ fn read_digests(sink: &mut dyn Sink, listed: &[Listed], generation: GenerationId
 fn find_elsewhere(
     sink: &mut dyn Sink,
     journal: &mut Journal,
+    home: &Target,
     opened: &FolderInfo,
     intents: &[&Intent],
     seen: &mut SeenByUid,
 ) -> Result<HashMap<CopyId, (GenerationId, u32)>> {
     let mut found = HashMap::new();
     let mut left: Vec<&Intent> = intents.to_vec();
+    let mut gone: Option<Vec<Intent>> = None;
+    let mut followed: HashSet<CopyId> = HashSet::new();
     for info in sink.folders()? {
-        if left.is_empty() || info.folder == opened.folder || !info.selectable {
+        // Folders that show what lies in others prove nothing.
+        let shows_others = matches!(info.special_use, Some(SpecialUse::All | SpecialUse::Flagged));
+        if left.is_empty() || info.folder == opened.folder || !info.selectable || shows_others {
             continue;
         }
         let Some(horizon) = journal.horizon(&info.folder)? else { continue };
@@ -224,6 +229,23 @@ fn find_elsewhere(
         let mut free = free_messages(sink, journal, &target, &own, Some(horizon.uid_next), seen)?;
         take_pairs(&mut own.iter().collect(), &mut free, generation, seen);
         free.retain(|listed| listed.id >= horizon.uid_next);
+        if take_pairs(&mut left.clone(), &mut free.clone(), generation, seen).is_empty() {
+            continue;
+        }
+        // A twin that is done may have been moved as well, and then it is the one that is found here.
+        let gone = match &gone {
+            Some(gone) => gone,
+            None => {
+                sink.open(opened, false)?;
+                let listed: HashSet<u32> = sink.look(1)?.messages.into_iter().map(|listed| listed.id).collect();
+                let uids: Vec<u32> = journal.claimed_uids(home.generation)?.difference(&listed).copied().collect();
+                let mut twins = journal.placed(home.mailbox, home.generation, &uids)?;
+                twins.extend(journal.unplaced(home.mailbox, home.generation)?);
+                gone.insert(twins)
+            }
+        };
+        let mut twins: Vec<&Intent> = gone.iter().filter(|copy| !followed.contains(&copy.id)).collect();
+        followed.extend(take_pairs(&mut twins, &mut free, generation, seen).into_iter().map(|(copy, _)| copy.id));
         found.extend(take_pairs(&mut left, &mut free, generation, seen).into_iter().map(|(intent, uid)| (intent.id, (generation, uid))));
     }
     // The caller goes on with the folder it had open.

@@ -57,6 +57,26 @@ fn a_message_moved_to_another_folder_before_it_is_looked_for_is_not_sent_again()
 }
 
 #[test]
+fn a_twin_that_was_moved_is_no_proof_for_one_that_never_arrived() {
+    for offers in Offers::ALL.into_iter().filter(|offers| !offers.multiappend) {
+        let behaviour = offers.behaviour().append_fault(6, AppendFault::Stall);
+        let bench = Bench::pop3(&Mail::ThreeIdentical.bodies(), pop3d::Behaviour::default(), behaviour);
+        bench.to.fill("Filtered", &[]);
+        die_at_append(&bench, 6);
+        let mut moved = Vec::new();
+        bench.to.change("INBOX", |mailbox| {
+            // The third twin was never stored; the first one was, and somebody moved it.
+            mailbox.messages.pop();
+            moved.push(mailbox.messages.remove(1));
+        });
+        bench.to.fill("Filtered", &[moved[0].body.clone()]);
+        let output = bench.run();
+        assert_eq!(output.code, 0, "{offers:?}: {output}");
+        bench.expect_all_once(&format!("{offers:?}"));
+    }
+}
+
+#[test]
 fn two_folders_with_the_same_message_do_not_find_it_in_each_other() {
     for offers in Offers::ALL {
         for fault in [AppendFault::HangUpBeforeStoring, AppendFault::HangUpAfterStoring] {
