@@ -7,8 +7,11 @@
 mod support;
 
 mod crash;
+mod fetch;
+mod front_door;
 mod generated;
 mod layers;
+mod list;
 mod migrate;
 mod support_works;
 mod usage;
