@@ -68,14 +68,28 @@ pub struct Session {
     prefix: Vec<u8>,
     delimiter: Option<char>,
     delimiter_known: bool,
+    /// The UID at which reading bodies was lost.
+    pub(super) stuck_at: Option<u32>,
 }
 
 impl Session {
+    /// The UID of the message that was next to come when the session was lost while bodies were read.
+    pub fn stuck_at(&self) -> Option<u32> {
+        self.stuck_at
+    }
+
     /// Made by `login::connect` when authentication is through: asks for capabilities anew, says who we are, and learns
     /// the namespace, all in one round trip where the server lets us know enough.
     pub(super) fn begin(wire: Wire, place: String, known: &Capabilities) -> Result<Self> {
-        let mut session =
-            Self { wire, capabilities: Capabilities::default(), place, prefix: Vec::new(), delimiter: None, delimiter_known: false };
+        let mut session = Self {
+            wire,
+            capabilities: Capabilities::default(),
+            place,
+            prefix: Vec::new(),
+            delimiter: None,
+            delimiter_known: false,
+            stuck_at: None,
+        };
         session.wire.conn.deadline(Phase::Login);
         let capability = session.wire.send(&Command::new("CAPABILITY"))?;
         let id = if known.has("ID") { Some(session.wire.send(&identification()?)?) } else { None };

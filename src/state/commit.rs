@@ -48,7 +48,12 @@ impl<'a> Writing<'a> {
             Change::Intend(copy) => begun.push(self.begin(copy, State::Intent, None)?),
             Change::Adopted { copy, uid } => begun.push(self.begin(copy, State::Done, *uid)?),
             Change::Done { copy, uid, altered } => self.done(*copy, *uid, *altered)?,
-            Change::Unknown { copy } => self.turn(*copy, State::Unknown, None)?,
+            Change::Placed { copy, uid } => self.placed(*copy, *uid)?,
+            Change::Unknown { copy, at } => {
+                self.turn(*copy, State::Unknown, None)?;
+                let sql = "UPDATE copy SET intended = max(intended, ?2) WHERE id = ?1";
+                self.statement(sql)?.execute((copy.0, at)).map_err(|error| self.error(error))?;
+            }
             Change::Refused { copy, reason } => self.turn(*copy, State::Refused, Some(reason))?,
             Change::Pending { copy } => self.turn(*copy, State::Pending, None)?,
             Change::Merged { copy } => self.turn(*copy, State::Merged, None)?,
@@ -143,6 +148,15 @@ impl<'a> Writing<'a> {
             Ok(0) => Err(self.forbidden(copy, "become done")),
             Ok(_) => Ok(()),
             Err(error) => Err(self.claimed(uid, &self.name(copy), error)),
+        }
+    }
+
+    fn placed(&self, copy: CopyId, uid: (GenerationId, u32)) -> Result<()> {
+        let sql = "UPDATE copy SET generation = ?2, uid = ?3 WHERE id = ?1 AND state = 2 AND (uid IS NULL OR generation IS NOT ?2)";
+        match self.statement(sql)?.execute((copy.0, uid.0.0, uid.1)) {
+            Ok(0) => Err(self.forbidden(copy, "be found at another uid")),
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.claimed(Some(uid), &self.name(copy), error)),
         }
     }
 

@@ -355,10 +355,50 @@ impl Journal {
     /// # Errors
     /// [`Kind::Local`] when the database cannot be read.
     pub fn outstanding(&self, mailbox: MailboxId) -> Result<Vec<Intent>> {
-        let sql = "SELECT copy.id, origin.source, origin.folder, copy.key, copy.exact, copy.content, copy.header, copy.body, copy.length, copy.floor,
-                          copy.generation, copy.intended, copy.tries, copy.state
-                   FROM copy JOIN origin ON origin.id = copy.origin WHERE copy.mailbox = ?1 AND copy.state IN (1, 3) ORDER BY copy.intended, copy.id";
-        self.all(sql, [mailbox.0], |row| {
+        self.looked_for("copy.mailbox = ?1 AND copy.state IN (1, 3)", [mailbox.0])
+    }
+
+    /// The copies in `mailbox` that are done, but not known under which UID of `generation`: the server did not tell it, or
+    /// it is of an earlier generation. Oldest first.
+    ///
+    /// # Errors
+    /// [`Kind::Local`] when the database cannot be read.
+    pub fn unplaced(&self, mailbox: MailboxId, generation: GenerationId) -> Result<Vec<Intent>> {
+        // One that was found in another folder has its place there.
+        let condition = "copy.mailbox = ?1 AND copy.state = 2 AND (copy.uid IS NULL OR copy.generation IS NOT ?2)
+                         AND (copy.generation IS NULL OR copy.generation IN (SELECT id FROM generation WHERE mailbox = ?1))";
+        self.looked_for(condition, (mailbox.0, generation.0))
+    }
+
+    /// The copies in `mailbox` that are done and lie at one of `uids` of `generation`.
+    ///
+    /// # Errors
+    /// [`Kind::Local`] when the database cannot be read.
+    pub fn placed(&self, mailbox: MailboxId, generation: GenerationId, uids: &[u32]) -> Result<Vec<Intent>> {
+        let mut found = Vec::new();
+        for uid in uids {
+            let condition = "copy.mailbox = ?1 AND copy.state = 2 AND copy.generation = ?2 AND copy.uid = ?3";
+            found.extend(self.looked_for(condition, (mailbox.0, generation.0, uid))?);
+        }
+        Ok(found)
+    }
+
+    /// Whether copies were sent into `mailbox` under another UIDVALIDITY than that of `generation`.
+    ///
+    /// # Errors
+    /// [`Kind::Local`] when the database cannot be read.
+    pub fn has_earlier_copies(&self, mailbox: MailboxId, generation: GenerationId) -> Result<bool> {
+        let sql = "SELECT 1 FROM copy WHERE mailbox = ?1 AND state IN (1, 2, 3) AND generation IS NOT ?2 LIMIT 1";
+        Ok(self.one(sql, (mailbox.0, generation.0), |row| row.get::<_, i64>(0))?.is_some())
+    }
+
+    fn looked_for(&self, condition: &str, params: impl Params) -> Result<Vec<Intent>> {
+        let sql = format!(
+            "SELECT copy.id, origin.source, origin.folder, copy.key, copy.exact, copy.content, copy.header, copy.body, copy.length, copy.floor,
+                    copy.generation, copy.intended, copy.tries, copy.state
+             FROM copy JOIN origin ON origin.id = copy.origin WHERE {condition} ORDER BY copy.intended, copy.id"
+        );
+        self.all(&sql, params, |row| {
             let folder: String = row.get(2)?;
             Ok(Intent {
                 id: CopyId(row.get(0)?),

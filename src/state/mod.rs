@@ -114,7 +114,8 @@ pub struct CopyRow {
     pub tries: u32,
 }
 
-/// A copy whose fate is open (state [`State::Intent`] or [`State::Unknown`]).
+/// A copy that has to be looked for: its fate is open (state [`State::Intent`] or [`State::Unknown`]), or it is done and where
+/// it lies is not known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Intent {
     /// Its number.
@@ -139,11 +140,11 @@ pub struct Intent {
     pub floor: Option<u32>,
     /// The generation it was sent into.
     pub generation: Option<GenerationId>,
-    /// When the intent was made, in seconds since 1970 UTC.
+    /// When the intent was made, or when it was given up to wait for its answer, in seconds since 1970 UTC.
     pub intended_at: i64,
     /// How many connections were lost at it.
     pub tries: u32,
-    /// [`State::Intent`] or [`State::Unknown`].
+    /// [`State::Intent`], [`State::Unknown`] or [`State::Done`].
     pub state: State,
 }
 
@@ -199,10 +200,19 @@ pub enum Change {
         /// Whether the destination made us change something.
         altered: bool,
     },
+    /// Where a copy lies that is done: its UID was not told, or the folder has another UIDVALIDITY now.
+    Placed {
+        /// Which.
+        copy: CopyId,
+        /// Its UID.
+        uid: (GenerationId, u32),
+    },
     /// The answer to an intent never came.
     Unknown {
         /// Which.
         copy: CopyId,
+        /// Now, in seconds since 1970 UTC: until then it may have been on its way, so the time it is looked for begins anew.
+        at: i64,
     },
     /// The destination refused an intent.
     Refused {

@@ -65,6 +65,10 @@ impl Source for ImapSource {
         read(&mut self.session, self.current.as_ref(), wanted, each)
     }
 
+    fn stuck_at(&self) -> Option<u32> {
+        self.session.stuck_at()
+    }
+
     fn finish(&mut self) -> Result<()> {
         self.session.logout()
     }
@@ -223,7 +227,7 @@ impl Sink for ImapSink {
                     Fate::Stored(append_uid) => Outcome::Stored { append_uid, altered },
                     Fate::Refused(error) => Outcome::Refused(error.at(place)),
                     Fate::Unknown => Outcome::Unknown,
-                    Fate::NotSent => Outcome::NotSent,
+                    Fate::NotSent { begun } => Outcome::NotSent { begun },
                 };
                 Placement { ticket, outcome }
             })

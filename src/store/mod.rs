@@ -106,6 +106,12 @@ pub trait Source: Send {
     /// What ended the reading as a whole, or what `each` returned. Messages handed over before that stay good.
     fn read(&mut self, wanted: &[Listed], each: &mut dyn FnMut(usize, Result<Message>) -> Result<()>) -> Result<()>;
 
+    /// The message (by its id) that was being read when the session was lost, where the source knows better than that it
+    /// is the first one not handed over.
+    fn stuck_at(&self) -> Option<u32> {
+        None
+    }
+
     /// Ends the session politely.
     ///
     /// # Errors
@@ -144,8 +150,11 @@ pub enum Outcome {
     Refused(Error),
     /// It may or may not be there: the answer never came.
     Unknown,
-    /// Nothing of it went out: send it again.
-    NotSent,
+    /// It did not go out whole, so it is not there: send it again.
+    NotSent {
+        /// Whether the session was lost in the middle of it.
+        begun: bool,
+    },
 }
 
 /// A sink's folder as it stood when it was opened.

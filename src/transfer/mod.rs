@@ -17,9 +17,9 @@ use crate::message::InternalDate;
 use crate::plan::{self, Pair};
 use crate::report::{Counts, Event, FolderCounts, Outcome, Problem, Report};
 use crate::state::{Baseline, Batch, Change, CopyRow, GenerationId, Horizon, Journal, State};
-use crate::store::{Listed, Sink, Source};
+use crate::store::{FolderInfo, Listed, Sink, Source};
 use crate::summary;
-use pass::{Adoptable, End, Pass, Target, name_of};
+use pass::{Adoptable, End, Pass, Suspect, Target, name_of};
 pub use preview::{Preview, preview};
 use settle::SeenByUid;
 
@@ -243,7 +243,13 @@ impl Transfer<'_> {
 
     /// Copies one folder; a failure that ruins only this folder is kept for the summary.
     fn folder_or_problem(&mut self, ends: &mut Ends, work: &mut Work, seen: &mut SeenByUid) -> Result<()> {
-        match self.folder(ends, work, seen) {
+        let outcome = self.folder(ends, work, seen);
+        self.problem_of(work, outcome).map(drop)
+    }
+
+    /// Keeps a failure that ruins only this folder; anything else goes on up.
+    fn problem_of<T>(&self, work: &mut Work, outcome: Result<T>) -> Result<Option<T>> {
+        match outcome {
             Err(error) if error.scope() <= Scope::Mailbox => {
                 self.report.event(Event::Problem(Problem {
                     folder: work.pair.source.folder.to_string(),
@@ -251,9 +257,9 @@ impl Transfer<'_> {
                     reason: error.to_string(),
                 }));
                 work.failed = Some(error);
-                Ok(())
+                Ok(None)
             }
-            other => other,
+            other => other.map(Some),
         }
     }
 
@@ -275,42 +281,30 @@ impl Transfer<'_> {
     fn folder_once(&mut self, ends: &mut Ends, work: &mut Work, seen: &mut SeenByUid) -> Result<bool> {
         let (source, sink) = ends.open(self)?;
         let listing = source.list(&work.pair.source.folder)?;
-        let into = &work.pair.destination;
-        let Some(opened) = sink.open(into, true)? else {
-            return Err(Error::refused(format!("the folder {} cannot be made", into.folder)).at(sink.place()).scoped(Scope::Mailbox));
-        };
-        let Some(uid_validity) = opened.generation else {
-            return Err(Error::refused(format!("the folder {} has no UIDVALIDITY, so copies in it cannot be proved", into.folder))
-                .at(sink.place())
-                .scoped(Scope::Mailbox));
-        };
-        let mailbox = self.journal.mailbox(&into.folder)?;
-        let generation = self.journal.add_generation(mailbox, uid_validity)?;
-        let first_visit = self.journal.baseline(generation)?.is_none();
-        if first_visit {
-            let there = if opened.messages == 0 { Vec::new() } else { sink.look(1)?.messages };
-            let baseline: Vec<Baseline> = there
-                .iter()
-                .map(|listed| Baseline { uid: listed.id, size: listed.size, internal_date: listed.internal_date.map(|date| date.seconds) })
-                .collect();
-            self.journal.set_baseline(generation, &baseline)?;
-        }
-        let floor = opened.uid_next.unwrap_or(1);
-        let target = Target { mailbox, generation, uid_validity: Some(uid_validity), floor };
+        let target = self.turn_to(sink, &work.pair.destination)?;
         self.settle(sink, &target, work, seen)?;
 
         let folder = work.pair.source.folder.clone();
-        let copies = self.journal.copies(&self.source_name, &folder, mailbox)?;
+        let copies = self.journal.copies(&self.source_name, &folder, target.mailbox)?;
         let (flowing, suspects) = self.missing(&listing.messages, &copies, work);
         for listed in &listing.messages {
             let name = name_of(listed);
-            if !work.tally.contains_key(&name) && copies.get(&name).is_some_and(|row| matches!(row.state, State::Done | State::Merged)) {
-                work.done_before.insert(name);
+            if work.tally.contains_key(&name) {
+                continue;
+            }
+            match copies.get(&name).map(|row| row.state) {
+                Some(State::Done | State::Merged) => {
+                    work.done_before.insert(name);
+                }
+                Some(State::Intent | State::Unknown) => {
+                    work.tally.insert(name, Fate::Unknown { id: listed.id });
+                }
+                _ => {}
             }
         }
         work.note_listing(listing.messages);
         if flowing.is_empty() && suspects.is_empty() {
-            self.visited(&folder, generation, ends)?;
+            self.visited(&folder, target.generation, ends)?;
             return Ok(true);
         }
         self.report.event(Event::Planned {
@@ -319,7 +313,7 @@ impl Transfer<'_> {
             bytes: flowing.iter().chain(&suspects).filter_map(|listed| listed.size).sum(),
         });
         let (source, sink) = ends.open(self)?;
-        let mut adoptable = if self.journal.has_visited(&self.source_name, &folder, generation)? {
+        let mut adoptable = if self.journal.has_visited(&self.source_name, &folder, target.generation)? {
             Adoptable::default()
         } else {
             settle::adoptable(sink, self.journal, &target, seen)?
@@ -327,6 +321,9 @@ impl Transfer<'_> {
         // Suspects go last and alone, so that a message that makes a server hang up does not stall the others.
         let mut groups: Vec<Vec<Listed>> = if flowing.is_empty() { Vec::new() } else { vec![flowing] };
         groups.extend(suspects.into_iter().map(|suspect| vec![suspect]));
+        // Keys of messages without one count their twins over all groups.
+        let mut occurrences = HashMap::new();
+        let mut settled = 0;
         for group in groups {
             let end = Pass {
                 context: self.context,
@@ -339,15 +336,67 @@ impl Transfer<'_> {
                 copies: &copies,
                 adoptable: &mut adoptable,
                 tally: &mut work.tally,
+                occurrences: &mut occurrences,
             }
-            .run(source, sink, &group)?;
+            .run(&mut *source, &mut *sink, &group)?;
             if end.source.is_some() || end.sink.is_some() {
+                if settled > 0 {
+                    ends.losses = 0;
+                }
                 return self.pass_lost(ends, work, &group, end).map(|()| false);
+            }
+            settled += end.settled;
+            if !end.lost.is_empty() {
+                // The server said that it does not know what it did.
+                let error = Error::refused("it stumbled over the message and does not say whether it took it");
+                self.blame(work, &folder, &group, &end.lost, &error, "the destination gave no clear answer")?;
             }
         }
         // Without keys only a further listing could tell what is missing, and that has just been read whole.
-        self.visited(&folder, generation, ends)?;
+        self.visited(&folder, target.generation, ends)?;
         Ok(true)
+    }
+
+    /// Opens a folder of the destination and records what was there before us.
+    fn turn_to(&mut self, sink: &mut dyn Sink, into: &FolderInfo) -> Result<Target> {
+        let Some(opened) = sink.open(into, true)? else {
+            return Err(Error::refused(format!("the folder {} cannot be made", into.folder)).at(sink.place()).scoped(Scope::Mailbox));
+        };
+        let Some(uid_validity) = opened.generation else {
+            return Err(Error::refused(format!("the folder {} has no UIDVALIDITY, so copies in it cannot be proved", into.folder))
+                .at(sink.place())
+                .scoped(Scope::Mailbox));
+        };
+        let mailbox = self.journal.mailbox(&into.folder)?;
+        let generation = self.journal.add_generation(mailbox, uid_validity)?;
+        let first_visit = self.journal.baseline(generation)?.is_none();
+        if first_visit {
+            // Under a new UIDVALIDITY, what is there may well be ours.
+            let ours = self.journal.has_earlier_copies(mailbox, generation)?;
+            let there = if ours || opened.messages == 0 { Vec::new() } else { sink.look(1)?.messages };
+            let baseline: Vec<Baseline> = there
+                .iter()
+                .map(|listed| Baseline { uid: listed.id, size: listed.size, internal_date: listed.internal_date.map(|date| date.seconds) })
+                .collect();
+            self.journal.set_baseline(generation, &baseline)?;
+        }
+        let floor = opened.uid_next.unwrap_or(1);
+        Ok(Target { mailbox, generation, uid_validity: Some(uid_validity), floor })
+    }
+
+    /// Looks once more for the open copies of a folder; `true` when some are free to be sent again.
+    fn look_again(&mut self, ends: &mut Ends, work: &mut Work, seen: &mut SeenByUid) -> Result<bool> {
+        loop {
+            self.context.check()?;
+            let looked = ends.open(self).and_then(|(_, sink)| {
+                let target = self.turn_to(sink, &work.pair.destination)?;
+                self.settle(sink, &target, work, seen)
+            });
+            match looked {
+                Err(error) if error.scope() == Scope::Session => ends.lose_both(self, error)?,
+                other => return other,
+            }
+        }
     }
 
     fn visited(&mut self, folder: &Folder, generation: GenerationId, ends: &mut Ends) -> Result<()> {
@@ -390,10 +439,11 @@ impl Transfer<'_> {
         }
         let folder = work.pair.source.folder.clone();
         if let Some(error) = end.sink {
-            for name in &end.lost {
-                *work.losses.entry(name.clone()).or_insert(0) += 1;
+            // A server may hang up in the middle of a message, too.
+            let lost = if end.lost.is_empty() { end.begun } else { end.lost };
+            if self.blame(work, &folder, group, &lost, &error, "the destination hung up on it")? {
+                ends.losses = 0;
             }
-            self.put_aside(work, &folder, group, &end.lost, &error, "the destination hung up on it")?;
             // The source stopped in the middle of its answers.
             ends.source = None;
             return ends.lose_sink(self, error);
@@ -403,20 +453,39 @@ impl Transfer<'_> {
                 return Err(error);
             }
             if let Some(listed) = end.unread.and_then(|index| group.get(index)) {
-                let name = name_of(listed);
-                *work.losses.entry(name.clone()).or_insert(0) += 1;
-                self.put_aside(work, &folder, group, &[name], &error, "the source hung up on it")?;
+                let lost = Suspect { name: name_of(listed), key: name_of(listed) };
+                if self.blame(work, &folder, group, &[lost], &error, "the source hung up on it")? {
+                    ends.losses = 0;
+                }
             }
             return ends.lose_source(self, error);
         }
         Ok(())
     }
 
-    fn put_aside(&mut self, work: &mut Work, folder: &Folder, group: &[Listed], names: &[String], error: &Error, why: &str) -> Result<()> {
+    /// Counts a loss at each of `suspects`, and puts those aside at which there were too many; whether there was one.
+    fn blame(
+        &mut self,
+        work: &mut Work,
+        folder: &Folder,
+        group: &[Listed],
+        suspects: &[Suspect],
+        error: &Error,
+        why: &str,
+    ) -> Result<bool> {
+        let mut any = false;
+        let suspects: HashMap<&str, &Suspect> = suspects.iter().map(|suspect| (suspect.name.as_str(), suspect)).collect();
         for listed in group {
             let name = name_of(listed);
-            if !names.contains(&name) || work.losses.get(&name).copied().unwrap_or(0) < MAX_LOSSES_OF_ONE {
+            let Some(suspect) = suspects.get(name.as_str()) else { continue };
+            let losses = work.losses.entry(name.clone()).or_insert(0);
+            *losses += 1;
+            if *losses < MAX_LOSSES_OF_ONE {
                 continue;
+            }
+            any = true;
+            if suspect.key != name {
+                work.tally.remove(&suspect.key);
             }
             let reason = format!("{why} {MAX_LOSSES_OF_ONE} times: {error}");
             self.journal.commit(&Batch(vec![Change::Quarantine {
@@ -429,16 +498,19 @@ impl Transfer<'_> {
             self.report.event(Event::Problem(Problem { folder: folder.to_string(), uid: Some(listed.id), reason: reason.clone() }));
             work.tally.insert(name, Fate::Quarantined { id: listed.id, reason });
         }
-        Ok(())
+        Ok(any)
     }
 
-    /// Settles the open copies into the sink's folder and takes what was found out into the tally.
-    fn settle(&mut self, sink: &mut dyn Sink, target: &Target, work: &mut Work, seen: &mut SeenByUid) -> Result<()> {
+    /// Settles the open copies into the sink's folder and takes what was found out into the tally. `true` when some of this
+    /// source folder's are free to be sent again.
+    fn settle(&mut self, sink: &mut dyn Sink, target: &Target, work: &mut Work, seen: &mut SeenByUid) -> Result<bool> {
         let settled = settle::settle(sink, self.journal, target, &work.pair.destination, seen, self.options.settle, self.context)?;
+        let mut freed = false;
         for one in settled {
             if one.source != self.source_name || one.folder != work.pair.source.folder {
                 continue;
             }
+            freed |= !one.arrived;
             if one.tries > 0 {
                 work.losses.entry(one.key.clone()).or_insert(one.tries);
             }
@@ -448,21 +520,23 @@ impl Transfer<'_> {
                     self.report.event(Event::Copied { folder: one.folder.to_string(), bytes: one.length });
                     work.tally.insert(one.key, copied);
                 }
-                (true, Some(Fate::Quarantined { .. }) | None) => {
+                (true, Some(Fate::Quarantined { .. })) => {
                     work.tally.insert(one.key, Fate::AlreadyThere);
                 }
+                // Left over from an earlier run: it counts as there already, if the source still lists it.
                 (false, Some(Fate::Unknown { .. })) => {
                     work.tally.remove(&one.key);
                 }
                 _ => {}
             }
         }
-        Ok(())
+        Ok(freed)
     }
 
     /// Waits, at the end of the run, for what may still arrive; what then counts as not arrived is sent again.
     fn wait_for_open_copies(&mut self, ends: &mut Ends, works: &mut [Work], seen: &mut SeenByUid) -> Result<()> {
         let mut told = false;
+        let mut before = None;
         loop {
             let mut open = Vec::new();
             for work in works.iter_mut().filter(|work| work.failed.is_none()) {
@@ -477,9 +551,13 @@ impl Transfer<'_> {
             let Some(last) = open.iter().map(|(_, at, _)| *at).max() else { return Ok(()) };
             let until = last.saturating_add(i64::try_from(self.options.settle.as_secs()).unwrap_or(i64::MAX));
             let left = Duration::from_secs(u64::try_from(until.saturating_sub(self.context.unix_time())).unwrap_or(0));
+            let count: usize = open.iter().map(|(count, _, _)| count).sum();
+            // Their time is over, and still nothing proves them there or not there: they stay unknown, by name.
+            if left.is_zero() && before.replace((until, count)) == Some((until, count)) {
+                return Ok(());
+            }
             if !told {
                 told = true;
-                let count: usize = open.iter().map(|(count, _, _)| count).sum();
                 self.report.event(Event::Waiting(format!(
                     "the answer to the upload of {count} message(s) got lost: looking for them for up to {} s, because a server may store late",
                     left.as_secs()
@@ -488,7 +566,11 @@ impl Transfer<'_> {
             self.context.pause(LOOK_AGAIN.min(left.max(Duration::from_secs(1))));
             self.context.check()?;
             for (_, _, work) in open {
-                self.folder_or_problem(ends, work, seen)?;
+                // Only what is free again is worth asking the source for.
+                let looked = self.look_again(ends, work, seen);
+                if self.problem_of(work, looked)? == Some(true) {
+                    self.folder_or_problem(ends, work, seen)?;
+                }
             }
         }
     }

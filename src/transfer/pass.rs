@@ -80,6 +80,16 @@ pub(super) struct Pass<'a> {
     pub(super) adoptable: &'a mut Adoptable,
     /// Fates by key, of this run.
     pub(super) tally: &'a mut HashMap<String, Fate>,
+    /// How often a content digest was met among messages that have no other key.
+    pub(super) occurrences: &'a mut HashMap<Digest, u32>,
+}
+
+/// A message at which a session was lost.
+pub(super) struct Suspect {
+    /// As [`name_of`] names it in the listing.
+    pub(super) name: String,
+    /// Its key.
+    pub(super) key: String,
 }
 
 /// How a pass ended.
@@ -91,8 +101,10 @@ pub(super) struct End {
     pub(super) sink: Option<Error>,
     /// Messages settled in this pass.
     pub(super) settled: u64,
-    /// Keys of the messages that were on their way when the sink's session was lost.
-    pub(super) lost: Vec<String>,
+    /// Messages that were on their way when the sink's session was lost, or over which the server stumbled.
+    pub(super) lost: Vec<Suspect>,
+    /// The message in the middle of which the sink's session was lost.
+    pub(super) begun: Vec<Suspect>,
     /// Index of the first message that was asked for and not read.
     pub(super) unread: Option<usize>,
 }
@@ -109,6 +121,8 @@ enum News {
 struct Sent {
     copy: CopyId,
     key: String,
+    /// As the listing names it.
+    name: String,
     id: u32,
     octets: usize,
     length: u64,
@@ -126,25 +140,23 @@ impl Pass<'_> {
         let (outgoing, to_send) = mpsc::channel();
         let context = self.context;
         thread::scope(|scope| {
-            let (budget, for_reader, for_sender) = (&budget, news.clone(), news);
+            let (budget, for_reader, for_sender, reading) = (&budget, news.clone(), news, &mut *source);
             scope.spawn(move || {
-                let ended = read(source, todo, budget, context, &for_reader);
+                let ended = read(reading, todo, budget, context, &for_reader);
                 let _ = for_reader.send(News::ReadingEnded(ended));
             });
             scope.spawn(move || send(sink, &to_send, &for_sender));
-            let outcome = Between {
-                pass: self,
-                todo,
-                budget,
-                sent: HashMap::new(),
-                next_ticket: 0,
-                end: End::default(),
-                stop: None,
-                occurrences: HashMap::new(),
-            }
-            .run(&inbox, outgoing);
+            let outcome = Between { pass: self, todo, budget, sent: HashMap::new(), next_ticket: 0, end: End::default(), stop: None }
+                .run(&inbox, outgoing);
             budget.close();
             outcome
+        })
+        .map(|mut end| {
+            // The source knows better at which message it was lost, where it answers many at once.
+            if let Some(stuck) = source.stuck_at().filter(|_| end.source.is_some()) {
+                end.unread = todo.iter().position(|listed| listed.id == stuck).or(end.unread);
+            }
+            end
         })
     }
 }
@@ -176,9 +188,10 @@ fn send_all(sink: &mut dyn Sink, to_send: &Receiver<Vec<Outgoing>>, news: &Sende
             to_send.recv_timeout(Duration::from_millis(2))
         };
         let facts = match next {
-            Ok(group) if lost => {
-                group.into_iter().map(|outgoing| Placement { ticket: outgoing.ticket, outcome: Outcome::NotSent }).collect()
-            }
+            Ok(group) if lost => group
+                .into_iter()
+                .map(|outgoing| Placement { ticket: outgoing.ticket, outcome: Outcome::NotSent { begun: false } })
+                .collect(),
             Ok(group) => {
                 for message in group {
                     outstanding += 1;
@@ -241,8 +254,6 @@ struct Between<'p, 'a> {
     end: End,
     /// What ends the run once everything on its way is settled.
     stop: Option<Error>,
-    /// How often a content digest was met among messages that have no other key.
-    occurrences: HashMap<Digest, u32>,
 }
 
 /// News gathered for one transaction.
@@ -349,7 +360,7 @@ impl Between<'_, '_> {
         let key = match &listed.key {
             Some(key) => key.clone(),
             None => {
-                let occurrence = self.occurrences.entry(content).or_insert(0);
+                let occurrence = self.pass.occurrences.entry(content).or_insert(0);
                 *occurrence += 1;
                 Key::Content { digest: content, occurrence: *occurrence - 1 }
             }
@@ -361,6 +372,11 @@ impl Between<'_, '_> {
             let fate =
                 if matches!(known, Some(State::Done | State::Merged)) { Fate::AlreadyThere } else { Fate::Unknown { id: listed.id } };
             self.pass.tally.entry(name).or_insert(fate);
+            return Ok(());
+        }
+        if listed.key.is_none() && matches!(self.pass.tally.get(&name), Some(Fate::Refused { .. })) {
+            // Refused in this run, and read again only because its number tells nothing.
+            self.budget.give(octets);
             return Ok(());
         }
         let mut message = message;
@@ -381,7 +397,7 @@ impl Between<'_, '_> {
             again: false,
         };
         let length = message.body.len();
-        let sent = |copy| Sent { copy, key: name.clone(), id: listed.id, octets, length };
+        let sent = |copy| Sent { copy, key: name.clone(), name: name_of(listed), id: listed.id, octets, length };
         if let Some(uid) = self.pass.adoptable.claim(content, || Ok((header, body)))? {
             self.budget.give(octets);
             self.end.settled += 1;
@@ -430,7 +446,7 @@ impl Between<'_, '_> {
                             Error::new(Kind::Safety, "the destination folder's UIDVALIDITY changed during the run")
                                 .hint("run the same command again: it finds out what arrived")
                         });
-                        group.changes.push(Change::Unknown { copy });
+                        group.changes.push(Change::Unknown { copy, at: self.pass.context.unix_time() });
                         group.fates.push((sent.key, Fate::Unknown { id: sent.id }));
                         continue;
                     }
@@ -452,12 +468,17 @@ impl Between<'_, '_> {
                     }
                 }
                 Outcome::Unknown => {
-                    group.changes.push(Change::Unknown { copy });
+                    group.changes.push(Change::Unknown { copy, at: self.pass.context.unix_time() });
                     group.changes.push(Change::Lost { copy });
-                    self.end.lost.push(sent.key.clone());
+                    self.end.lost.push(Suspect { name: sent.name, key: sent.key.clone() });
                     group.fates.push((sent.key, Fate::Unknown { id: sent.id }));
                 }
-                Outcome::NotSent => group.changes.push(Change::Pending { copy }),
+                Outcome::NotSent { begun } => {
+                    group.changes.push(Change::Pending { copy });
+                    if begun {
+                        self.end.begun.push(Suspect { name: sent.name, key: sent.key });
+                    }
+                }
             }
         }
     }

@@ -10,8 +10,8 @@ use crate::error::Result;
 use crate::folder::Folder;
 use crate::matching::pair_by_content;
 use crate::message::Digest;
-use crate::state::{Batch, Change, GenerationId, Intent, Journal};
-use crate::store::{FolderInfo, Listed, Sink};
+use crate::state::{Batch, Change, CopyId, GenerationId, Intent, Journal};
+use crate::store::{FolderInfo, Listed, Sink, SpecialUse};
 
 /// The digests by which a message at the destination is recognised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,57 +49,30 @@ pub(super) fn settle(
     if open.is_empty() {
         return Ok(Vec::new());
     }
-    // Under another UIDVALIDITY a floor means nothing: then the whole folder is matched.
-    let floor_of = |intent: &Intent| if intent.generation == Some(target.generation) { intent.floor.unwrap_or(1) } else { 1 };
-    let floor = open.iter().map(floor_of).min().unwrap_or(1);
-    let mut free = free_messages(sink, journal, target.generation, floor)?;
+    let mut free = free_messages(sink, journal, target, &open, None, seen)?;
     let mut changes = Vec::new();
     let mut settled = Vec::new();
     let mut left: Vec<&Intent> = open.iter().collect();
-    read_digests(sink, &free, target.generation, seen)?;
-    for by_parts in [false, true] {
-        let there: Vec<(u32, Digest)> = free
-            .iter()
-            .filter_map(|listed| Some((listed.id, seen.get(&(target.generation, listed.id))?)))
-            .map(|(uid, seen)| (uid, if by_parts { joined(seen.parts) } else { seen.content }))
-            .collect();
-        let wanted: Vec<(usize, Digest)> = left
-            .iter()
-            .enumerate()
-            .filter_map(|(index, intent)| {
-                let digest = if by_parts { joined((intent.header?, intent.body?)) } else { intent.content };
-                Some((index, digest))
-            })
-            .collect();
-        let pairs: HashMap<usize, u32> = pair_by_content(&there, &wanted).into_iter().collect();
-        let claimed: HashSet<u32> = pairs.values().copied().collect();
-        free.retain(|listed| !claimed.contains(&listed.id));
-        let mut open = Vec::new();
-        for (index, intent) in left.into_iter().enumerate() {
-            match pairs.get(&index) {
-                Some(&uid) => {
-                    changes.push(Change::Done { copy: intent.id, uid: Some((target.generation, uid)), altered: false });
-                    settled.push(told(intent, true));
-                }
-                None => open.push(intent),
-            }
-        }
-        left = open;
+    for (intent, uid) in take_pairs(&mut left, &mut free, target.generation, seen) {
+        changes.push(Change::Done { copy: intent.id, uid: Some((target.generation, uid)), altered: false });
+        settled.push(told(intent, true));
     }
     if !left.is_empty() {
         // A filter, or a person, may have moved it: its content in another folder is proof enough that it arrived.
-        let elsewhere = find_elsewhere(sink, journal, opened, &left)?;
+        let elsewhere = find_elsewhere(sink, journal, target, opened, &left, seen)?;
         left.retain(|intent| {
-            let found = elsewhere.contains(&intent.id);
-            if found {
-                changes.push(Change::Done { copy: intent.id, uid: None, altered: false });
+            let found = elsewhere.get(&intent.id);
+            if let Some(uid) = found {
+                changes.push(Change::Done { copy: intent.id, uid: Some(*uid), altered: false });
                 settled.push(told(intent, true));
             }
-            !found
+            found.is_none()
         });
     }
+    // A message that cannot be read may be one of them: nothing is proved then.
+    let provable = free.iter().all(|listed| seen.contains_key(&(target.generation, listed.id)));
     for intent in left {
-        if context.unix_time() >= intent.intended_at.saturating_add(i64::try_from(patience.as_secs()).unwrap_or(i64::MAX)) {
+        if provable && context.unix_time() >= intent.intended_at.saturating_add(i64::try_from(patience.as_secs()).unwrap_or(i64::MAX)) {
             changes.push(Change::Pending { copy: intent.id });
             settled.push(told(intent, false));
         }
@@ -109,7 +82,9 @@ pub(super) fn settle(
 }
 
 /// Reads what is at the destination and nobody's copy, so that a run without a journal can adopt it.
-pub(super) fn adoptable(sink: &mut dyn Sink, journal: &Journal, target: &Target, seen: &mut SeenByUid) -> Result<Adoptable> {
+pub(super) fn adoptable(sink: &mut dyn Sink, journal: &mut Journal, target: &Target, seen: &mut SeenByUid) -> Result<Adoptable> {
+    // What is ours without our knowing under which UID must not be taken for somebody else's.
+    free_messages(sink, journal, target, &[], None, seen)?;
     let claimed = journal.claimed_uids(target.generation)?;
     let mut there: Vec<Listed> = sink.look(1)?.messages;
     there.retain(|listed| !claimed.contains(&listed.id) && listed.id < target.floor);
@@ -139,15 +114,72 @@ fn joined((header, body): (Digest, Digest)) -> Digest {
     Digest::of(&[header.0, body.0].concat())
 }
 
-/// Messages from `floor` on that no copy claims and that were not there before we came.
-fn free_messages(sink: &mut dyn Sink, journal: &Journal, generation: GenerationId, floor: u32) -> Result<Vec<Listed>> {
+/// Messages that may be one of `open`: from the lowest of their floors (and `from`) on, there after we came, and nobody's copy. For
+/// that, copies that are done get the UIDs which the server did not tell (no UIDPLUS), or which it changed (UIDVALIDITY):
+/// of identical messages, one that is done must not be taken for one whose fate is open.
+fn free_messages(
+    sink: &mut dyn Sink,
+    journal: &mut Journal,
+    target: &Target,
+    open: &[Intent],
+    from: Option<u32>,
+    seen: &mut SeenByUid,
+) -> Result<Vec<Listed>> {
+    let generation = target.generation;
+    let placeless = journal.unplaced(target.mailbox, generation)?;
+    // Under another UIDVALIDITY a floor means nothing: then the whole folder is matched.
+    let floor_of = |intent: &Intent| if intent.generation == Some(generation) { intent.floor.unwrap_or(1) } else { 1 };
+    let Some(floor) = open.iter().chain(&placeless).map(floor_of).chain(from).min() else { return Ok(Vec::new()) };
     let claimed = journal.claimed_uids(generation)?;
     let baseline: HashSet<u32> = journal.baseline(generation)?.unwrap_or_default().into_iter().collect();
     let mut free = sink.look(floor)?.messages;
     // `floor:*` names the last message even when its UID is lower (RFC 9051 section 9, seq-range).
     free.retain(|listed| listed.id >= floor && !claimed.contains(&listed.id) && !baseline.contains(&listed.id));
     free.sort_by_key(|listed| listed.id);
+    read_digests(sink, &free, generation, seen)?;
+    let mut placeless: Vec<&Intent> = placeless.iter().collect();
+    let placed = take_pairs(&mut placeless, &mut free, generation, seen);
+    let changes = placed.into_iter().map(|(copy, uid)| Change::Placed { copy: copy.id, uid: (generation, uid) });
+    journal.commit(&Batch(changes.collect()))?;
     Ok(free)
+}
+
+/// Takes what is the same message out of both lists: the oldest copy gets the lowest UID. Equal contents go first, then
+/// equal headers with equal bodies, for servers that change header fields.
+fn take_pairs<'a>(
+    left: &mut Vec<&'a Intent>,
+    free: &mut Vec<Listed>,
+    generation: GenerationId,
+    seen: &SeenByUid,
+) -> Vec<(&'a Intent, u32)> {
+    let mut taken = Vec::new();
+    for by_parts in [false, true] {
+        let there: Vec<(u32, Digest)> = free
+            .iter()
+            .filter_map(|listed| Some((listed.id, seen.get(&(generation, listed.id))?)))
+            .map(|(uid, seen)| (uid, if by_parts { joined(seen.parts) } else { seen.content }))
+            .collect();
+        let wanted: Vec<(usize, Digest)> = left
+            .iter()
+            .enumerate()
+            .filter_map(|(index, intent)| {
+                let digest = if by_parts { joined((intent.header?, intent.body?)) } else { intent.content };
+                Some((index, digest))
+            })
+            .collect();
+        let pairs: HashMap<usize, u32> = pair_by_content(&there, &wanted).into_iter().collect();
+        let claimed: HashSet<u32> = pairs.values().copied().collect();
+        free.retain(|listed| !claimed.contains(&listed.id));
+        let mut open = Vec::new();
+        for (index, intent) in left.drain(..).enumerate() {
+            match pairs.get(&index) {
+                Some(&uid) => taken.push((intent, uid)),
+                None => open.push(intent),
+            }
+        }
+        *left = open;
+    }
+    taken
 }
 
 fn read_digests(sink: &mut dyn Sink, listed: &[Listed], generation: GenerationId, seen: &mut SeenByUid) -> Result<()> {
@@ -165,17 +197,23 @@ fn read_digests(sink: &mut dyn Sink, listed: &[Listed], generation: GenerationId
     })
 }
 
-/// Which of `intents` lie in other folders that grew since the run began.
+/// Which of `intents` lie in other folders that grew since the run began, and where.
 fn find_elsewhere(
     sink: &mut dyn Sink,
     journal: &mut Journal,
+    home: &Target,
     opened: &FolderInfo,
     intents: &[&Intent],
-) -> Result<HashSet<crate::state::CopyId>> {
-    let mut found = HashSet::new();
+    seen: &mut SeenByUid,
+) -> Result<HashMap<CopyId, (GenerationId, u32)>> {
+    let mut found = HashMap::new();
     let mut left: Vec<&Intent> = intents.to_vec();
+    let mut gone: Option<Vec<Intent>> = None;
+    let mut followed: HashSet<CopyId> = HashSet::new();
     for info in sink.folders()? {
-        if left.is_empty() || info.folder == opened.folder || !info.selectable {
+        // Folders that show what lies in others prove nothing.
+        let shows_others = matches!(info.special_use, Some(SpecialUse::All | SpecialUse::Flagged));
+        if left.is_empty() || info.folder == opened.folder || !info.selectable || shows_others {
             continue;
         }
         let Some(horizon) = journal.horizon(&info.folder)? else { continue };
@@ -185,21 +223,30 @@ fn find_elsewhere(
         }
         let mailbox = journal.mailbox(&info.folder)?;
         let generation = journal.add_generation(mailbox, horizon.uid_validity)?;
-        let free = free_messages(sink, journal, generation, horizon.uid_next)?;
-        let mut seen = SeenByUid::new();
-        read_digests(sink, &free, generation, &mut seen)?;
-        let there: Vec<(u32, Digest)> = seen.iter().map(|((_, uid), seen)| (*uid, seen.content)).collect();
-        let wanted: Vec<(usize, Digest)> = left.iter().enumerate().map(|(index, intent)| (index, intent.content)).collect();
-        let pairs: HashSet<usize> = pair_by_content(&there, &wanted).into_iter().map(|(index, _)| index).collect();
-        let mut open = Vec::new();
-        for (index, intent) in left.into_iter().enumerate() {
-            if pairs.contains(&index) {
-                found.insert(intent.id);
-            } else {
-                open.push(intent);
-            }
+        let target = Target { mailbox, generation, uid_validity: state.generation, floor: horizon.uid_next };
+        // Its own copies come first: what was sent there is no proof for a twin that was sent elsewhere.
+        let own = journal.outstanding(mailbox)?;
+        let mut free = free_messages(sink, journal, &target, &own, Some(horizon.uid_next), seen)?;
+        take_pairs(&mut own.iter().collect(), &mut free, generation, seen);
+        free.retain(|listed| listed.id >= horizon.uid_next);
+        if take_pairs(&mut left.clone(), &mut free.clone(), generation, seen).is_empty() {
+            continue;
         }
-        left = open;
+        // A twin that is done may have been moved as well, and then it is the one that is found here.
+        let gone = match &gone {
+            Some(gone) => gone,
+            None => {
+                sink.open(opened, false)?;
+                let listed: HashSet<u32> = sink.look(1)?.messages.into_iter().map(|listed| listed.id).collect();
+                let uids: Vec<u32> = journal.claimed_uids(home.generation)?.difference(&listed).copied().collect();
+                let mut twins = journal.placed(home.mailbox, home.generation, &uids)?;
+                twins.extend(journal.unplaced(home.mailbox, home.generation)?);
+                gone.insert(twins)
+            }
+        };
+        let mut twins: Vec<&Intent> = gone.iter().filter(|copy| !followed.contains(&copy.id)).collect();
+        followed.extend(take_pairs(&mut twins, &mut free, generation, seen).into_iter().map(|(copy, _)| copy.id));
+        found.extend(take_pairs(&mut left, &mut free, generation, seen).into_iter().map(|(intent, uid)| (intent.id, (generation, uid))));
     }
     // The caller goes on with the folder it had open.
     sink.open(opened, false)?;

@@ -6,6 +6,7 @@
 
 mod support;
 
+mod crash;
 mod fetch;
 mod front_door;
 mod generated;

@@ -44,7 +44,10 @@ pub enum Fate {
     /// All of it went out and no answer came.
     Unknown,
     /// Not all of it went out: it is not there.
-    NotSent,
+    NotSent {
+        /// Whether the session was lost in the middle of it.
+        begun: bool,
+    },
 }
 
 struct Chunk {
@@ -295,14 +298,16 @@ impl Appender {
             return;
         }
         let sent = self.session.wire.conn.sent();
+        let mut broke = true;
         for chunk in self.flight.drain(..) {
             for (index, upload) in chunk.uploads.iter().enumerate() {
                 let whole = chunk.whole_at.get(index).is_some_and(|&at| at <= sent);
-                self.fates.push((upload.ticket, if whole { Fate::Unknown } else { Fate::NotSent }));
+                let begun = !whole && std::mem::take(&mut broke);
+                self.fates.push((upload.ticket, if whole { Fate::Unknown } else { Fate::NotSent { begun } }));
             }
         }
         let unsent = self.halves.drain(..).flatten().chain(self.queue.drain(..));
-        self.fates.extend(unsent.map(|upload| (upload.ticket, Fate::NotSent)));
+        self.fates.extend(unsent.map(|upload| (upload.ticket, Fate::NotSent { begun: false })));
         self.queued_octets = 0;
     }
 }

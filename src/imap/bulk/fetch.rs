@@ -153,7 +153,13 @@ impl Selected<'_> {
             self.session.wire.conn.deadline(Phase::Body);
             // Each command has a phase of its own, which ends with it.
             loop {
-                let received = self.session.wire.receive()?;
+                let received = match self.session.wire.receive() {
+                    Ok(received) => received,
+                    Err(error) => {
+                        self.session.stuck_at = next_to_come(&in_flight);
+                        return Err(error);
+                    }
+                };
                 match received.response {
                     Response::Tagged { tag, status } => {
                         let Some(at) = in_flight.iter().position(|request| request.tag == tag) else {
@@ -175,6 +181,12 @@ impl Selected<'_> {
             }
         }
     }
+}
+
+/// The first message that was asked for and whose body did not come whole: the one a lost session is to blame on.
+fn next_to_come(in_flight: &VecDeque<Request>) -> Option<u32> {
+    let came = |request: &Request, uid| request.partial.get(&uid).is_some_and(|partial| partial.body.is_some());
+    in_flight.iter().find_map(|request| request.uids.iter().find(|&uid| !came(request, uid)))
 }
 
 /// Cuts `wanted` into sets of about [`SET_OCTETS`] whose text fits a command line.

@@ -279,7 +279,7 @@ fn a_batch_that_cannot_be_written_leaves_nothing_behind_and_is_not_sent() {
     fs::remove_dir(root.path().join("new")).unwrap();
     assert!(sink.settle(Wait::All).is_err());
     let placements = sink.settle(Wait::All).unwrap();
-    assert!(matches!(placements.as_slice(), [Placement { ticket: 1, outcome: Outcome::NotSent }]));
+    assert!(matches!(placements.as_slice(), [Placement { ticket: 1, outcome: Outcome::NotSent { .. } }]));
     assert_eq!(files(&root.path().join("moved")), ["another"]);
 }
 

@@ -109,6 +109,11 @@ impl Pop3d {
         self.server.connections()
     }
 
+    /// Waits until the server is done with every connection.
+    pub fn wait_until_quiet(&self) {
+        self.server.wait_until_quiet();
+    }
+
     /// Changes the behaviour from now on.
     pub fn behave(&self, change: impl FnOnce(&mut Behaviour)) {
         change(&mut self.world().behaviour);

@@ -24,6 +24,7 @@ struct Control {
     stopped: Mutex<bool>,
     changed: Condvar,
     open: Mutex<HashMap<u64, TcpStream>>,
+    closed: Condvar,
     connections: AtomicU64,
 }
 
@@ -76,6 +77,12 @@ impl Server {
     /// How many connections there have been.
     pub fn connections(&self) -> u64 {
         self.control.connections.load(Ordering::SeqCst)
+    }
+
+    /// Waits until the server is done with every connection: what a dead client sent is dealt with then.
+    pub fn wait_until_quiet(&self) {
+        let open = self.control.open.lock().unwrap();
+        drop(self.control.closed.wait_while(open, |open| !open.is_empty()).unwrap());
     }
 
     /// Cuts all connections that are open now; new ones are taken.
@@ -263,7 +270,7 @@ impl Wire {
         if let Stream::Tls(stream) = &mut self.stream {
             let _ = stream.shutdown();
         }
-        self.control.open.lock().unwrap().remove(&self.number);
+        self.forget();
         let tcp = match &self.stream {
             Stream::Plain(stream) => stream.try_clone(),
             Stream::Tls(stream) => stream.get_ref().try_clone(),
@@ -278,9 +285,14 @@ impl Wire {
         }
     }
 
+    fn forget(&self) {
+        self.control.open.lock().unwrap().remove(&self.number);
+        self.control.closed.notify_all();
+    }
+
     /// Ends the connection with RST.
     pub fn reset(&mut self) {
-        self.control.open.lock().unwrap().remove(&self.number);
+        self.forget();
         let socket = match &self.stream {
             Stream::Plain(stream) => socket2::SockRef::from(stream),
             Stream::Tls(stream) => socket2::SockRef::from(stream.get_ref()),

@@ -13,7 +13,7 @@ use base64::Engine as _;
 
 use self::grammar::{Token, announced, contains, header, in_set, inbox, matches, quoted, section, tokens};
 use super::canary;
-use super::server::{Server, Wire, read_clock};
+use super::server::{Server, Wire, advance_clock, read_clock};
 
 /// What goes wrong at one APPEND command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +31,13 @@ pub enum AppendFault {
     StoreLate(Option<u64>),
     /// Refused with these words: `[OVERQUOTA] full`.
     No(String),
+    /// Stored, and refused with these words all the same: `[SERVERBUG] oops`.
+    NoAfterStoring(String),
+    /// Stored, and answered when the test clock has moved on by so many minutes, which the server sees to itself. Then it
+    /// hangs up: what was sent behind it does not count.
+    AnswerAfterMinutes(u32),
+    /// Stored; then the mailbox gets another UIDVALIDITY and other UIDs, and the answer tells the new ones.
+    Renumber,
 }
 
 /// How the server behaves; may be changed while it runs.
@@ -130,6 +137,17 @@ pub struct Mailbox {
     pub messages: Vec<Stored>,
 }
 
+impl Mailbox {
+    /// Gives it another UIDVALIDITY, and all messages other UIDs in the same order.
+    pub fn renumber(&mut self) {
+        self.uid_validity += 1000;
+        for (index, message) in self.messages.iter_mut().enumerate() {
+            message.uid = u32::try_from(index).unwrap() + 1;
+        }
+        self.uid_next = u32::try_from(self.messages.len()).unwrap() + 1;
+    }
+}
+
 struct Late {
     due: Option<u64>,
     folder: String,
@@ -219,6 +237,11 @@ impl Imapd {
     /// How many connections there have been.
     pub fn connections(&self) -> u64 {
         self.server.connections()
+    }
+
+    /// Waits until the server is done with every connection.
+    pub fn wait_until_quiet(&self) {
+        self.server.wait_until_quiet();
     }
 
     /// Cuts all connections that are open now.
@@ -570,9 +593,28 @@ impl Session<'_> {
             world.late.push(Late { due: after.map(|after| now + after), folder: folder.to_owned(), messages });
             return Ok(Next::End);
         }
-        let (uid_validity, uids) = world.store(folder, messages).unwrap();
+        let (mut uid_validity, mut uids) = world.store(folder, messages).unwrap();
+        if fault == Some(AppendFault::Renumber)
+            && let Some(mailbox) = world.mailboxes.get_mut(folder)
+        {
+            mailbox.renumber();
+            uid_validity = mailbox.uid_validity;
+            uids = mailbox.messages.iter().rev().take(uids.len()).map(|message| message.uid).rev().collect();
+        }
+        let clock = world.behaviour.clock.clone();
         drop(world);
-        match fault {
+        match &fault {
+            Some(AppendFault::NoAfterStoring(words)) => {
+                self.wire.line(&format!("{tag} NO {words}"))?;
+                return Ok(Next::Go);
+            }
+            Some(AppendFault::AnswerAfterMinutes(minutes)) => {
+                for _ in 0..*minutes {
+                    advance_clock(clock.as_ref().unwrap(), Duration::from_secs(60));
+                    // The pace of the clock, so that the client sees it move.
+                    std::thread::sleep(Duration::from_millis(15));
+                }
+            }
             Some(AppendFault::SwallowReply) => return Ok(Next::Go),
             Some(AppendFault::HangUpAfterStoring) => return Ok(Next::End),
             Some(AppendFault::Stall) => {
@@ -587,6 +629,9 @@ impl Session<'_> {
             _ => String::new(),
         };
         self.wire.line(&format!("{tag} OK {code}stored"))?;
+        if let Some(AppendFault::AnswerAfterMinutes(_)) = fault {
+            return Ok(Next::End);
+        }
         Ok(Next::Go)
     }
 
