@@ -232,6 +232,19 @@ impl Body {
         Self { memory: Vec::new(), spilled: None, len: 0 }
     }
 
+    /// An empty body that will take about `octets`.
+    pub fn for_octets(octets: u64) -> Self {
+        let octets = usize::try_from(octets).ok().filter(|&octets| octets <= SPILL_BYTES).unwrap_or(0);
+        Self { memory: Vec::with_capacity(octets), spilled: None, len: 0 }
+    }
+
+    /// Gives back memory that was taken ahead and not needed.
+    pub fn settle(&mut self) {
+        if self.memory.capacity() > self.memory.len() + self.memory.len() / 8 {
+            self.memory.shrink_to_fit();
+        }
+    }
+
     /// Length in bytes.
     pub fn len(&self) -> u64 {
         self.len

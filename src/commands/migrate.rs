@@ -88,6 +88,12 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
     }
     let has_flags = matches!(&source.location, Location::Server(server) if server.protocol == Protocol::Imap)
         || matches!(source.location, Location::Maildir(_));
+    // Asked for one after the other, and before the clock runs: both ends are opened at once.
+    for place in [&source, &destination] {
+        if let Some(server) = place.server() {
+            server.login(&app.context)?;
+        }
+    }
     let progress = super::progress(app);
     let started = app.context.now();
     let mut journal = Journal::open(&dir, &destination_name, &app.context)?;
@@ -111,7 +117,7 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
     // A run that ended before it listed anything has nothing to sum up.
     if error.is_none() || outcome.counts.listed > 0 {
         let seconds = app.context.now().since(started).as_secs_f64();
-        let summary = CopySummary::new(SCHEMA, &source.shown, &destination.shown, outcome, seconds);
+        let summary = CopySummary::new(SCHEMA, &source.shown, &destination.shown, outcome, seconds).stopped(error.is_some());
         summary.write(super::format(&args.output), &mut std::io::stdout().lock())?;
         if app.global.verbose > 0 {
             summary.write_altered(&mut std::io::stderr().lock())?;

@@ -289,7 +289,7 @@ impl Wire {
             }
             let at = frame.bytes.len();
             let data = if announced.body {
-                let mut body = Body::new();
+                let mut body = Body::for_octets(announced.octets);
                 let mut digester = Digester::default();
                 self.conn.read_exact_into(announced.octets, &mut |bytes| {
                     digester.update(bytes);

@@ -37,8 +37,11 @@ pub struct CopySummary {
     pub counts: Counts,
     /// How long it took.
     pub seconds: f64,
-    /// Whether every listed message is accounted for.
+    /// Whether every listed message is accounted for; never after a run that was stopped before its end.
     pub balanced: bool,
+    /// Whether the run was stopped before its end: what is not accounted for was not reached.
+    #[serde(skip)]
+    pub stopped: bool,
     /// The same counts by folder.
     pub folders: Vec<FolderCounts>,
     /// What did not make it.
@@ -58,10 +61,18 @@ impl CopySummary {
             counts: outcome.counts,
             seconds,
             balanced: outcome.counts.balanced() && outcome.folders.iter().all(|folder| folder.counts.balanced()),
+            stopped: false,
             folders: outcome.folders,
             problems: outcome.problems,
             altered_messages: altered.map(|one| AlteredMessage { folder: one.folder, uid: one.uid, reason: one.reason }).collect(),
         }
+    }
+
+    /// The same for a run that an error or a signal stopped before its end.
+    #[must_use]
+    pub fn stopped(mut self, stopped: bool) -> Self {
+        self.stopped = stopped;
+        self
     }
 
     /// Writes it to standard output.
@@ -114,7 +125,9 @@ impl CopySummary {
         for (count, words) in asides.into_iter().filter(|(count, _)| *count > 0) {
             let _ = writeln!(text, "{count} {words}");
         }
-        if !self.balanced {
+        if self.stopped {
+            text.push_str("stopped before the end: what the balance lacks was not reached; run the same command again to go on\n");
+        } else if !self.balanced {
             text.push_str("THE COUNTS DO NOT BALANCE: please report this; run the same command again before you rely on the copy\n");
         }
         text

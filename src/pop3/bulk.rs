@@ -216,6 +216,7 @@ impl Session {
             })?;
             self.conn.consume(used);
         }
+        body.settle();
         self.conn.note(&format!("[a body of {} octets]", body.len()));
         if unstuffer.ended_bare() {
             self.confirm_end(window)?;

@@ -8,6 +8,7 @@ mod preview;
 mod settle;
 
 use std::collections::{HashMap, HashSet};
+use std::thread;
 use std::time::Duration;
 
 use crate::context::Context;
@@ -17,7 +18,7 @@ use crate::message::InternalDate;
 use crate::plan::{self, Pair};
 use crate::report::{Counts, Event, FolderCounts, Outcome, Problem, Report};
 use crate::state::{Baseline, Batch, Change, CopyRow, GenerationId, Horizon, Journal, State};
-use crate::store::{FolderInfo, Listed, Sink, Source};
+use crate::store::{FolderInfo, Listed, Sink, SinkState, Source};
 use crate::summary;
 use pass::{Adoptable, End, Pass, Suspect, Target, name_of};
 pub use preview::{Preview, preview};
@@ -186,7 +187,8 @@ impl Transfer<'_> {
 
     fn run_all(&mut self, works: &mut Vec<Work>) -> Result<()> {
         // Wrong passwords and wrong names end the run here, before anything is touched.
-        let mut ends = Ends { source: Some((self.open_source)()?), sink: Some((self.open_sink)()?), losses: 0 };
+        let (source, sink) = both(self.open_source, self.open_sink);
+        let mut ends = Ends { source: Some(source?), sink: Some(sink?), losses: 0 };
         self.journal.begin_run()?;
         let pairs = self.pairs(&mut ends)?;
         works.extend(pairs.into_iter().map(|pair| Work {
@@ -202,9 +204,11 @@ impl Transfer<'_> {
             self.folder_or_problem(&mut ends, work, &mut seen)?;
         }
         self.wait_for_open_copies(&mut ends, works, &mut seen)?;
-        for end in [ends.source.as_mut().map(|source| source.finish()), ends.sink.as_mut().map(|sink| sink.finish())] {
+        let Ends { source, sink, .. } = ends;
+        let farewells = both(|| source.map(|mut source| source.finish()), || sink.map(|mut sink| sink.finish()));
+        for farewell in [farewells.0, farewells.1].into_iter().flatten() {
             // Everything is settled: a farewell that fails takes nothing back.
-            if let Some(Err(error)) = end {
+            if let Err(error) = farewell {
                 self.report.event(Event::Note(error.to_string()));
             }
         }
@@ -213,17 +217,19 @@ impl Transfer<'_> {
 
     fn pairs(&mut self, ends: &mut Ends) -> Result<Vec<Pair>> {
         loop {
+            let settled = self.journal.unsettled()?.is_empty();
             let listed = ends.open(self).and_then(|(source, sink)| {
-                let mut folders = source.folders()?;
+                let (folders, there) = both(
+                    || source.folders(),
+                    || sink.folders().and_then(|there| Ok((there, if settled { Some(sink.horizons()?) } else { None }))),
+                );
+                let (mut folders, (there, horizons)) = (folders?, there?);
                 if let Some(only) = &self.only {
                     folders.retain(|info| info.folder == *only);
                     if folders.is_empty() {
                         return Err(Error::usage(format!("there is no folder {only}")).at(source.place()));
                     }
                 }
-                let there = sink.folders()?;
-                let settled = self.journal.unsettled()?.is_empty();
-                let horizons = if settled { Some(sink.horizons()?) } else { None };
                 let horizons = horizons.map(|all| {
                     all.into_iter().map(|(folder, uid_validity, uid_next)| (folder, Horizon { uid_validity, uid_next })).collect::<Vec<_>>()
                 });
@@ -280,8 +286,9 @@ impl Transfer<'_> {
     /// One round: `true` when nothing is left to send.
     fn folder_once(&mut self, ends: &mut Ends, work: &mut Work, seen: &mut SeenByUid) -> Result<bool> {
         let (source, sink) = ends.open(self)?;
-        let listing = source.list(&work.pair.source.folder)?;
-        let target = self.turn_to(sink, &work.pair.destination)?;
+        let (listing, opened) = both(|| source.list(&work.pair.source.folder), || sink.open(&work.pair.destination, true));
+        let listing = listing?;
+        let target = self.target(sink, &work.pair.destination, opened?)?;
         self.settle(sink, &target, work, seen)?;
 
         let folder = work.pair.source.folder.clone();
@@ -321,6 +328,7 @@ impl Transfer<'_> {
         // Suspects go last and alone, so that a message that makes a server hang up does not stall the others.
         let mut groups: Vec<Vec<Listed>> = if flowing.is_empty() { Vec::new() } else { vec![flowing] };
         groups.extend(suspects.into_iter().map(|suspect| vec![suspect]));
+        let quarantined: HashSet<String> = self.journal.quarantine(&self.source_name, &folder)?.into_keys().collect();
         // Keys of messages without one count their twins over all groups.
         let mut occurrences = HashMap::new();
         let mut settled = 0;
@@ -334,6 +342,7 @@ impl Transfer<'_> {
                 folder: &folder,
                 target,
                 copies: &copies,
+                quarantined: &quarantined,
                 adoptable: &mut adoptable,
                 tally: &mut work.tally,
                 occurrences: &mut occurrences,
@@ -357,9 +366,9 @@ impl Transfer<'_> {
         Ok(true)
     }
 
-    /// Opens a folder of the destination and records what was there before us.
-    fn turn_to(&mut self, sink: &mut dyn Sink, into: &FolderInfo) -> Result<Target> {
-        let Some(opened) = sink.open(into, true)? else {
+    /// Records what was in a folder of the destination, just opened, before us.
+    fn target(&mut self, sink: &mut dyn Sink, into: &FolderInfo, opened: Option<SinkState>) -> Result<Target> {
+        let Some(opened) = opened else {
             return Err(Error::refused(format!("the folder {} cannot be made", into.folder)).at(sink.place()).scoped(Scope::Mailbox));
         };
         let Some(uid_validity) = opened.generation else {
@@ -389,7 +398,8 @@ impl Transfer<'_> {
         loop {
             self.context.check()?;
             let looked = ends.open(self).and_then(|(_, sink)| {
-                let target = self.turn_to(sink, &work.pair.destination)?;
+                let opened = sink.open(&work.pair.destination, true)?;
+                let target = self.target(sink, &work.pair.destination, opened)?;
                 self.settle(sink, &target, work, seen)
             });
             match looked {
@@ -621,6 +631,16 @@ impl Transfer<'_> {
         }
         outcome
     }
+}
+
+/// Does two things at once: two servers far away answer in the time of one.
+fn both<A: Send, B>(first: impl FnOnce() -> A + Send, second: impl FnOnce() -> B) -> (A, B) {
+    thread::scope(|scope| {
+        let first = scope.spawn(first);
+        let second = second();
+        // A panic of one thread is a panic of the other.
+        (first.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), second)
+    })
 }
 
 impl Ends {

@@ -1,7 +1,7 @@
 //! One pass over messages of one folder: a thread reads the source ahead, a thread owns the sink, and the caller's thread
 //! stands between them with the journal, so that no message goes out before its intent is durable.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -41,7 +41,7 @@ pub(super) struct Target {
 pub(super) struct Adoptable {
     by_content: HashMap<Digest, VecDeque<u32>>,
     by_parts: HashMap<(Digest, Digest), VecDeque<u32>>,
-    taken: std::collections::HashSet<u32>,
+    taken: HashSet<u32>,
 }
 
 impl Adoptable {
@@ -56,7 +56,7 @@ impl Adoptable {
         if self.by_content.is_empty() {
             return Ok(None);
         }
-        let first = |queue: Option<&mut VecDeque<u32>>, taken: &mut std::collections::HashSet<u32>| {
+        let first = |queue: Option<&mut VecDeque<u32>>, taken: &mut HashSet<u32>| {
             queue.and_then(|queue| std::iter::from_fn(|| queue.pop_front()).find(|uid| taken.insert(*uid)))
         };
         if let Some(uid) = first(self.by_content.get_mut(&content), &mut self.taken) {
@@ -77,6 +77,8 @@ pub(super) struct Pass<'a> {
     pub(super) target: Target,
     /// What the journal knows of this folder's messages.
     pub(super) copies: &'a HashMap<String, CopyRow>,
+    /// Names of messages that earlier runs put aside.
+    pub(super) quarantined: &'a HashSet<String>,
     pub(super) adoptable: &'a mut Adoptable,
     /// Fates by key, of this run.
     pub(super) tally: &'a mut HashMap<String, Fate>,
@@ -451,6 +453,13 @@ impl Between<'_, '_> {
                         continue;
                     }
                     let uid = append_uid.map(|(_, uid)| (self.pass.target.generation, uid));
+                    if self.pass.quarantined.contains(&sent.name) {
+                        group.changes.push(Change::Release {
+                            source: self.pass.source_name.to_owned(),
+                            folder: self.pass.folder.clone(),
+                            key: sent.name.clone(),
+                        });
+                    }
                     group.changes.push(Change::Done { copy, uid, altered: !altered.is_empty() });
                     group.fates.push((sent.key, Fate::Copied { id: sent.id, bytes: sent.length, altered }));
                 }
