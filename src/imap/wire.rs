@@ -29,6 +29,7 @@ const MAX_PENDING: usize = 10_000;
 const READING: &[&str] = &[
     "AUTHENTICATE",
     "CAPABILITY",
+    "CLOSE",
     "ENABLE",
     "EXAMINE",
     "ID",
