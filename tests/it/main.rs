@@ -6,8 +6,11 @@
 
 mod support;
 
+mod faults;
 mod generated;
+mod hostile;
 mod layers;
 mod migrate;
 mod support_works;
 mod usage;
+mod wire;

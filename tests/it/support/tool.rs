@@ -162,10 +162,20 @@ impl Tool {
         self.spawn(args, Some(input.to_vec())).finish()
     }
 
+    /// The same through another program, which gets the path of ours and `args` behind its own arguments.
+    pub fn run_under<S: AsRef<OsStr>>(&self, wrapper: &[&str], args: &[S]) -> Output {
+        let mut command = Command::new(wrapper[0]);
+        command.args(&wrapper[1..]).arg(env!("CARGO_BIN_EXE_mailhaul"));
+        self.start(command, args, None).finish()
+    }
+
     /// Starts the program; the caller ends it with [`Running::finish`].
     pub fn spawn<S: AsRef<OsStr>>(&self, args: &[S], input: Option<Vec<u8>>) -> Running {
+        self.start(Command::new(env!("CARGO_BIN_EXE_mailhaul")), args, input)
+    }
+
+    fn start<S: AsRef<OsStr>>(&self, mut command: Command, args: &[S], input: Option<Vec<u8>>) -> Running {
         let root = self.dir.path();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mailhaul"));
         command
             .args(args)
             .env_clear()
