@@ -69,7 +69,7 @@ fn look_at(from: &str) -> Output {
 
 /// Insists on the code and on exactly one sentence that names the place.
 #[track_caller]
-fn one_sentence(output: Output, code: i32, what: &str) {
+fn one_sentence(output: &Output, code: i32, what: &str) {
     assert_eq!(output.code, code, "{what}: {output}");
     let lines: Vec<&str> = output.stderr.lines().collect();
     assert_eq!(lines.len(), 1, "{what}: {output}");
@@ -105,7 +105,7 @@ fn imap_phases(fault: Fault) {
     ];
     for &(phase, capabilities, begun) in cases {
         let server = Odd::start(capabilities, &mail::many(2, 100), at_phase(phase, begun, fault));
-        one_sentence(look_at(&server.url()), 5, &format!("{fault:?} at {phase} of {capabilities:?} behind {begun:?}"));
+        one_sentence(&look_at(&server.url()), 5, &format!("{fault:?} at {phase} of {capabilities:?} behind {begun:?}"));
     }
 }
 
@@ -153,7 +153,7 @@ const POP3_PHASES: &[(&str, &str)] = &[
 fn pop3_phases(fault: Fault) {
     for (phase, steps) in POP3_PHASES {
         let server = Script::every(&format!("{steps}\n{}", fault.steps()));
-        one_sentence(look_at(&format!("{}&timeout=500ms", server.pop3())), 5, &format!("{fault:?} at {phase}"));
+        one_sentence(&look_at(&format!("{}&timeout=500ms", server.pop3())), 5, &format!("{fault:?} at {phase}"));
     }
 }
 
@@ -184,7 +184,7 @@ fn a_server_that_hangs_at_capa_is_asked_without_it() {
     }
     // One that never says anything behind CAPA is given up.
     let server = Script::every("S: +OK hi\nC: *\n!stall");
-    one_sentence(look_at(&format!("{}&timeout=500ms", server.pop3())), 5, "CAPA for ever");
+    one_sentence(&look_at(&format!("{}&timeout=500ms", server.pop3())), 5, "CAPA for ever");
 }
 
 #[test]
@@ -220,7 +220,7 @@ fn a_tls_handshake_that_does_not_come_to_an_end_ends_the_run() {
             let output = look_at(&url);
             // Octets that come before the client's hello are taken for injected ones.
             let code = if what == "drip" && output.code == 6 && !before.is_empty() { 6 } else { 5 };
-            one_sentence(output, code, &format!("{what} in the handshake of {scheme}"));
+            one_sentence(&output, code, &format!("{what} in the handshake of {scheme}"));
             assert!(server.received().iter().all(|line| !line.contains("LOGIN") && !holds_canary(line.as_bytes())));
         }
     }
@@ -396,19 +396,19 @@ fn each_kind_of_failure_has_its_exit_code_and_one_sentence() {
     let refused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     for scheme in ["imap", "pop3", "imaps", "pop3s"] {
         let options = if scheme.ends_with('s') { "" } else { "?tls=none" };
-        one_sentence(look_at(&format!("{scheme}://ann@127.0.0.1:{refused}{options}")), 5, scheme);
+        one_sentence(&look_at(&format!("{scheme}://ann@127.0.0.1:{refused}{options}")), 5, scheme);
     }
     for greeting in ["HTTP/1.1 400 Bad Request", "SSH-2.0-OpenSSH_9.6", "220 mail ESMTP", "* NO go away", "* BAD", "A1 OK hi", "+ x"] {
         let from = Script::every(&format!("S: {greeting}\n!stall"));
-        one_sentence(look_at(&from.imap()), 6, greeting);
+        one_sentence(&look_at(&from.imap()), 6, greeting);
         let from = Script::every(&format!("S: {greeting}\n!stall"));
         if !greeting.starts_with('+') {
-            one_sentence(look_at(&from.pop3()), 6, greeting);
+            one_sentence(&look_at(&from.pop3()), 6, greeting);
         }
     }
     let from = Script::every("S: * BYE too busy\n!close");
-    one_sentence(look_at(&from.imap()), 5, "BYE");
-    one_sentence(look_at("imap://ann@no-such-host.invalid?timeout=5s"), 5, "a name that is none");
+    one_sentence(&look_at(&from.imap()), 5, "BYE");
+    one_sentence(&look_at("imap://ann@no-such-host.invalid?timeout=5s"), 5, "a name that is none");
 }
 
 #[test]

@@ -165,8 +165,10 @@ fn an_imap_session_means_the_same_wherever_it_is_cut() {
 
 #[test]
 fn a_pop3_session_means_the_same_wherever_it_is_cut() {
-    let bodies: Vec<Vec<u8>> =
-        ["Subject: a\r\n\r\n.\r\n..\r\n.x\r\n", "\r\n\r\r\n.\r.\n\r\n", "", "b\nc\r\n"].iter().map(|body| body.as_bytes().to_vec()).collect();
+    let bodies: Vec<Vec<u8>> = ["Subject: a\r\n\r\n.\r\n..\r\n.x\r\n", "\r\n\r\r\n.\r.\n\r\n", "", "b\nc\r\n"]
+        .iter()
+        .map(|body| body.as_bytes().to_vec())
+        .collect();
     for behaviour in [pop3d::Behaviour::default(), pop3d::Behaviour::default().without("PIPELINING")] {
         let pop3d = Pop3d::start(behaviour, &bodies);
         let tool = Tool::new();
@@ -176,7 +178,8 @@ fn a_pop3_session_means_the_same_wherever_it_is_cut() {
 
 #[test]
 fn a_migration_comes_out_the_same_when_every_octet_travels_alone() {
-    let bodies: Vec<Vec<u8>> = mail::many(4, 300).into_iter().chain(mail::nasty_for_append().into_iter().filter(|body| body.len() < 3000)).collect();
+    let bodies: Vec<Vec<u8>> =
+        mail::many(4, 300).into_iter().chain(mail::nasty_for_append().into_iter().filter(|body| body.len() < 3000)).collect();
     let from_imap = Imapd::start(imapd::Behaviour::default());
     from_imap.fill("INBOX", &bodies);
     let from_pop3 = Pop3d::start(pop3d::Behaviour::default(), &bodies);
@@ -186,7 +189,11 @@ fn a_migration_comes_out_the_same_when_every_octet_travels_alone() {
         let (near, far) = (Proxy::start(port, weather()), Proxy::start(to.port(), weather()));
         let tool = Tool::new();
         let from = format!("{scheme}://ann@127.0.0.1:{}?tls=none", near.port());
-        if scheme == "imap" { tool.server("from", Some(&from), None) } else { tool.server("from", None, Some(&from)) };
+        if scheme == "imap" {
+            tool.server("from", Some(&from), None)
+        } else {
+            tool.server("from", None, Some(&from))
+        };
         tool.server("to", Some(&format!("imap://ann@127.0.0.1:{}?tls=none", far.port())), None);
         let summary = tool.run(&["migrate", "from", "to", "--json"]).expect_code(0).json();
         assert_eq!(summary["copied"], bodies.len());
@@ -199,7 +206,11 @@ fn follows(transcript: &str, scheme: &str) {
     let script = Script::start(&[transcript]);
     let to = Imapd::start(imapd::Behaviour::default());
     let tool = Tool::new();
-    if scheme == "imap" { tool.server("from", Some(&script.imap()), None) } else { tool.server("from", None, Some(&script.pop3())) };
+    if scheme == "imap" {
+        tool.server("from", Some(&script.imap()), None)
+    } else {
+        tool.server("from", None, Some(&script.pop3()))
+    };
     tool.server("to", Some(&to.url()), None);
     let output = tool.run(&["migrate", "from", "to", "--dry-run", "--json"]);
     script.finish();
