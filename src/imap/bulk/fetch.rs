@@ -269,7 +269,7 @@ fn take(fetch: Fetch, streamed: Option<Streamed>, in_flight: &mut VecDeque<Reque
             digester.update(&bytes);
             Some((Body::from(bytes), digester.finish()))
         }
-        (Some(BodyValue::Nil), None) | (None, None) => None,
+        (Some(BodyValue::Nil) | None, None) => None,
         _ => {
             partial.broken = Some("the server's answer holds several bodies, or a part in place of the whole");
             None
