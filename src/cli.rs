@@ -1,7 +1,6 @@
 //! Argument groups that verbs share, and the readers of their values. What a group means for a server is said in
 //! `account`'s words; nothing here runs a verb.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -11,6 +10,7 @@ use clap::{ArgAction, Args, ValueEnum};
 
 use crate::account::{self, CredentialSource, Overrides, Sides};
 use crate::error::{Error, Result};
+use crate::report::{Format, ProgressMode};
 
 /// Options of every verb.
 #[derive(Args, Debug, Clone, Default)]
@@ -33,7 +33,7 @@ pub struct Global {
     pub color: When,
     /// When to show progress on standard error; json prints a line per step for programs
     #[arg(long, global = true, value_name = "HOW", value_enum, default_value_t)]
-    pub progress: Progress,
+    pub progress: ProgressMode,
     /// Never ask for anything, as when standard input is not a terminal
     #[arg(long, global = true)]
     pub no_input: bool,
@@ -49,20 +49,6 @@ pub enum When {
     Always,
     /// Never
     Never,
-}
-
-/// How progress is shown.
-#[derive(ValueEnum, Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Progress {
-    /// Bars, on a terminal
-    #[default]
-    Auto,
-    /// Also where standard error is no terminal
-    Always,
-    /// Not at all
-    Never,
-    /// A JSON object per line
-    Json,
 }
 
 /// Credentials and TLS for a command with one place.
@@ -264,32 +250,33 @@ impl OutputArgs {
     }
 }
 
-/// The formats of rows.
-#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// Columns for people
-    Table,
-    /// One JSON document
-    Json,
-    /// One JSON object a line, as they arrive
-    Jsonl,
-    /// Tab-separated whole values
-    Tsv,
-}
-
 /// Which messages, as far as this version tells them apart.
 #[derive(Args, Debug, Clone, Default)]
 #[command(next_help_heading = "Selection")]
 pub struct Selection {
-    /// Only these UIDs (POP3: message numbers), as in 17,20:40,100:*
-    #[arg(long, value_name = "SET", action = ArgAction::Append)]
-    pub uid: Vec<UidSet>,
-    /// Only the newest N of them
+    /// Only these UIDs (POP3 and local places: message numbers), as in 17,20:40,100:*; - reads them from standard input
+    #[arg(long, value_name = "SET", action = ArgAction::Append, allow_hyphen_values = true)]
+    pub uid: Vec<Uids>,
+    /// Only the newest N of them (of each place, where several are named)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub limit: Option<u64>,
-    /// Only these fields of each row, in this order
-    #[arg(long, value_name = "A,B,C", value_delimiter = ',')]
-    pub fields: Vec<String>,
+}
+
+/// UIDs as an argument says them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Uids {
+    /// Right here.
+    Set(UidSet),
+    /// On standard input, between blanks or line ends.
+    Stdin,
+}
+
+impl FromStr for Uids {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        if text == "-" { Ok(Self::Stdin) } else { text.parse().map(Self::Set) }
+    }
 }
 
 /// UIDs or message numbers: single ones and ranges, `*` being the highest there is.
@@ -312,13 +299,40 @@ impl UidEnd {
 }
 
 impl UidSet {
-    /// Whether `uid` is in the set, in a folder whose highest UID is `highest`. As in IMAP, a range may be written
-    /// either way round, so that `100:*` holds the highest even when that is below 100 (RFC 9051 section 9).
-    pub fn contains(&self, uid: u32, highest: u32) -> bool {
-        self.0.iter().any(|(first, last)| {
-            let (first, last) = (first.number(highest), last.number(highest));
-            (first.min(last)..=first.max(last)).contains(&uid)
+    /// What is in the set, in a folder whose highest UID is `highest`: ascending ranges that neither overlap nor touch.
+    /// As in IMAP, a range may be written either way round, so that `100:*` holds the highest even when that is below
+    /// 100 (RFC 9051 section 9).
+    pub fn ranges(&self, highest: u32) -> Vec<(u32, u32)> {
+        let ends = self.0.iter().map(|(first, last)| (first.number(highest), last.number(highest)));
+        let mut ranges: Vec<_> = ends.map(|(first, last)| (first.min(last), first.max(last))).collect();
+        ranges.sort_unstable();
+        ranges.dedup_by(|later, kept| {
+            let joins = later.0 <= kept.1.saturating_add(1);
+            if joins {
+                kept.1 = kept.1.max(later.1);
+            }
+            joins
+        });
+        ranges
+    }
+
+    /// The numbers that are named one by one: somebody expects each of them to be there.
+    pub fn singles(&self) -> impl Iterator<Item = u32> {
+        self.0.iter().filter_map(|ends| match ends {
+            (UidEnd::Number(first), UidEnd::Number(last)) if first == last => Some(*first),
+            _ => None,
         })
+    }
+
+    /// All numbers, ascending, where each is named on its own and they are at most `most`.
+    pub fn only_singles(&self, most: usize) -> Option<Vec<u32>> {
+        let mut numbers: Vec<u32> = self.singles().collect();
+        if numbers.len() < self.0.len() || numbers.len() > most {
+            return None;
+        }
+        numbers.sort_unstable();
+        numbers.dedup();
+        Some(numbers)
     }
 
     /// Both sets.
@@ -326,11 +340,6 @@ impl UidSet {
     pub fn union(mut self, other: Self) -> Self {
         self.0.extend(other.0);
         self
-    }
-
-    /// Whether nothing is in it.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
     }
 }
 
@@ -347,7 +356,7 @@ impl FromStr for UidSet {
             _ => None,
         };
         let ranges: Option<Vec<_>> = text
-            .split(',')
+            .split(|c: char| c == ',' || c.is_ascii_whitespace())
             .map(|part| match part.split_once(':') {
                 Some((first, last)) => Some((end(first)?, end(last)?)),
                 None => end(part).map(|only| (only, only)),
@@ -431,30 +440,32 @@ fn pin(text: &str) -> Result<[u8; 32]> {
     account::parse_pin(text)
 }
 
-/// A line as a terminal may see it: control characters and bidi overrides become `?`.
-pub fn shown(text: &str) -> Cow<'_, str> {
-    let dangerous = |character: char| {
-        character.is_control()
-            || matches!(character, '\u{200e}' | '\u{200f}' | '\u{061c}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')
-    };
-    if text.contains(dangerous) { Cow::Owned(text.replace(dangerous, "?")) } else { Cow::Borrowed(text) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_uid_set_holds_numbers_and_ranges_either_way_round() {
-        let set: UidSet = "17,40:20,100:*".parse().unwrap();
+        let set: UidSet = "17,40:20 100:*".parse().unwrap();
         assert_eq!(set.to_string(), "17,40:20,100:*");
-        assert!(set.contains(17, 50) && set.contains(30, 50) && set.contains(50, 50) && set.contains(100, 200));
-        assert!(!set.contains(18, 50) && !set.contains(49, 50));
+        assert_eq!(set.ranges(50), [(17, 17), (20, 40), (50, 100)]);
+        assert_eq!(set.ranges(200), [(17, 17), (20, 40), (100, 200)]);
+        assert_eq!("5,1:3,4,2".parse::<UidSet>().unwrap().ranges(9), [(1, 5)]);
+    }
+
+    #[test]
+    fn numbers_named_one_by_one_are_told_from_ranges() {
+        let set: UidSet = "9,3,9".parse().unwrap();
+        assert_eq!(set.only_singles(3), Some(vec![3, 9]));
+        assert_eq!(set.only_singles(2), None);
+        let mixed: UidSet = "7,1:3,*".parse().unwrap();
+        assert_eq!((mixed.only_singles(9), mixed.singles().collect::<Vec<_>>()), (None, vec![7]));
+        assert_eq!("-".parse::<Uids>().unwrap(), Uids::Stdin);
     }
 
     #[test]
     fn what_is_no_uid_set_is_refused() {
-        for text in ["", "0", "1,", "+1", "1:", "1:2:3", "a", "4294967296", "1 2", "**"] {
+        for text in ["", "0", "1,", "+1", "1:", "1:2:3", "a", "4294967296", "1  2", "**", "-"] {
             assert!(text.parse::<UidSet>().is_err(), "{text}");
         }
     }
@@ -465,11 +476,6 @@ mod tests {
         for text in ["", "M", "1x", "-1", "99999999999T"] {
             assert!(size(text).is_err(), "{text}");
         }
-    }
-
-    #[test]
-    fn escape_sequences_and_bidi_overrides_are_not_shown_raw() {
-        assert_eq!(shown("a\u{1b}[2J\u{202e}b\r\n\u{9b}"), "a?[2J?b???");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use clap::Parser;
 use mailhaul::commands::{self, Cli};
 use mailhaul::context::Context;
 use mailhaul::error::{Error, Kind};
-use mailhaul::{account, cli, exit};
+use mailhaul::{account, exit, output};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 fn main() -> ExitCode {
@@ -43,21 +43,9 @@ fn watch_signals(context: &Context) -> Result<(), Error> {
     Ok(())
 }
 
-/// Prints the one sentence, or the JSON object of it.
+/// Prints the one sentence, or the JSON object of it; a closed standard error leaves nobody to tell.
 fn report(error: &Error, json: bool) {
-    let line = if json {
-        serde_json::json!({
-            "code": exit::ExitCode::from(error.kind()).code(),
-            "message": error.message(),
-            "place": error.place(),
-            "server_said": error.server_said(),
-            "hint": error.remedy(),
-        })
-        .to_string()
-    } else {
-        format!("mailhaul: {}", cli::shown(&error.to_string()))
-    };
-    let _ = writeln!(std::io::stderr(), "{line}");
+    let _ = output::write_error(&mut std::io::stderr(), error, json);
 }
 
 /// What clap has to say: help and version on standard output, a mistake on standard error. A place that stands where none
@@ -81,7 +69,7 @@ fn usage(error: &clap::Error, arguments: &[String], json: bool) -> ExitCode {
         let sentence = paragraph.join(" ").trim_start_matches("error: ").to_owned();
         report(&Error::usage(sentence).hint("see --help"), true);
     } else {
-        let text: Vec<_> = text.lines().map(cli::shown).collect();
+        let text: Vec<_> = text.lines().map(output::sanitize::line).collect();
         let _ = writeln!(std::io::stderr(), "{}", text.join("\n"));
     }
     ExitCode::from(exit::ExitCode::Usage.code())

@@ -96,20 +96,18 @@ pub struct ContentDigester {
 impl ContentDigester {
     /// Takes the next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
-        let mut start = 0;
-        for (index, &byte) in bytes.iter().enumerate() {
-            if byte == b'\n' {
-                self.text(bytes.get(start..index).unwrap_or_default());
-                self.pending_crs = 0;
-                self.pending_line_ends += 1;
-                start = index + 1;
-            } else if byte == 0 {
-                self.text(bytes.get(start..index).unwrap_or_default());
-                self.text(&[0x80]);
-                start = index + 1;
-            }
+        let is_text = |byte: &u8| !matches!(byte, b'\r' | b'\n');
+        let Some(first) = bytes.iter().position(is_text) else { return self.line_ends(bytes) };
+        let last = bytes.iter().rposition(is_text).map_or(first, |last| last + 1);
+        self.line_ends(bytes.get(..first).unwrap_or_default());
+        for _ in 0..std::mem::take(&mut self.pending_line_ends) {
+            self.hash.update(b"\r\n");
         }
-        self.text(bytes.get(start..).unwrap_or_default());
+        for _ in 0..std::mem::take(&mut self.pending_crs) {
+            self.hash.update(b"\r");
+        }
+        self.text(bytes.get(first..last).unwrap_or_default());
+        self.line_ends(bytes.get(last..).unwrap_or_default());
     }
 
     /// Ends the message: line ends and CRs at its end are cut.
@@ -117,20 +115,37 @@ impl ContentDigester {
         Digest(self.hash.finalize().into())
     }
 
-    /// Bytes without LF and NUL, at the end of which CRs may turn out to begin a line end.
+    /// CRs and LFs that may turn out to end the message.
+    fn line_ends(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            if byte == b'\n' {
+                self.pending_line_ends += 1;
+                self.pending_crs = 0;
+            } else {
+                self.pending_crs += 1;
+            }
+        }
+    }
+
+    /// Bytes that neither begin nor end with CR or LF: hashed in as few pieces as their line ends allow.
     fn text(&mut self, bytes: &[u8]) {
-        let crs = bytes.iter().rev().take_while(|&&byte| byte == b'\r').count();
-        let data = bytes.get(..bytes.len() - crs).unwrap_or_default();
-        if !data.is_empty() {
-            for _ in 0..std::mem::take(&mut self.pending_line_ends) {
+        let mut start = 0;
+        for at in memchr::memchr2_iter(b'\n', 0, bytes) {
+            let before = bytes.get(start..at).unwrap_or_default();
+            if bytes.get(at) == Some(&0) {
+                self.hash.update(before);
+                self.hash.update(b"\x80");
+            } else {
+                let crs = before.iter().rev().take_while(|&&byte| byte == b'\r').count();
+                if crs == 1 {
+                    continue;
+                }
+                self.hash.update(before.get(..before.len() - crs).unwrap_or_default());
                 self.hash.update(b"\r\n");
             }
-            for _ in 0..std::mem::take(&mut self.pending_crs) {
-                self.hash.update(b"\r");
-            }
-            self.hash.update(data);
+            start = at + 1;
         }
-        self.pending_crs += crs as u64;
+        self.hash.update(bytes.get(start..).unwrap_or_default());
     }
 }
 
@@ -182,7 +197,7 @@ pub fn header_digest(header: &[u8]) -> Digest {
 /// Where the header ends: the index of the first octet behind the first empty line (CR CR LF counts as a line end).
 pub fn header_len(bytes: &[u8]) -> Option<usize> {
     let mut start = 0;
-    for (index, _) in bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n') {
+    for index in memchr::memchr_iter(b'\n', bytes) {
         if bytes.get(start..index).unwrap_or_default().iter().all(|&byte| byte == b'\r') {
             return Some(index + 1);
         }

@@ -3,6 +3,45 @@
 
 use serde::Serialize;
 
+/// How progress is shown.
+#[derive(clap::ValueEnum, Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ProgressMode {
+    /// Bars, on a terminal
+    #[default]
+    Auto,
+    /// Also where standard error is no terminal
+    Always,
+    /// Not at all
+    Never,
+    /// A JSON object per line
+    Json,
+}
+
+/// How data is written to standard output.
+#[derive(clap::ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Columns for people
+    Table,
+    /// One JSON document
+    Json,
+    /// One JSON object a line, as they arrive
+    Jsonl,
+    /// Tab-separated whole values
+    Tsv,
+}
+
+impl Format {
+    /// The format asked for, else a table on a terminal and `tsv` in a pipe.
+    pub fn choose(option: Option<Self>, stdout_is_terminal: bool) -> Self {
+        option.unwrap_or(if stdout_is_terminal { Self::Table } else { Self::Tsv })
+    }
+
+    /// Whether a program reads the output as JSON (errors are then objects too).
+    pub fn is_json(self) -> bool {
+        matches!(self, Self::Json | Self::Jsonl)
+    }
+}
+
 /// Something worth showing while a run goes on.
 #[derive(Debug, Clone)]
 pub enum Event {

@@ -1,9 +1,11 @@
 //! The verbs: one file each with its `Args`, its rows and its `run()`. This file names them, reads what they share
 //! (config, trace) once, and dispatches.
 
+mod deliver;
 pub mod fetch;
 pub mod list;
 pub mod migrate;
+mod reading;
 
 use std::io::{IsTerminal, Write};
 
@@ -15,7 +17,7 @@ use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::exit::ExitCode;
 use crate::net::Trace;
-use crate::output::{Format, Progress, ProgressMode, Verbosity};
+use crate::output::{Format, Progress, ProgressMode, Verbosity, sanitize};
 
 /// Moves, backs up and scripts mail over IMAP and POP3: nothing lost, nothing twice, nothing altered
 #[derive(Parser)]
@@ -85,7 +87,7 @@ impl App {
 
 /// Says something on standard error in any case; a closed one is no reason to fail.
 pub fn warn(text: &str) {
-    let _ = writeln!(std::io::stderr(), "mailhaul: {}", crate::cli::shown(text));
+    let _ = writeln!(std::io::stderr(), "mailhaul: {}", sanitize::line(text));
 }
 
 /// Runs what the command line asks for.
@@ -156,11 +158,14 @@ EXIT STATUS
 
 /// Progress as the options of every verb ask for it.
 fn progress(app: &App) -> Progress {
+    progress_beside(app, false)
+}
+
+/// The same for verbs whose rows or messages would fight with a bar for one terminal: there it comes on demand only.
+fn progress_beside(app: &App, shares_terminal: bool) -> Progress {
     let mode = match app.global.progress {
-        crate::cli::Progress::Auto => ProgressMode::Auto,
-        crate::cli::Progress::Always => ProgressMode::Always,
-        crate::cli::Progress::Never => ProgressMode::Never,
-        crate::cli::Progress::Json => ProgressMode::Json,
+        ProgressMode::Auto if shares_terminal => ProgressMode::Never,
+        mode => mode,
     };
     let verbosity = match (app.global.quiet, app.global.verbose) {
         (true, _) => Verbosity::Quiet,
@@ -174,11 +179,5 @@ fn progress(app: &App) -> Progress {
 
 /// The format that was asked for, else the one that suits standard output.
 fn format(args: &crate::cli::OutputArgs) -> Format {
-    let asked = args.format().map(|format| match format {
-        crate::cli::Format::Table => Format::Table,
-        crate::cli::Format::Json => Format::Json,
-        crate::cli::Format::Jsonl => Format::Jsonl,
-        crate::cli::Format::Tsv => Format::Tsv,
-    });
-    Format::choose(asked, std::io::stdout().is_terminal())
+    Format::choose(args.format(), std::io::stdout().is_terminal())
 }

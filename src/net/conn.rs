@@ -315,7 +315,7 @@ impl Conn {
         line.clear();
         loop {
             let buffered = self.fill()?;
-            let end = buffered.iter().position(|&byte| byte == b'\n');
+            let end = memchr::memchr(b'\n', buffered);
             let piece = buffered.get(..end.unwrap_or(buffered.len())).unwrap_or_default();
             let whole = line.len() + piece.len();
             if whole > max + 1 {

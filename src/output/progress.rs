@@ -12,26 +12,12 @@ use serde::Serialize;
 use super::sanitize;
 use super::table::bytes_for_people;
 use crate::context::{Context, Moment};
-use crate::report::{Event, Problem, Report};
+use crate::report::{Event, Problem, ProgressMode, Report};
 
 /// At most ten JSON lines a second.
 const JSON_EVERY: Duration = Duration::from_millis(100);
 /// Where a bar was asked for and there is no terminal: a line now and then.
 const LINE_EVERY: Duration = Duration::from_secs(5);
-
-/// What `--progress` asks for.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum ProgressMode {
-    /// A bar where standard error is a terminal.
-    #[default]
-    Auto,
-    /// A bar on a terminal, lines elsewhere.
-    Always,
-    /// Nothing.
-    Never,
-    /// JSON lines.
-    Json,
-}
 
 /// How much is told besides progress.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]

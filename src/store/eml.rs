@@ -204,6 +204,21 @@ impl EmlSink {
             count: 0,
         }
     }
+
+    /// Whether a file of the open folder already holds just these bytes under the name (or a further one) of `ticket`.
+    ///
+    /// # Errors
+    /// No folder is open.
+    pub fn holds(&self, ticket: u64, exact: Digest) -> Result<bool> {
+        let delivery = self.delivery.as_ref().ok_or_else(|| Error::local("no folder is open"))?;
+        delivery.holds(&stem(ticket), ENDING, exact)
+    }
+}
+
+const ENDING: &str = ".eml";
+
+fn stem(ticket: u64) -> String {
+    format!("{ticket:06}")
 }
 
 impl Sink for EmlSink {
@@ -255,8 +270,8 @@ impl Sink for EmlSink {
         let destination = Destination {
             temporary: format!("{}.{}", self.mark, self.count),
             target: 0,
-            stem: format!("{:06}", outgoing.ticket),
-            ending: ".eml".to_owned(),
+            stem: stem(outgoing.ticket),
+            ending: ENDING.to_owned(),
             // A file has no room for flags at all: that is the format, not an alteration of this message.
             altered: Vec::new(),
         };

@@ -509,10 +509,7 @@ impl Delivery {
             let dir = self.targets.get(staged.target).ok_or_else(|| Error::local("a message without a directory"))?;
             let mut number = 1_u32;
             loop {
-                let name = OsString::from(match number {
-                    1 => format!("{}{}", staged.stem, staged.ending),
-                    _ => format!("{}-{number}{}", staged.stem, staged.ending),
-                });
+                let name = numbered(&staged.stem, number, &staged.ending);
                 if self.temporary.publish(&staged.temporary, dir, &name)? {
                     self.given.insert(name.clone());
                     published.push((staged.target, name));
@@ -531,6 +528,23 @@ impl Delivery {
         }
         self.targets.iter().try_for_each(Dir::sync)?;
         self.temporary.sync()
+    }
+
+    /// Whether a file under `stem` and `ending` holds just these bytes, durably. Looks at the names in the order in which
+    /// they are given, up to the first free one.
+    pub(super) fn holds(&self, stem: &str, ending: &str, exact: Digest) -> Result<bool> {
+        let Some(dir) = self.targets.first() else { return Ok(false) };
+        for number in 1..=NAME_TRIES {
+            let name = numbered(stem, number, ending);
+            if holds(dir, &name, exact) {
+                return Ok(true);
+            }
+            // What is there and is no plain file takes its name all the same.
+            if matches!(dir.file(&name), Ok(None)) {
+                return Ok(false);
+            }
+        }
+        Ok(false)
     }
 
     /// Gives up what is not durable.
@@ -552,6 +566,11 @@ impl Drop for Delivery {
     fn drop(&mut self) {
         self.drop_staged();
     }
+}
+
+/// The `number`-th name that is tried.
+fn numbered(stem: &str, number: u32, ending: &str) -> OsString {
+    OsString::from(if number == 1 { format!("{stem}{ending}") } else { format!("{stem}-{number}{ending}") })
 }
 
 /// Whether the file holds just these bytes, durably.

@@ -7,9 +7,12 @@
 mod support;
 
 mod faults;
+mod fetch;
+mod front_door;
 mod generated;
 mod hostile;
 mod layers;
+mod list;
 mod migrate;
 mod support_works;
 mod usage;

@@ -1,7 +1,7 @@
 //! A bad network between the program and a server: delay without a limit on throughput, cuts, freezes, lone octets.
 
 use std::collections::{HashMap, HashSet};
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
@@ -77,7 +77,7 @@ impl Proxy {
                 if *control.stopped.lock().unwrap() {
                     return;
                 }
-                let (Ok(client), Ok(server)) = (client, TcpStream::connect(("127.0.0.1", target))) else { continue };
+                let (Ok(client), Ok(server)) = (client, connect(target)) else { continue };
                 let number = control.connections.fetch_add(1, Ordering::SeqCst) + 1;
                 let mut weather = control.weather.lock().unwrap().clone();
                 if weather.cuts != 0 && number > weather.cuts {
@@ -211,4 +211,12 @@ fn forward(shared: &Arc<Shared>, number: u64, direction: Direction, mut from: Tc
             let _ = to.shutdown(Shutdown::Write);
         }
     });
+}
+
+/// Small segments, as the program uses them on loopback: a stalled window there is no weather of ours.
+fn connect(port: u16) -> io::Result<TcpStream> {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
+    socket.set_tcp_mss(4096)?;
+    socket.connect(&std::net::SocketAddr::from(([127, 0, 0, 1], port)).into())?;
+    Ok(socket.into())
 }

@@ -16,6 +16,13 @@ use tempfile::TempDir;
 use super::dovecot::User;
 use super::{canary, tls};
 
+/// Missing where an example is built of these files.
+const PROGRAM: Option<&str> = option_env!("CARGO_BIN_EXE_mailhaul");
+
+fn program() -> &'static str {
+    PROGRAM.expect("cargo says where the program is to tests and benches only")
+}
+
 /// A run that takes longer is killed, and the test fails.
 const DEADLINE: Duration = Duration::from_secs(120);
 
@@ -164,32 +171,19 @@ impl Tool {
 
     /// The same through another program, which gets the path of ours and `args` behind its own arguments.
     pub fn run_under<S: AsRef<OsStr>>(&self, wrapper: &[&str], args: &[S]) -> Output {
-        let mut command = Command::new(wrapper[0]);
-        command.args(&wrapper[1..]).arg(env!("CARGO_BIN_EXE_mailhaul"));
+        let mut command = self.command(wrapper[0]);
+        command.args(&wrapper[1..]).arg(program());
         self.start(command, args, None).finish()
     }
 
     /// Starts the program; the caller ends it with [`Running::finish`].
     pub fn spawn<S: AsRef<OsStr>>(&self, args: &[S], input: Option<Vec<u8>>) -> Running {
-        self.start(Command::new(env!("CARGO_BIN_EXE_mailhaul")), args, input)
+        self.start(self.command(program()), args, input)
     }
 
     fn start<S: AsRef<OsStr>>(&self, mut command: Command, args: &[S], input: Option<Vec<u8>>) -> Running {
-        let root = self.dir.path();
         command
             .args(args)
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .env("HOME", root.join("home"))
-            .env("XDG_CONFIG_HOME", root.join("config"))
-            .env("XDG_STATE_HOME", root.join("state"))
-            .env("XDG_CACHE_HOME", root.join("cache"))
-            .env("XDG_DATA_HOME", root.join("data"))
-            .env("TMPDIR", root.join("tmp"))
-            .env("LANG", "C.UTF-8")
-            .env("TZ", "UTC")
-            .envs(&self.environment)
-            .current_dir(root.join("work"))
             .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -213,7 +207,27 @@ impl Tool {
             let _ = other.send((false, bytes));
         });
         let args = args.iter().map(|arg| arg.as_ref().to_string_lossy().into_owned()).collect();
-        Running { child, done, args, deadline: self.deadline, root: root.to_owned() }
+        Running { child, done, args, deadline: self.deadline, root: self.dir.path().to_owned() }
+    }
+
+    /// Any program in this home; how it ends and what it writes is for the caller to look at.
+    pub fn command(&self, program: &str) -> Command {
+        let root = self.dir.path();
+        let mut command = Command::new(program);
+        command
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", root.join("home"))
+            .env("XDG_CONFIG_HOME", root.join("config"))
+            .env("XDG_STATE_HOME", root.join("state"))
+            .env("XDG_CACHE_HOME", root.join("cache"))
+            .env("XDG_DATA_HOME", root.join("data"))
+            .env("TMPDIR", root.join("tmp"))
+            .env("LANG", "C.UTF-8")
+            .env("TZ", "UTC")
+            .envs(&self.environment)
+            .current_dir(root.join("work"));
+        command
     }
 }
 
