@@ -35,6 +35,9 @@ fn connect(server: &Server, access: Access, context: &Context, trace: &Trace) ->
     let login = server.login(context)?;
     let conn = Conn::dial(&server.endpoint, context, trace)?;
     let mut wire = Wire::new(conn, access);
+    // Servers quote what they got, in refusals above all.
+    let (Login::Password(secret) | Login::Token(secret)) = &login;
+    wire.conn.hide(secret.clone());
     wire.conn.deadline(Phase::Greeting);
     let greeting = greeting(&mut wire)?;
     if server.endpoint.security == Security::StartTls {
@@ -137,14 +140,12 @@ fn authenticate(wire: &mut Wire, server: &Server, login: &Login, known: &Capabil
         }
         None => {
             let command = Command::new("LOGIN").sp().string(server.user.as_bytes())?.sp().secret_string(secret.expose().as_bytes())?;
-            match wire.send(&command) {
-                Ok(tag) => wire.finish_any(&tag, &mut |_| Ok(()))?,
-                Err(error) => return Err(redacted(error, secret)),
-            }
+            let tag = wire.send(&command)?;
+            wire.finish_any(&tag, &mut |_| Ok(()))?
         }
     };
     if !status.is_ok() {
-        return Err(login_refused(server, &status, secret));
+        return Err(login_refused(server, &status));
     }
     Ok(match status.code {
         Some(Code::Capability(names)) => Some(Capabilities::new(&names)),
@@ -166,9 +167,9 @@ fn sasl(wire: &mut Wire, server: &Server, secret: &Secret, mechanism: Mechanism,
                 let answer = match first.take() {
                     Some(first) => first,
                     None => {
-                        let challenge =
-                            BASE64.decode(text.trim_ascii()).map_err(|_| Error::protocol("the server's login challenge is not base64"))?;
-                        exchange.step(&challenge)?
+                        // Some servers send words where base64 belongs; no mechanism here needs what they say.
+                        let text = text.trim_ascii();
+                        exchange.step(&BASE64.decode(text).unwrap_or_else(|_| text.to_vec()))?
                     }
                 };
                 wire.conn.write_secret(format!("{}\r\n", BASE64.encode(answer)).as_bytes(), "***")?;
@@ -186,15 +187,8 @@ fn sasl(wire: &mut Wire, server: &Server, secret: &Secret, mechanism: Mechanism,
     Err(Error::protocol("the server's login dialogue does not end"))
 }
 
-fn redacted(error: Error, secret: &Secret) -> Error {
-    match error.server_said().map(|words| secret.redact(words)) {
-        Some(words) => error.said(words),
-        None => error,
-    }
-}
-
-fn login_refused(server: &Server, status: &StatusLine, secret: &Secret) -> Error {
-    let words = secret.redact(&status.words());
+fn login_refused(server: &Server, status: &StatusLine) -> Error {
+    let words = status.words();
     match &status.code {
         Some(Code::Unavailable | Code::InUse | Code::Limit) => {
             Error::new(Kind::Busy, "the server takes no login now").said(words).hint("try again later")

@@ -15,6 +15,19 @@ use crate::net::Phase;
 /// Octets of UIDs in one command; some servers cut lines at 8192.
 pub(super) const MAX_SET: usize = 7000;
 
+/// Messages one mailbox may list.
+const MAX_MESSAGES: u64 = 10_000_000;
+/// The largest message a size may speak of.
+const MAX_SIZE: u64 = 1 << 40;
+/// New mail may arrive while a list runs; so many more is not that.
+const MAX_NEW: u64 = 100_000;
+/// Octets of flags in one listing: so many, and so many for each message.
+const MAX_FLAG_OCTETS: u64 = 16 * 1024 * 1024;
+const FLAG_OCTETS: u64 = 500;
+/// Octets of headers of one pair of chunks that are kept whole; later ones are cut to [`CUT_HEADER`] octets.
+const MAX_HEADER_OCTETS: usize = 32 * 1024 * 1024;
+const CUT_HEADER: usize = 4096;
+
 /// What SELECT or EXAMINE told.
 #[derive(Debug, Clone, Default)]
 pub struct MailboxState {
@@ -120,18 +133,27 @@ impl<'a> Selected<'a> {
         let extended = self.session.capabilities.has("ESEARCH") || self.session.capabilities.has("IMAP4REV2");
         let command = Command::new("UID SEARCH").raw(if extended { " RETURN (ALL) ALL" } else { " ALL" });
         let mut found = UidSet::new();
+        let most = self.state.exists.min(MAX_MESSAGES) + MAX_NEW;
+        let mut listed = 0;
         self.session.wire.expect_long_lines(true);
         let outcome = self.session.run(&command, Phase::Listing, "SEARCH was refused", &mut |received| {
             match received.response {
-                Response::Untagged(Untagged::Search(uids)) => found.extend(uids),
+                Response::Untagged(Untagged::Search(uids)) => {
+                    listed += uids.len() as u64;
+                    // Checked before it is taken in: the set could grow with every line.
+                    if listed <= most {
+                        found.extend(uids);
+                    }
+                }
                 Response::Untagged(Untagged::ESearch(answer)) => {
                     if let Some(uids) = answer.all {
+                        listed = uids.len();
                         found = uids;
                     }
                 }
                 _ => {}
             }
-            Ok(())
+            if listed > most { Err(too_many()) } else { Ok(()) }
         });
         self.session.wire.expect_long_lines(false);
         outcome.map(|_| found)
@@ -146,15 +168,17 @@ impl<'a> Selected<'a> {
             return Ok(Vec::new());
         }
         let command = Command::new("UID FETCH ").number(u64::from(first.max(1))).raw(":* (UID FLAGS INTERNALDATE RFC822.SIZE)");
-        // New mail may arrive while the list runs; a hundred thousand more is not that.
-        let limit = self.state.exists.saturating_add(100_000);
+        let limit = self.state.exists.min(MAX_MESSAGES) + MAX_NEW;
         let mut found: BTreeMap<u32, Meta> = BTreeMap::new();
         let mut responses = 0;
-        self.session.run(&command, Phase::Listing, "listing the messages was refused", &mut |received| {
+        let mut flag_octets = 0;
+        self.session.wire.expected = 2 * limit;
+        let outcome = self.session.run(&command, Phase::Listing, "listing the messages was refused", &mut |received| {
             if let Response::Untagged(Untagged::Fetch(fetch)) = received.response {
                 responses += 1;
-                if responses > 2 * limit {
-                    return Err(Error::protocol("the server lists more messages than the mailbox holds"));
+                flag_octets += fetch.flags.iter().flatten().map(|flag| flag.wire().len() as u64 + 24).sum::<u64>();
+                if responses > 2 * limit || flag_octets > MAX_FLAG_OCTETS + FLAG_OCTETS * limit {
+                    return Err(too_many());
                 }
                 if let Some(meta) = meta(fetch)
                     && meta.uid >= first
@@ -163,8 +187,9 @@ impl<'a> Selected<'a> {
                 }
             }
             Ok(())
-        })?;
-        Ok(found.into_values().collect())
+        });
+        self.session.wire.expected = 0;
+        outcome.map(|_| found.into_values().collect())
     }
 
     /// Hands over, in chunks of a few hundred and in rising order, what `list` shows of `uids`: flags, size, date and the
@@ -177,6 +202,7 @@ impl<'a> Selected<'a> {
         let mut rest = uids.iter();
         let mut in_flight: std::collections::VecDeque<(String, UidSet)> = std::collections::VecDeque::new();
         let mut found: BTreeMap<u32, Meta> = BTreeMap::new();
+        let mut octets = 0;
         loop {
             while in_flight.len() < 2 {
                 let chunk: UidSet = rest.by_ref().take(CHUNK).collect();
@@ -199,9 +225,18 @@ impl<'a> Selected<'a> {
                 .wire
                 .finish(&tag, "listing the messages was refused", &mut |received: Received| {
                     if let Response::Untagged(Untagged::Fetch(fetch)) = received.response
-                        && let Some(meta) = meta(fetch)
+                        && let Some(mut meta) = meta(fetch)
                         && (set.contains(meta.uid) || in_flight.iter().any(|(_, other)| other.contains(meta.uid)))
                     {
+                        octets += meta.flags.iter().map(|flag| flag.wire().len() + 24).sum::<usize>();
+                        if octets > MAX_HEADER_OCTETS {
+                            meta.flags.truncate(100);
+                            if let Some(header) = &mut meta.header {
+                                header.truncate(CUT_HEADER);
+                                header.shrink_to_fit();
+                            }
+                        }
+                        octets += meta.header.as_ref().map_or(0, Vec::len);
                         merge(&mut found, meta);
                     }
                     Ok(())
@@ -209,11 +244,18 @@ impl<'a> Selected<'a> {
                 .map_err(|error| error.at(place))?;
             for uid in set.iter() {
                 if let Some(meta) = found.remove(&uid) {
+                    let kept = meta.header.as_ref().map_or(0, Vec::len);
+                    let flags: usize = meta.flags.iter().map(|flag| flag.wire().len() + 24).sum();
+                    octets = octets.saturating_sub(kept + flags);
                     each(meta)?;
                 }
             }
         }
     }
+}
+
+fn too_many() -> Error {
+    Error::protocol("the server lists more than the mailbox can hold")
 }
 
 /// Several FETCH responses may speak of one message; each may bring something.
@@ -237,7 +279,8 @@ fn merge(found: &mut BTreeMap<u32, Meta>, meta: Meta) {
 fn meta(fetch: Fetch) -> Option<Meta> {
     Some(Meta {
         uid: fetch.uid?,
-        size: fetch.size,
+        // A size beyond all mail is none; sums of what is left cannot overflow.
+        size: fetch.size.filter(|size| *size <= MAX_SIZE),
         internal_date: fetch.internal_date,
         flags: fetch.flags.unwrap_or_default().into_iter().filter(|flag| !flag.is_recent()).collect(),
         header: fetch.header,

@@ -12,8 +12,9 @@ use crate::net::Phase;
 
 pub use super::wire::Access;
 
-/// Mailboxes one account may list.
+/// Mailboxes one account may list, and the octets of their names and attributes.
 const MAX_MAILBOXES: usize = 200_000;
+const MAX_MAILBOX_OCTETS: usize = 32 * 1024 * 1024;
 
 /// What a server said it can do; names are compared without case.
 #[derive(Debug, Clone, Default)]
@@ -257,9 +258,11 @@ impl Session {
 
     fn list_with(&mut self, command: &Command) -> Result<Vec<ListEntry>> {
         let mut entries = Vec::new();
+        let mut octets = 0;
         self.run(command, Phase::Listing, "listing the mailboxes was refused", &mut |received| {
             if let Response::Untagged(Untagged::List(entry) | Untagged::Lsub(entry)) = received.response {
-                if entries.len() >= MAX_MAILBOXES {
+                octets += entry.name.len() + entry.attributes.iter().map(|attribute| attribute.len() + 24).sum::<usize>();
+                if entries.len() >= MAX_MAILBOXES || octets > MAX_MAILBOX_OCTETS {
                     return Err(Error::protocol("the server lists more mailboxes than any account has"));
                 }
                 entries.push(entry);

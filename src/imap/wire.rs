@@ -8,7 +8,7 @@ use super::parse;
 use super::types::{Frame, Literal, LiteralData, Response, Status, StatusLine, Untagged};
 use crate::error::{Error, Kind, Result, Scope};
 use crate::message::{Body, Digester, Digests};
-use crate::net::Conn;
+use crate::net::{Conn, Phase};
 
 /// The longest line, in octets.
 const MAX_LINE: usize = 1024 * 1024;
@@ -20,10 +20,15 @@ const MAX_RESPONSE: usize = 16 * 1024 * 1024;
 const MAX_LITERAL: u64 = 1024 * 1024;
 /// The largest message body.
 const MAX_BODY: u64 = 2 * 1024 * 1024 * 1024;
+/// Literals in one response.
+const MAX_LITERALS: usize = 10_000;
+/// Message bodies in one response: two are one too many, and more are no slip.
+const MAX_BODIES: usize = 16;
 /// Responses to one command that bring nothing; more is a flood.
-const MAX_IDLE_RESPONSES: u64 = 1_000_000;
-/// Responses put aside while a `+` is awaited.
+pub(super) const MAX_IDLE_RESPONSES: u64 = 1_000_000;
+/// Responses put aside while a `+` is awaited, and the octets they came in.
 const MAX_PENDING: usize = 10_000;
+const MAX_PENDING_OCTETS: u64 = 16 * 1024 * 1024;
 
 /// Commands that change nothing on a server (FETCH always with PEEK here, CLOSE only behind EXAMINE, for SELECT is none of them).
 const READING: &[&str] = &[
@@ -111,6 +116,8 @@ pub(super) struct Wire {
     pending: VecDeque<Received>,
     line: Vec<u8>,
     pub(super) line_limit: usize,
+    /// Responses beyond [`MAX_IDLE_RESPONSES`] that the command under way may bring.
+    pub(super) expected: u64,
     /// The server's last untagged BYE.
     farewell: Option<String>,
 }
@@ -127,6 +134,7 @@ impl Wire {
             pending: VecDeque::new(),
             line: Vec::new(),
             line_limit: MAX_LINE,
+            expected: 0,
             farewell: None,
         }
     }
@@ -215,6 +223,9 @@ impl Wire {
     /// Waits for the `+` of the command `tag`; what else comes is kept for later. A refusal ends the command instead.
     pub(super) fn await_continuation(&mut self, tag: &str) -> Result<Option<StatusLine>> {
         self.conn.flush().map_err(|error| self.with_farewell(error))?;
+        // The phase that was begun last may be long over: an idle session, say.
+        self.conn.deadline(Phase::Command);
+        let before = self.conn.received();
         loop {
             let received = self.receive_new()?;
             match &received.response {
@@ -224,7 +235,7 @@ impl Wire {
                     self.forget(tag);
                     return Ok(Some(status));
                 }
-                _ if self.pending.len() >= MAX_PENDING => {
+                _ if self.pending.len() >= MAX_PENDING || self.conn.received() - before > MAX_PENDING_OCTETS => {
                     self.conn.poison();
                     return Err(Error::protocol("the server sent a flood of responses in place of its agreement to go on"));
                 }
@@ -246,7 +257,12 @@ impl Wire {
     }
 
     fn receive_new(&mut self) -> Result<Received> {
-        let received = self.frame().map_err(|error| self.with_farewell(error))?;
+        let mut received = self.frame().map_err(|error| self.with_farewell(error))?;
+        if let Response::Untagged(Untagged::Status(status)) | Response::Tagged { status, .. } = &mut received.response {
+            // These words get into errors; whatever secret a server quotes in them ends here.
+            status.text = self.conn.redact(&status.text);
+            status.code_text = status.code_text.take().map(|text| self.conn.redact(&text));
+        }
         match &received.response {
             Response::Untagged(Untagged::Status(status)) if status.status == Status::Bye => self.farewell = Some(status.words()),
             Response::Tagged { .. } => self.conn.context().step("net.reply"),
@@ -266,6 +282,8 @@ impl Wire {
     fn frame(&mut self) -> Result<Received> {
         let mut frame = Frame::default();
         let mut streamed: Option<Streamed> = None;
+        let mut inline = 0;
+        let mut bodies = 0;
         loop {
             let mut line = std::mem::take(&mut self.line);
             let read = self.conn.read_line(self.line_limit, &mut line);
@@ -273,7 +291,6 @@ impl Wire {
             frame.bytes.extend_from_slice(&line);
             self.line = line;
             read?;
-            let inline: usize = frame.literals.iter().map(|literal| inline_len(&literal.data)).sum();
             let announced = match parse::announced_literal(&frame.bytes, start) {
                 Ok(Some(announced)) => announced,
                 Ok(None) => return Ok(Received { response: parse::response(frame), body: streamed }),
@@ -286,6 +303,11 @@ impl Wire {
             if announced.octets > limit || frame.bytes.len() + inline > MAX_RESPONSE {
                 self.conn.poison();
                 return Err(Error::protocol(format!("the server announced {} octets where at most {limit} make sense", announced.octets)));
+            }
+            bodies += usize::from(announced.body);
+            if frame.literals.len() >= MAX_LITERALS || bodies > MAX_BODIES {
+                self.conn.poison();
+                return Err(Error::protocol("the server sent a response of more literals than make sense"));
             }
             let at = frame.bytes.len();
             let data = if announced.body {
@@ -304,6 +326,7 @@ impl Wire {
                     octets.extend_from_slice(bytes);
                     Ok(())
                 })?;
+                inline += octets.len();
                 LiteralData::Inline(octets)
             };
             frame.literals.push(Literal { at, data });
@@ -331,12 +354,8 @@ impl Wire {
                 Response::Tagged { tag: ended, status } => self.end(ended, status)?,
                 response => {
                     idle += 1;
-                    if idle > MAX_IDLE_RESPONSES {
-                        self.conn.poison();
-                        return Err(Error::protocol("the server sent a million responses and no end of the command"));
-                    }
-                    if matches!(response, Response::Untagged(Untagged::Fetch(_))) {
-                        idle -= 1;
+                    if idle > MAX_IDLE_RESPONSES.saturating_add(self.expected) {
+                        return Err(self.flooded());
                     }
                     each(Received { response, body: received.body })?;
                 }
@@ -344,14 +363,18 @@ impl Wire {
         }
     }
 
+    /// Gives the connection up over responses without end.
+    pub(super) fn flooded(&mut self) -> Error {
+        self.conn.poison();
+        Error::protocol("the server sent a million responses that bring nothing and no end of the command")
+    }
+
     /// Takes note of a command's end.
     pub(super) fn end(&mut self, tag: String, status: StatusLine) -> Result<()> {
         if !self.in_flight.contains(&tag) {
             self.conn.poison();
-            return Err(Error::protocol(format!(
-                "the server ended a command that was never sent ({:?})",
-                tag.chars().take(40).collect::<String>()
-            )));
+            let shown: String = self.conn.redact(&tag).chars().take(40).collect();
+            return Err(Error::protocol(format!("the server ended a command that was never sent ({shown:?})")));
         }
         self.forget(&tag);
         self.ended.push_back((tag, status));
@@ -371,13 +394,6 @@ impl Wire {
     /// Whether a response can be had without waiting.
     pub(super) fn has_response(&mut self) -> Result<bool> {
         Ok(!self.pending.is_empty() || self.conn.readable()?)
-    }
-}
-
-fn inline_len(data: &LiteralData) -> usize {
-    match data {
-        LiteralData::Inline(bytes) => bytes.len(),
-        LiteralData::Streamed(_) => 0,
     }
 }
 

@@ -23,6 +23,8 @@ const INPUT: usize = 256 * 1024;
 const OUTPUT: usize = 64 * 1024;
 /// So many octets have to move for a deadline to be renewed: a drip never gets there.
 const PROGRESS: u64 = 4096;
+/// So many octets of a line are searched for secrets before the trace shows its beginning.
+const SEARCHED: usize = 8000;
 /// How long answers on their way are still awaited after a signal.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -288,6 +290,12 @@ impl Conn {
         self.hidden.push(secret);
     }
 
+    /// `text` without anything that is to be hidden.
+    pub fn redact(&self, text: &str) -> String {
+        // The last first: frames are hidden after the secrets they hold.
+        self.hidden.iter().rev().fold(text.to_owned(), |text, secret| secret.redact(&text))
+    }
+
     /// Whether TLS stands.
     pub fn is_encrypted(&self) -> bool {
         matches!(self.stream, Stream::Tls(_))
@@ -322,9 +330,11 @@ impl Conn {
                     line.pop();
                 }
                 if self.trace.is_on() && !self.hidden.is_empty() {
-                    let text = String::from_utf8_lossy(line).into_owned();
-                    let shown = self.hidden.iter().rev().fold(text, |text, secret| secret.redact(&text));
-                    self.trace.line(self.number, "S:", shown.as_bytes());
+                    // Searching is dear, and of a long line only the beginning is shown.
+                    let start = line.get(..line.len().min(SEARCHED)).unwrap_or_default();
+                    let cut = if line.len() > SEARCHED { format!(" [… {} octets in all]", line.len()) } else { String::new() };
+                    let shown = self.redact(&String::from_utf8_lossy(start));
+                    self.trace.line(self.number, "S:", format!("{shown}{cut}").as_bytes());
                 } else {
                     self.trace.line(self.number, "S:", line);
                 }

@@ -14,6 +14,9 @@ use super::session::Session;
 /// reading while it writes cannot bring both sides to a halt.
 const WINDOW: usize = 16 * 1024;
 
+/// The most octets of one message.
+const BODY: u64 = 2 * 1024 * 1024 * 1024;
+
 /// What to fetch of each message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum What {
@@ -215,6 +218,9 @@ impl Session {
                 body.push(piece)
             })?;
             self.conn.consume(used);
+            if body.len() > BODY {
+                return Err(Error::protocol("the message does not end"));
+            }
         }
         body.settle();
         self.conn.note(&format!("[a body of {} octets]", body.len()));

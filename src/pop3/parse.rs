@@ -175,11 +175,14 @@ fn numbered(line: &[u8]) -> Option<(u32, &[u8])> {
     (number > 0).then(|| (number, rest.trim_ascii()))
 }
 
+/// The largest message a size may speak of: one beyond all mail is none, and sums of what is left cannot overflow.
+const MAX_SIZE: u64 = 1 << 40;
+
 /// Reads a line of LIST: message number and size. A size that makes no sense is `None`: it is only a hint.
 pub fn list_line(line: &[u8]) -> Option<(u32, Option<u64>)> {
     let (number, rest) = numbered(line)?;
     let word = rest.split(u8::is_ascii_whitespace).next().unwrap_or_default();
-    Some((number, std::str::from_utf8(word).ok().and_then(|size| size.parse().ok())))
+    Some((number, std::str::from_utf8(word).ok().and_then(|size| size.parse().ok()).filter(|size| *size <= MAX_SIZE)))
 }
 
 /// Reads a line of UIDL: message number and unique-id; `None` for a blank one. RFC 1939 section 7 allows 1 to 70 octets

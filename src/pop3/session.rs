@@ -16,6 +16,8 @@ pub(super) const STATUS_LINE: usize = 8 * 1024;
 const LISTING_LINE: usize = 1024;
 /// The most entries of a listing.
 const LISTING_ENTRIES: u64 = 5_000_000;
+/// Lines of a listing that are out of order; a listing of more goes in circles.
+const LISTING_DISORDER: u64 = 100_000;
 /// The most octets of a listing.
 const LISTING_OCTETS: u64 = 512 * 1024 * 1024;
 /// The most lines of CAPA.
@@ -447,9 +449,10 @@ impl Session {
             return Err(self.refusal("LIST was refused", &reply));
         }
         let mut entries = Vec::new();
+        let mut disorder = 0;
         self.lines(LISTING_ENTRIES, &mut |line| {
-            entries.push(parse::list_line(line).ok_or_else(|| unreadable("LIST", line))?);
-            Ok(())
+            let entry = parse::list_line(line).ok_or_else(|| unreadable("LIST", line))?;
+            add(&mut entries, entry, &mut disorder)
         })?;
         Ok(in_order(entries))
     }
@@ -460,9 +463,10 @@ impl Session {
             return if reply.is_temporary() { Err(self.refusal("UIDL was refused", &reply)) } else { Ok(None) };
         }
         let mut entries = Vec::new();
+        let mut disorder = 0;
         self.lines(LISTING_ENTRIES, &mut |line| {
-            entries.push(parse::uidl_line(line).ok_or_else(|| unreadable("UIDL", line))?);
-            Ok(())
+            let entry = parse::uidl_line(line).ok_or_else(|| unreadable("UIDL", line))?;
+            add(&mut entries, entry, &mut disorder)
         })?;
         Ok(Some(in_order(entries)))
     }
@@ -529,6 +533,16 @@ fn is_microsoft(target: &Target<'_>, greeting: &Reply) -> bool {
 
 fn unreadable(what: &str, line: &[u8]) -> Error {
     Error::protocol(format!("the server's {what} holds a line that is none")).said(String::from_utf8_lossy(line.get(..100).unwrap_or(line)))
+}
+
+/// Takes an entry of a listing in.
+fn add<T>(entries: &mut Vec<(u32, T)>, entry: (u32, T), disorder: &mut u64) -> Result<()> {
+    *disorder += u64::from(entries.last().is_some_and(|last| last.0 >= entry.0));
+    if *disorder > LISTING_DISORDER {
+        return Err(Error::protocol("the server's listing names the same messages again and again"));
+    }
+    entries.push(entry);
+    Ok(())
 }
 
 /// Ascending and each number once (the first line of a number counts).

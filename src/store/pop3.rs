@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use crate::account::Server;
 use crate::context::Context;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::folder::Folder;
 use crate::message::{Key, Message};
 use crate::net::Trace;
@@ -66,7 +66,11 @@ impl Source for Pop3Source {
     }
 
     fn finish(&mut self) -> Result<()> {
-        self.session.quit()
+        match self.session.quit() {
+            // Nothing was marked for removal: a farewell that gets lost loses nothing.
+            Err(error) if matches!(error.kind(), Kind::Network | Kind::Timeout) => Ok(()),
+            other => other,
+        }
     }
 }
 

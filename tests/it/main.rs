@@ -7,11 +7,14 @@
 mod support;
 
 mod crash;
+mod faults;
 mod fetch;
 mod front_door;
 mod generated;
+mod hostile;
 mod layers;
 mod list;
 mod migrate;
 mod support_works;
 mod usage;
+mod wire;

@@ -6,7 +6,7 @@ use super::super::encode::Command;
 use super::super::selected::{MAX_SET, Selected};
 use super::super::types::{BodyValue, Fetch, Response, StatusLine, Untagged};
 use super::super::uid_set::UidSet;
-use super::super::wire::{Streamed, refusal};
+use super::super::wire::{MAX_IDLE_RESPONSES, Streamed, refusal};
 use crate::error::{Error, Kind, Result, Scope};
 use crate::message::{Body, Digester, Digests, Flag, InternalDate};
 use crate::net::Phase;
@@ -21,6 +21,14 @@ const SET_MESSAGES: usize = 5000;
 const COMMANDS: usize = 4;
 /// Octets of unanswered requests.
 const REQUEST_OCTETS: usize = 16 * 1024;
+/// Octets of bodies held in memory, and bodies held in files, until their commands' ends: far more than is asked for, so
+/// that only a server whose sizes are wrong gets there. What is beyond is asked for again, by sizes learned meanwhile.
+const HELD_OCTETS: usize = 64 * 1024 * 1024;
+const HELD_FILES: usize = 64;
+/// Octets of flags of one message.
+const FLAG_OCTETS: usize = 8 * 1024;
+/// A body in vain counts as so many responses that bring nothing.
+const VAIN_BODY: u64 = 1000;
 /// Exchange answers with a made-up mail in place of one it cannot render (offlineimap#62, MailKit#1451).
 const EXCHANGE_PLACEHOLDER: &[u8] = b"Retrieval using the IMAP4 protocol failed for the following message";
 
@@ -62,6 +70,32 @@ struct Request {
     partial: HashMap<u32, Partial>,
 }
 
+impl Request {
+    /// Octets of bodies in memory, and bodies in files.
+    fn held(&self) -> (usize, usize) {
+        let bodies = self.partial.values().filter_map(|partial| partial.body.as_ref());
+        bodies.fold((0, 0), |(octets, files), (body, _)| {
+            let memory = body.memory_bytes();
+            (octets + memory, files + usize::from(memory == 0 && !body.is_empty()))
+        })
+    }
+}
+
+/// What is held at the moment, all commands together.
+#[derive(Default)]
+struct Held {
+    octets: usize,
+    files: usize,
+    /// Sizes of bodies for which there was no room.
+    learned: HashMap<u32, u64>,
+}
+
+impl Held {
+    fn has_room(&self) -> bool {
+        self.octets < HELD_OCTETS && self.files < HELD_FILES
+    }
+}
+
 impl Selected<'_> {
     /// Reads the messages `wanted` and hands each over once: its place in `wanted`, and the message, or why just this one
     /// cannot be had. A message that is gone from the mailbox is not handed over.
@@ -86,18 +120,21 @@ impl Selected<'_> {
         each: &mut dyn FnMut(usize, Result<Fetched>) -> Result<()>,
     ) -> Result<()> {
         let mut left = Vec::new();
-        self.window(wanted, places, sizes, each, &mut |uid, _| left.push(uid))?;
+        let mut held = Held::default();
+        self.window(wanted, places, sizes, &mut held, each, &mut |uid, _| left.push(uid))?;
         if left.is_empty() {
             return Ok(());
         }
         // Yahoo answers OK to ranges it did not deliver whole; what is really gone is not asked for again.
         let there = self.which_exist(&left)?;
-        let again: Vec<Wanted> = left.iter().filter(|uid| there.contains(**uid)).map(|&uid| Wanted { uid, size: sizes(uid) }).collect();
+        let learned = std::mem::take(&mut held.learned);
+        let size = |uid: u32| learned.get(&uid).copied().or_else(|| sizes(uid));
+        let again: Vec<Wanted> = left.iter().filter(|uid| there.contains(**uid)).map(|&uid| Wanted { uid, size: size(uid) }).collect();
         let mut singles = Vec::new();
-        self.window(&again, places, sizes, each, &mut |uid, _| singles.push(uid))?;
+        self.window(&again, places, sizes, &mut held, each, &mut |uid, _| singles.push(uid))?;
         for uid in singles {
             let mut reason = None;
-            self.window(&[Wanted { uid, size: sizes(uid) }], places, sizes, each, &mut |_, why| reason = Some(why))?;
+            self.window(&[Wanted { uid, size: sizes(uid) }], places, sizes, &mut held, each, &mut |_, why| reason = Some(why))?;
             if let Some(error) = reason
                 && self.which_exist(&[uid])?.contains(uid)
                 && let Some(&place) = places.get(&uid)
@@ -124,9 +161,11 @@ impl Selected<'_> {
         wanted: &[Wanted],
         places: &HashMap<u32, usize>,
         sizes: &dyn Fn(u32) -> Option<u64>,
+        held: &mut Held,
         each: &mut dyn FnMut(usize, Result<Fetched>) -> Result<()>,
         missed: &mut dyn FnMut(u32, Error),
     ) -> Result<()> {
+        let mut idle = 0;
         let mut sets = cut(wanted).into_iter().peekable();
         let mut in_flight: VecDeque<Request> = VecDeque::new();
         loop {
@@ -169,14 +208,23 @@ impl Selected<'_> {
                         self.session.wire.end(tag.clone(), status)?;
                         let status = self.session.wire.take_end(&tag);
                         if let (Some(request), Some(status)) = (in_flight.remove(at), status) {
+                            let (octets, files) = request.held();
+                            (held.octets, held.files) = (held.octets.saturating_sub(octets), held.files.saturating_sub(files));
+                            idle = 0;
                             conclude(request, &status, places, sizes, each, missed)?;
                         }
                         break;
                     }
                     Response::Untagged(Untagged::Fetch(fetch)) => {
-                        take(fetch, received.body, &mut in_flight);
+                        let body = received.body.is_some();
+                        if !take(fetch, received.body, &mut in_flight, held) {
+                            idle += if body { VAIN_BODY } else { 1 };
+                        }
                     }
-                    _ => {}
+                    _ => idle += 1,
+                }
+                if idle > MAX_IDLE_RESPONSES {
+                    return Err(self.session.wire.flooded());
                 }
             }
         }
@@ -210,12 +258,15 @@ fn cut(wanted: &[Wanted]) -> Vec<UidSet> {
     sets.into_iter().flat_map(|set| set.split(MAX_SET)).collect()
 }
 
-/// Puts what a FETCH response brought to its message. Messages that nobody asked for are left aside.
-fn take(fetch: Fetch, streamed: Option<Streamed>, in_flight: &mut VecDeque<Request>) {
-    let Some(uid) = fetch.uid else { return };
-    let Some(request) = in_flight.iter_mut().find(|request| request.uids.contains(uid)) else { return };
+/// Puts what a FETCH response brought to its message; says whether that was its body. Messages that nobody asked for are
+/// left aside.
+fn take(fetch: Fetch, streamed: Option<Streamed>, in_flight: &mut VecDeque<Request>, held: &mut Held) -> bool {
+    let Some(uid) = fetch.uid else { return false };
+    let Some(request) = in_flight.iter_mut().find(|request| request.uids.contains(uid)) else { return false };
     let partial = request.partial.entry(uid).or_default();
-    if fetch.flags.is_some() {
+    if fetch.flags.iter().flatten().map(|flag| flag.wire().len()).sum::<usize>() > FLAG_OCTETS {
+        partial.broken = Some("the server gives the message more flags than any server keeps");
+    } else if fetch.flags.is_some() {
         partial.flags = fetch.flags;
     }
     partial.internal_date = fetch.internal_date.or(partial.internal_date);
@@ -236,12 +287,23 @@ fn take(fetch: Fetch, streamed: Option<Streamed>, in_flight: &mut VecDeque<Reque
             None
         }
     };
-    if let Some((body, digests)) = body {
-        match &partial.body {
-            // The same message twice in one answer is the server's slip; two different ones under one UID are not to be trusted.
-            Some((_, first)) if *first != digests => partial.broken = Some("the server gave two different bodies for one UID"),
-            _ => partial.body = Some((body, digests)),
+    let Some((body, digests)) = body else { return false };
+    match &partial.body {
+        // The same message twice in one answer is the server's slip; two different ones under one UID are not to be trusted.
+        Some((_, first)) => {
+            if *first != digests {
+                partial.broken = Some("the server gave two different bodies for one UID");
+            }
+            false
         }
+        None if held.has_room() => {
+            let memory = body.memory_bytes();
+            held.octets += memory;
+            held.files += usize::from(memory == 0 && !body.is_empty());
+            partial.body = Some((body, digests));
+            true
+        }
+        None => held.learned.insert(uid, body.len()).is_none(),
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod dovecot;
 pub mod imapd;
 pub mod mail;
+pub mod odd;
 pub mod pop3d;
 pub mod proxy;
 pub mod script;

@@ -19,6 +19,10 @@ use super::{canary, tls};
 /// Missing where an example is built of these files.
 const PROGRAM: Option<&str> = option_env!("CARGO_BIN_EXE_mailhaul");
 
+fn program() -> &'static str {
+    PROGRAM.expect("cargo says where the program is to tests and benches only")
+}
+
 /// A run that takes longer is killed, and the test fails.
 const DEADLINE: Duration = Duration::from_secs(120);
 
@@ -165,9 +169,19 @@ impl Tool {
         self.spawn(args, Some(input.to_vec())).finish()
     }
 
+    /// The same through another program, which gets the path of ours and `args` behind its own arguments.
+    pub fn run_under<S: AsRef<OsStr>>(&self, wrapper: &[&str], args: &[S]) -> Output {
+        let mut command = self.command(wrapper[0]);
+        command.args(&wrapper[1..]).arg(program());
+        self.start(command, args, None).finish()
+    }
+
     /// Starts the program; the caller ends it with [`Running::finish`].
     pub fn spawn<S: AsRef<OsStr>>(&self, args: &[S], input: Option<Vec<u8>>) -> Running {
-        let mut command = self.command(PROGRAM.expect("cargo says where the program is to tests and benches only"));
+        self.start(self.command(program()), args, input)
+    }
+
+    fn start<S: AsRef<OsStr>>(&self, mut command: Command, args: &[S], input: Option<Vec<u8>>) -> Running {
         command
             .args(args)
             .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })
