@@ -79,6 +79,7 @@ pub struct Selected<'a> {
 impl<'a> Selected<'a> {
     pub(super) fn open(session: &'a mut Session, wire_name: &[u8], writable: bool) -> Result<Self> {
         let command = Command::new(if writable { "SELECT" } else { "EXAMINE" }).sp().mailbox(wire_name)?;
+        session.examined = None;
         let mut state = MailboxState::default();
         let status = session.run(&command, Phase::Listing, "opening the mailbox was refused", &mut |received| {
             match received.response {
@@ -101,8 +102,14 @@ impl<'a> Selected<'a> {
         if !writable {
             // They say what this session may change, which is nothing, not what the mailbox keeps.
             state.permanent_flags = None;
+            session.examined = Some((wire_name.to_vec(), state.clone()));
         }
         Ok(Self { session, state, wire_name: wire_name.to_vec(), writable })
+    }
+
+    pub(super) fn still_open(session: &'a mut Session, wire_name: &[u8], state: MailboxState) -> Self {
+        session.examined = Some((wire_name.to_vec(), state.clone()));
+        Self { session, state, wire_name: wire_name.to_vec(), writable: false }
     }
 
     /// What SELECT or EXAMINE told.
@@ -116,6 +123,7 @@ impl<'a> Selected<'a> {
     /// # Errors
     /// Refusal or loss of the connection.
     pub fn leave(self) -> Result<()> {
+        self.session.examined = None;
         if self.session.capabilities.has("UNSELECT") {
             return self.session.simple(&Command::new("UNSELECT"), "UNSELECT was refused").map(|_| ());
         }

@@ -2,7 +2,7 @@
 //! caller ever asks for a capability. It knows nothing of messages on their way (`bulk`) or of journals.
 
 use super::encode::Command;
-use super::selected::Selected;
+use super::selected::{MailboxState, Selected};
 use super::types::{Code, ListEntry, MailboxStatus, Namespaces, Response, StatusLine, Untagged};
 use super::utf7;
 use super::wire::{LiteralForm, Received, Wire};
@@ -71,6 +71,8 @@ pub struct Session {
     delimiter_known: bool,
     /// The UID at which reading bodies was lost.
     pub(super) stuck_at: Option<u32>,
+    /// The mailbox that is examined still, and what EXAMINE told of it.
+    pub(super) examined: Option<(Vec<u8>, MailboxState)>,
 }
 
 impl Session {
@@ -90,6 +92,7 @@ impl Session {
             delimiter: None,
             delimiter_known: false,
             stuck_at: None,
+            examined: None,
         };
         session.wire.conn.deadline(Phase::Login);
         let capability = session.wire.send(&Command::new("CAPABILITY"))?;
@@ -369,6 +372,17 @@ impl Session {
     /// Refusal or loss of the connection.
     pub fn examine(&mut self, wire_name: &[u8]) -> Result<Selected<'_>> {
         Selected::open(self, wire_name, false)
+    }
+
+    /// The mailbox as it was examined last, without a further look at it, where nothing was opened since; else EXAMINE.
+    ///
+    /// # Errors
+    /// As [`Self::examine`].
+    pub fn examined(&mut self, wire_name: &[u8]) -> Result<Selected<'_>> {
+        match self.examined.take_if(|(name, _)| name == wire_name) {
+            Some((_, state)) => Ok(Selected::still_open(self, wire_name, state)),
+            None => self.examine(wire_name),
+        }
     }
 
     /// SELECT.

@@ -182,8 +182,10 @@ impl Sink for ImapSink {
 
     fn read(&mut self, wanted: &[Listed], each: &mut dyn FnMut(usize, Result<Message>) -> Result<()>) -> Result<()> {
         self.session()?;
-        let Some(session) = self.session.as_mut() else { return Ok(()) };
-        read(session, self.current.as_ref(), wanted, each)
+        let (Some(session), Some(current)) = (self.session.as_mut(), self.current.as_ref()) else { return Ok(()) };
+        read(session, Some(current), wanted, each)?;
+        // APPEND wants nothing selected.
+        session.examined(&current.wire_name)?.leave()
     }
 
     fn append(&mut self, outgoing: Outgoing) -> Result<()> {
@@ -302,13 +304,12 @@ fn read(
     if wanted.is_empty() {
         return Ok(());
     }
-    let mut selected = session.examine(&current.wire_name)?;
+    let mut selected = session.examined(&current.wire_name)?;
     if selected.state().uid_validity != current.uid_validity {
         return Err(uid_validity_changed());
     }
     let uids: Vec<Wanted> = wanted.iter().map(|listed| Wanted { uid: listed.id, size: listed.size }).collect();
-    selected.fetch(&uids, &mut |index, fetched| each(index, fetched.map(message)))?;
-    selected.leave()
+    selected.fetch(&uids, &mut |index, fetched| each(index, fetched.map(message)))
 }
 
 fn message(fetched: Fetched) -> Message {
