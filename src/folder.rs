@@ -30,7 +30,7 @@ impl Folder {
 
     /// Reads the typed form (`Archive/2024`, `a%2Fb`). `None` when a level is empty or a `%` sequence is not hex.
     pub fn parse(typed: &str) -> Option<Self> {
-        let levels: Option<Vec<String>> = typed.trim_matches('/').split('/').map(unescape).collect();
+        let levels: Option<Vec<String>> = typed.trim_matches('/').split('/').map(percent_decode).collect();
         Self::from_levels(levels?)
     }
 
@@ -57,9 +57,10 @@ impl fmt::Display for Folder {
     }
 }
 
-fn unescape(level: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(level.len());
-    let mut rest = level.bytes();
+/// Decodes `%XX`, as in URLs and in typed folder names; `None` when a sequence is not hex or the result is not UTF-8.
+pub fn percent_decode(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
         if byte == b'%' {
             let high = char::from(rest.next()?).to_digit(16)?;

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::FileType;
 
-use super::files::{self, Delivery, Destination, Dir, MAX_DEPTH, Steps};
+use super::delivery::{Delivery, Destination, Filling, Steps};
+use super::files::{self, Dir, MAX_DEPTH};
 use super::{FolderInfo, Listed, Listing, Outgoing, Placement, Sink, SinkState, Source, Wait};
 use crate::context::Context;
 use crate::error::{Error, Result, Scope};
@@ -180,12 +181,7 @@ fn read_one(dir: &Dir, name: &OsStr, digest: Option<Digest>) -> Result<Option<Me
 pub struct EmlSink {
     root: PathBuf,
     context: Context,
-    /// The folder turned to, and what it was last looked into with.
-    folder: Option<Folder>,
-    back: Option<EmlSource>,
-    delivery: Option<Delivery>,
-    /// Facts of folders turned away from.
-    done: Vec<Placement>,
+    open: Filling<EmlSource>,
     mark: String,
     count: u64,
 }
@@ -196,10 +192,7 @@ impl EmlSink {
         Self {
             root: root.into(),
             context,
-            folder: None,
-            back: None,
-            delivery: None,
-            done: Vec::new(),
+            open: Filling::default(),
             mark: format!(".mailhaul.{}.{}", std::process::id(), files::nonce()),
             count: 0,
         }
@@ -210,8 +203,7 @@ impl EmlSink {
     /// # Errors
     /// No folder is open.
     pub fn holds(&self, ticket: u64, exact: Digest) -> Result<bool> {
-        let delivery = self.delivery.as_ref().ok_or_else(|| Error::local("no folder is open"))?;
-        delivery.holds(&stem(ticket), ENDING, exact)
+        self.open.holds(&stem(ticket), ENDING, exact)
     }
 }
 
@@ -233,16 +225,8 @@ impl Sink for EmlSink {
         EmlSource::new(&self.root).folders()
     }
 
-    fn horizons(&mut self) -> Result<Vec<(Folder, u32, u32)>> {
-        Ok(Vec::new())
-    }
-
     fn open(&mut self, info: &FolderInfo, create: bool) -> Result<Option<SinkState>> {
-        if let Some(mut delivery) = self.delivery.take() {
-            let committed = delivery.commit();
-            self.done.append(&mut delivery.take_done());
-            committed?;
-        }
+        self.open.close()?;
         let root = if create { Some(Dir::make(&self.root)?) } else { Dir::open(&self.root)? };
         let Some(mut dir) = root else { return Ok(None) };
         let levels: &[String] = if info.folder.is_inbox() { &[] } else { info.folder.levels() };
@@ -258,14 +242,12 @@ impl Sink for EmlSink {
         if cut {
             files::record_name(&dir, &info.folder)?;
         }
-        self.folder = Some(info.folder.clone());
         let steps = Steps { sync: "eml.sync", rename: "eml.rename" };
-        self.delivery = Some(Delivery::new(self.context.clone(), steps, dir.again()?, vec![dir], true));
+        self.open.turn(info.folder.clone(), Delivery::new(self.context.clone(), steps, dir.again()?, vec![dir], true));
         Ok(Some(SinkState::default()))
     }
 
     fn append(&mut self, outgoing: Outgoing) -> Result<()> {
-        let delivery = self.delivery.as_mut().ok_or_else(|| Error::local("no folder is open"))?;
         self.count += 1;
         let destination = Destination {
             temporary: format!("{}.{}", self.mark, self.count),
@@ -275,44 +257,24 @@ impl Sink for EmlSink {
             // A file has no room for flags at all: that is the format, not an alteration of this message.
             altered: Vec::new(),
         };
-        delivery.stage(&outgoing, destination)
+        self.open.delivery()?.stage(&outgoing, destination)
     }
 
     fn look(&mut self, _first: u32) -> Result<Listing> {
-        let Some(folder) = &self.folder else { return Ok(Listing::default()) };
-        let mut source = EmlSource::new(&self.root);
-        let listing = if source.folders()?.iter().any(|info| info.folder == *folder) { source.list(folder)? } else { Listing::default() };
-        self.back = Some(source);
-        Ok(listing)
+        self.open.look(EmlSource::new(&self.root))
     }
 
     fn read(&mut self, wanted: &[Listed], each: &mut dyn FnMut(usize, Result<Message>) -> Result<()>) -> Result<()> {
-        match &mut self.back {
-            Some(source) => source.read(wanted, each),
-            None => Ok(()),
-        }
-    }
-
-    fn push(&mut self) -> Result<()> {
-        Ok(())
-    }
-
-    fn lost(&self) -> Option<&Error> {
-        None
-    }
-
-    fn finish(&mut self) -> Result<()> {
-        self.delivery = None;
-        Ok(())
+        self.open.read(wanted, each)
     }
 
     fn settle(&mut self, wait: Wait) -> Result<Vec<Placement>> {
-        if let Some(delivery) = &mut self.delivery {
-            let committed = if wait == Wait::No { Ok(()) } else { delivery.commit() };
-            self.done.append(&mut delivery.take_done());
-            committed?;
-        }
-        Ok(std::mem::take(&mut self.done))
+        self.open.settle(wait)
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        self.open.abandon();
+        Ok(())
     }
 }
 

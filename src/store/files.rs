@@ -10,12 +10,9 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, RenameFlags, Stat, Timespec, Timestamps};
+use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
-use sha2::{Digest as _, Sha256};
 
-use super::{Outcome, Outgoing, Placement};
-use crate::context::Context;
 use crate::error::{Error, Result, Scope};
 use crate::folder::Folder;
 use crate::message::{Body, Digest, Digester, Digests, InternalDate, Message};
@@ -26,11 +23,6 @@ pub(super) const MAX_DEPTH: usize = 10;
 const NAME_BYTES: usize = 255;
 /// Records the folder's whole name inside a directory whose own name had to be cut.
 const NAME_FILE: &str = "mailhaul-folder";
-/// A batch is made durable at the latest when it holds this much; files stay open until then.
-const BATCH_MESSAGES: usize = 256;
-const BATCH_BYTES: u64 = 16 * 1024 * 1024;
-/// So many names are tried for one message before something else must be wrong.
-const NAME_TRIES: u32 = 100_000;
 
 /// An open directory, and the path by which errors name it.
 pub(super) struct Dir {
@@ -44,7 +36,7 @@ pub(super) struct Entry {
     pub(super) kind: FileType,
 }
 
-fn io(path: &Path, error: Errno) -> Error {
+pub(super) fn io(path: &Path, error: Errno) -> Error {
     Error::io(path.display(), error.into())
 }
 
@@ -166,14 +158,14 @@ impl Dir {
         (text.len() as u64 <= limit).then_some(text)
     }
 
-    fn create(&self, name: &OsStr) -> Result<File> {
+    pub(super) fn create(&self, name: &OsStr) -> Result<File> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let made = fs::openat(&self.fd, name, flags, Mode::RUSR | Mode::WUSR);
         made.map(File::from).map_err(|error| io(&self.path.join(name), error))
     }
 
     /// Gives the file `name` of this directory the name `to` in `target`; `false` when something stands there already.
-    fn publish(&self, name: &OsStr, target: &Self, to: &OsStr) -> Result<bool> {
+    pub(super) fn publish(&self, name: &OsStr, target: &Self, to: &OsStr) -> Result<bool> {
         match fs::renameat_with(&self.fd, name, &target.fd, to, RenameFlags::NOREPLACE) {
             Ok(()) => return Ok(true),
             Err(Errno::EXIST) => return Ok(false),
@@ -192,7 +184,7 @@ impl Dir {
     }
 
     /// Removes a file of ours. What cannot be removed stays: harmless, and the first error matters more.
-    fn remove(&self, name: &OsStr) {
+    pub(super) fn remove(&self, name: &OsStr) {
         let _ = fs::unlinkat(&self.fd, name, AtFlags::empty());
     }
 
@@ -223,7 +215,7 @@ pub(super) fn identity(stat: &Stat) -> (u64, u64) {
 }
 
 /// Hands over a file's bytes in pieces.
-fn each_piece(mut file: &File, path: &dyn fmt::Display, mut each: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+pub(super) fn each_piece(mut file: &File, path: &dyn fmt::Display, mut each: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
     let mut buffer = vec![0; 64 * 1024];
     loop {
         match file.read(&mut buffer) {
@@ -367,221 +359,6 @@ pub(super) fn unique(folder: &Folder, taken: &mut HashSet<Folder>) -> Folder {
 pub(super) fn nonce() -> String {
     use std::hash::{BuildHasher, Hasher};
     format!("{:016x}", std::hash::RandomState::new().build_hasher().finish())
-}
-
-/// What a delivery calls its durable steps in crash tests.
-pub(super) struct Steps {
-    pub(super) sync: &'static str,
-    pub(super) rename: &'static str,
-}
-
-/// Messages written to temporary files and not yet durable under their final names.
-pub(super) struct Delivery {
-    context: Context,
-    steps: Steps,
-    temporary: Dir,
-    targets: Vec<Dir>,
-    /// Whether a file that holds the very same bytes under the wanted name already stands for the message.
-    accept_identical: bool,
-    staged: Vec<Staged>,
-    bytes: u64,
-    /// Names given in this delivery: they never stand for another message of it.
-    given: HashSet<OsString>,
-    done: Vec<Placement>,
-}
-
-struct Staged {
-    ticket: u64,
-    file: File,
-    temporary: OsString,
-    target: usize,
-    stem: String,
-    ending: String,
-    exact: Digest,
-    altered: Vec<String>,
-}
-
-/// Where a staged message shall stand: `stem` + `ending`, with `-2` and so on between them where that is taken.
-pub(super) struct Destination {
-    pub(super) temporary: String,
-    pub(super) target: usize,
-    pub(super) stem: String,
-    pub(super) ending: String,
-    pub(super) altered: Vec<String>,
-}
-
-impl Delivery {
-    pub(super) fn new(context: Context, steps: Steps, temporary: Dir, targets: Vec<Dir>, accept_identical: bool) -> Self {
-        Self { context, steps, temporary, targets, accept_identical, staged: Vec::new(), bytes: 0, given: HashSet::new(), done: Vec::new() }
-    }
-
-    /// Writes a message to its temporary file; makes the batch durable when it is large enough.
-    pub(super) fn stage(&mut self, outgoing: &Outgoing, destination: Destination) -> Result<()> {
-        let name = OsString::from(destination.temporary);
-        let written = self.write(&name, &outgoing.message);
-        let mut altered = destination.altered;
-        let file = match written {
-            Ok((file, dated)) => {
-                if !dated {
-                    altered.push("the file system cannot hold its date".to_owned());
-                }
-                file
-            }
-            Err(error) => {
-                self.done.push(Placement { ticket: outgoing.ticket, outcome: Outcome::NotSent { begun: false } });
-                self.drop_staged();
-                return Err(error);
-            }
-        };
-        self.staged.push(Staged {
-            ticket: outgoing.ticket,
-            file,
-            temporary: name,
-            target: destination.target,
-            stem: destination.stem,
-            ending: destination.ending,
-            exact: outgoing.message.digests.exact,
-            altered,
-        });
-        self.bytes += outgoing.message.body.len();
-        if self.staged.len() >= BATCH_MESSAGES || self.bytes >= BATCH_BYTES { self.commit() } else { Ok(()) }
-    }
-
-    /// Gives the file, and whether it could be dated.
-    fn write(&self, name: &OsStr, message: &Message) -> Result<(File, bool)> {
-        let path = self.temporary.path.join(name);
-        let mut file = self.temporary.create(name)?;
-        // Only a file that this very call made may be removed: another's would have been an error above.
-        let written = message.body.each_chunk(|chunk| file.write_all(chunk).map_err(|error| Error::io(path.display(), error)));
-        let dated = written.and_then(|()| {
-            let Some(date) = message.internal_date else { return Ok(true) };
-            let stamp = Timespec { tv_sec: date.seconds, tv_nsec: 0 };
-            match fs::futimens(&file, &Timestamps { last_access: stamp, last_modification: stamp }) {
-                Ok(()) => Ok(true),
-                Err(Errno::INVAL | Errno::OVERFLOW | Errno::RANGE) => Ok(false),
-                Err(error) => Err(io(&path, error)),
-            }
-        });
-        dated.inspect_err(|_| self.temporary.remove(name)).map(|dated| (file, dated))
-    }
-
-    /// Makes everything staged durable: each file, then its name, then the directories.
-    pub(super) fn commit(&mut self) -> Result<()> {
-        self.bytes = 0;
-        if self.staged.is_empty() {
-            return Ok(());
-        }
-        self.context.step(self.steps.sync);
-        for staged in &self.staged {
-            // After an error here the kernel may have dropped the bytes: the file is written anew, never synced again.
-            if let Err(error) = staged.file.sync_all() {
-                let error = Error::io(self.temporary.path.join(&staged.temporary).display(), error);
-                self.drop_staged();
-                return Err(error);
-            }
-        }
-        self.context.step(self.steps.rename);
-        let mut published = Vec::with_capacity(self.staged.len());
-        let result = self.publish_all(&mut published);
-        match result {
-            Ok(()) => {
-                for staged in self.staged.drain(..) {
-                    let outcome = Outcome::Stored { append_uid: None, altered: staged.altered };
-                    self.done.push(Placement { ticket: staged.ticket, outcome });
-                }
-                Ok(())
-            }
-            Err(error) => {
-                // These names are ours (nothing was replaced) and not durable: nobody shall count on them.
-                for (target, name) in published {
-                    if let Some(dir) = self.targets.get(target) {
-                        dir.remove(&name);
-                    }
-                }
-                self.drop_staged();
-                Err(error)
-            }
-        }
-    }
-
-    fn publish_all(&mut self, published: &mut Vec<(usize, OsString)>) -> Result<()> {
-        for staged in &self.staged {
-            let dir = self.targets.get(staged.target).ok_or_else(|| Error::local("a message without a directory"))?;
-            let mut number = 1_u32;
-            loop {
-                let name = numbered(&staged.stem, number, &staged.ending);
-                if self.temporary.publish(&staged.temporary, dir, &name)? {
-                    self.given.insert(name.clone());
-                    published.push((staged.target, name));
-                    break;
-                }
-                if self.accept_identical && !self.given.contains(&name) && holds(dir, &name, staged.exact) {
-                    self.temporary.remove(&staged.temporary);
-                    self.given.insert(name);
-                    break;
-                }
-                number += 1;
-                if number > NAME_TRIES {
-                    return Err(Error::local(format!("{}: no free name for {}", dir.path.display(), staged.stem)));
-                }
-            }
-        }
-        self.targets.iter().try_for_each(Dir::sync)?;
-        self.temporary.sync()
-    }
-
-    /// Whether a file under `stem` and `ending` holds just these bytes, durably. Looks at the names in the order in which
-    /// they are given, up to the first free one.
-    pub(super) fn holds(&self, stem: &str, ending: &str, exact: Digest) -> Result<bool> {
-        let Some(dir) = self.targets.first() else { return Ok(false) };
-        for number in 1..=NAME_TRIES {
-            let name = numbered(stem, number, ending);
-            if holds(dir, &name, exact) {
-                return Ok(true);
-            }
-            // What is there and is no plain file takes its name all the same.
-            if matches!(dir.file(&name), Ok(None)) {
-                return Ok(false);
-            }
-        }
-        Ok(false)
-    }
-
-    /// Gives up what is not durable.
-    fn drop_staged(&mut self) {
-        self.bytes = 0;
-        for staged in self.staged.drain(..) {
-            self.temporary.remove(&staged.temporary);
-            self.done.push(Placement { ticket: staged.ticket, outcome: Outcome::NotSent { begun: false } });
-        }
-    }
-
-    /// The facts known by now.
-    pub(super) fn take_done(&mut self) -> Vec<Placement> {
-        std::mem::take(&mut self.done)
-    }
-}
-
-impl Drop for Delivery {
-    fn drop(&mut self) {
-        self.drop_staged();
-    }
-}
-
-/// The `number`-th name that is tried.
-fn numbered(stem: &str, number: u32, ending: &str) -> OsString {
-    OsString::from(if number == 1 { format!("{stem}{ending}") } else { format!("{stem}-{number}{ending}") })
-}
-
-/// Whether the file holds just these bytes, durably.
-fn holds(dir: &Dir, name: &OsStr, exact: Digest) -> bool {
-    let Ok(Some((file, _))) = dir.file(name) else { return false };
-    let mut hash = Sha256::new();
-    let read = each_piece(&file, &dir.path.display(), |piece| {
-        hash.update(piece);
-        Ok(())
-    });
-    read.is_ok() && Digest(hash.finalize().into()) == exact && file.sync_all().is_ok()
 }
 
 /// A name as text; bytes that are no UTF-8 show as replacements.

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::FileType;
 
-use super::files::{self, Delivery, Destination, Dir, MAX_DEPTH, Steps};
+use super::delivery::{Delivery, Destination, Filling, Steps};
+use super::files::{self, Dir, MAX_DEPTH};
 use super::{FolderInfo, Listed, Listing, Outgoing, Placement, Sink, SinkState, Source, Wait};
 use crate::context::Context;
 use crate::error::{Error, Result, Scope};
@@ -398,12 +399,7 @@ pub struct MaildirSink {
     layout: Option<Layout>,
     /// Where the folders lay that were there when the first one was opened, whatever program named them.
     known: HashMap<Folder, Vec<OsString>>,
-    /// The folder turned to, and what it was last looked into with.
-    folder: Option<Folder>,
-    back: Option<MaildirSource>,
-    delivery: Option<Delivery>,
-    /// Facts of folders turned away from.
-    done: Vec<Placement>,
+    open: Filling<MaildirSource>,
     /// `P<pid>R<random>`: what makes names of this sink its own.
     mark: String,
     count: u64,
@@ -418,10 +414,7 @@ impl MaildirSink {
             context,
             layout: None,
             known: HashMap::new(),
-            folder: None,
-            back: None,
-            delivery: None,
-            done: Vec::new(),
+            open: Filling::default(),
             mark: format!("P{}R{}", std::process::id(), files::nonce()),
             count: 0,
             host: host(),
@@ -454,13 +447,6 @@ impl MaildirSink {
             Layout::Nested => levels.map(|level| files::fit(level).into()).collect(),
         }
     }
-
-    fn close(&mut self) -> Result<()> {
-        let Some(mut delivery) = self.delivery.take() else { return Ok(()) };
-        let committed = delivery.commit();
-        self.done.append(&mut delivery.take_done());
-        committed
-    }
 }
 
 /// This machine's name as it may stand in a file name.
@@ -483,12 +469,8 @@ impl Sink for MaildirSink {
         MaildirSource::new(&self.root).folders()
     }
 
-    fn horizons(&mut self) -> Result<Vec<(Folder, u32, u32)>> {
-        Ok(Vec::new())
-    }
-
     fn open(&mut self, info: &FolderInfo, create: bool) -> Result<Option<SinkState>> {
-        self.close()?;
+        self.open.close()?;
         let root = if create { Some(Dir::make(&self.root)?) } else { Dir::open(&self.root)? };
         let Some(root) = root else { return Ok(None) };
         let layout = self.layout(&root)?;
@@ -509,14 +491,12 @@ impl Sink for MaildirSink {
         if way.iter().any(|component| files::was_cut(&files::text(component))) {
             files::record_name(&dir, &info.folder)?;
         }
-        self.folder = Some(info.folder.clone());
         let steps = Steps { sync: "maildir.sync", rename: "maildir.rename" };
-        self.delivery = Some(Delivery::new(self.context.clone(), steps, tmp?, vec![new?, cur?], false));
+        self.open.turn(info.folder.clone(), Delivery::new(self.context.clone(), steps, tmp?, vec![new?, cur?], false));
         Ok(Some(SinkState::default()))
     }
 
     fn append(&mut self, outgoing: Outgoing) -> Result<()> {
-        let delivery = self.delivery.as_mut().ok_or_else(|| Error::local("no folder is open"))?;
         self.count += 1;
         let unique = format!("{}.{}Q{}.{}", self.context.unix_time(), self.mark, self.count, self.host);
         let mut letters = String::new();
@@ -533,44 +513,24 @@ impl Sink for MaildirSink {
         }
         // A message without any flag is new; one with flags has been seen by some program.
         let (target, ending) = if letters.is_empty() { (0, String::new()) } else { (1, format!(":2,{letters}")) };
-        delivery.stage(&outgoing, Destination { temporary: unique.clone(), target, stem: unique, ending, altered })
+        self.open.delivery()?.stage(&outgoing, Destination { temporary: unique.clone(), target, stem: unique, ending, altered })
     }
 
     fn look(&mut self, _first: u32) -> Result<Listing> {
-        let Some(folder) = &self.folder else { return Ok(Listing::default()) };
-        let mut source = MaildirSource::new(&self.root);
-        let listing = if source.folders()?.iter().any(|info| info.folder == *folder) { source.list(folder)? } else { Listing::default() };
-        self.back = Some(source);
-        Ok(listing)
+        self.open.look(MaildirSource::new(&self.root))
     }
 
     fn read(&mut self, wanted: &[Listed], each: &mut dyn FnMut(usize, Result<Message>) -> Result<()>) -> Result<()> {
-        match &mut self.back {
-            Some(source) => source.read(wanted, each),
-            None => Ok(()),
-        }
-    }
-
-    fn push(&mut self) -> Result<()> {
-        Ok(())
-    }
-
-    fn lost(&self) -> Option<&Error> {
-        None
-    }
-
-    fn finish(&mut self) -> Result<()> {
-        self.delivery = None;
-        Ok(())
+        self.open.read(wanted, each)
     }
 
     fn settle(&mut self, wait: Wait) -> Result<Vec<Placement>> {
-        if let Some(delivery) = &mut self.delivery {
-            let committed = if wait == Wait::No { Ok(()) } else { delivery.commit() };
-            self.done.append(&mut delivery.take_done());
-            committed?;
-        }
-        Ok(std::mem::take(&mut self.done))
+        self.open.settle(wait)
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        self.open.abandon();
+        Ok(())
     }
 }
 

@@ -1,6 +1,7 @@
 //! Stores: where messages come from and go to, one implementation a file, behind two small traits. A store knows its own
 //! protocol or file format and must never know the journal.
 
+mod delivery;
 pub mod eml;
 mod files;
 pub mod imap;
@@ -195,7 +196,9 @@ pub trait Sink: Send {
     ///
     /// # Errors
     /// As [`Source::folders`].
-    fn horizons(&mut self) -> Result<Vec<(Folder, u32, u32)>>;
+    fn horizons(&mut self) -> Result<Vec<(Folder, u32, u32)>> {
+        Ok(Vec::new())
+    }
 
     /// Turns to `folder`; `None` when it is not there and `create` does not ask for it. Nothing may be outstanding.
     ///
@@ -225,7 +228,9 @@ pub trait Sink: Send {
     ///
     /// # Errors
     /// Local trouble.
-    fn push(&mut self) -> Result<()>;
+    fn push(&mut self) -> Result<()> {
+        Ok(())
+    }
 
     /// The facts learnt since the last call.
     ///
@@ -234,7 +239,9 @@ pub trait Sink: Send {
     fn settle(&mut self, wait: Wait) -> Result<Vec<Placement>>;
 
     /// Why the session is lost, if it is: a new sink is needed then.
-    fn lost(&self) -> Option<&Error>;
+    fn lost(&self) -> Option<&Error> {
+        None
+    }
 
     /// Ends the session politely.
     ///
