@@ -3,6 +3,7 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -82,7 +83,7 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
         Some(dir) => dir.clone(),
         None => state::default_dir(&destination_name)?,
     };
-    let ends = Ends { app, source: &source, server };
+    let ends = Ends { app, source: &source, server, opened: AtomicU32::new(0) };
     if args.dry_run {
         return dry_run(args, app, &ends, &destination, &source_name, &destination_name, &dir);
     }
@@ -134,14 +135,19 @@ struct Ends<'a> {
     app: &'a App,
     source: &'a Place,
     server: &'a Server,
+    /// How often the source was opened.
+    opened: AtomicU32,
 }
 
 impl Ends<'_> {
     fn open_source(&self) -> Result<Box<dyn Source>> {
         let (context, trace) = (&self.app.context, &self.app.trace);
+        // A POP3 server that announces PIPELINING and cannot do it (wildduck#950, MailKit#174) loses the session again and
+        // again: after the second loss it is asked for one message at a time.
+        let pipelining = self.opened.fetch_add(1, Ordering::Relaxed) < 2;
         Ok(match &self.source.location {
             Location::Server(server) if server.protocol == Protocol::Imap => Box::new(ImapSource::connect(server, context, trace)?),
-            Location::Server(server) => Box::new(Pop3Source::connect(server, context, trace)?),
+            Location::Server(server) => Box::new(Pop3Source::connect_with(server, context, trace, pipelining)?),
             Location::Maildir(path) => Box::new(MaildirSource::new(path)),
             Location::Eml(path) => Box::new(EmlSource::new(path)),
             Location::Mbox(_) | Location::Stdio => return Err(unsupported_source(self.source)),

@@ -507,6 +507,13 @@ impl Between<'_, '_> {
             }
             self.pass.tally.insert(key, fate);
         }
+        self.pass.journal.progress(&serde_json::json!({
+            "source": self.pass.source_name,
+            "folder": self.pass.folder.to_string(),
+            "settled": self.end.settled,
+            "of": self.todo.len(),
+            "under_way": self.sent.len(),
+        }));
         let mut to_send = Vec::new();
         for ((message, mut sent), copy) in group.messages.into_iter().zip(copies) {
             if let Some(message) = message {

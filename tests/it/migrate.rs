@@ -3,6 +3,7 @@
 use crate::dovecot_user;
 use crate::support::dovecot::{Plant, User};
 use crate::support::mail::{self, assert_same_mail};
+use crate::support::pop3d;
 use crate::support::tool::Tool;
 
 /// A tool that knows `from` and `to`.
@@ -168,6 +169,29 @@ fn the_window_of_appends_and_the_window_of_retrs_are_deep() {
     let text = tool.read_trace();
     assert_eq!(deepest(&text, |line| line.starts_with("RETR "), |line| line.starts_with("+OK")), 400);
     assert!(deepest(&text, |line| line.contains(" APPEND "), |line| line.contains(" OK [APPENDUID")) >= 2);
+}
+
+#[test]
+fn a_maildrop_that_is_lost_twice_is_asked_for_one_message_at_a_time() {
+    let to = dovecot_user!("migrate-flaky-to");
+    let bodies = mail::many(6, 100);
+    let maildrop = pop3d::Pop3d::start(pop3d::Behaviour { hang_up_at: vec![2, 4], ..pop3d::Behaviour::default() }, &bodies);
+    let mut tool = Tool::new();
+    tool.use_clock();
+    tool.server("from", None, Some(&maildrop.url())).account("to", &to);
+    let trace = tool.trace();
+    tool.run(&["migrate", "from", "to", "--trace", trace.to_str().unwrap()]).expect_code(0);
+    assert_same_mail(&bodies, &to.bodies("INBOX"));
+    let depths: Vec<usize> = (1..=10)
+        .map(|number| {
+            let lines: Vec<String> =
+                tool.read_trace().lines().filter(|line| line.starts_with(&format!("#{number} "))).map(ToOwned::to_owned).collect();
+            deepest(&lines.join("\n"), |line| line.starts_with("RETR "), |line| line.starts_with("+OK"))
+        })
+        .filter(|depth| *depth > 0)
+        .collect();
+    assert!(depths[0] > 1, "{depths:?}");
+    assert_eq!(depths.last(), Some(&1), "{depths:?}");
 }
 
 /// The most requests that were out at one moment, by the trace of the connection that made them.
