@@ -194,6 +194,31 @@ fn a_maildrop_that_is_lost_twice_is_asked_for_one_message_at_a_time() {
     assert_eq!(depths.last(), Some(&1), "{depths:?}");
 }
 
+#[test]
+fn a_signal_stops_a_migration_at_a_safe_point_and_the_next_run_goes_on() {
+    let to = dovecot_user!("migrate-signal-to");
+    let bodies = mail::many(8, 500);
+    let maildrop = pop3d::Pop3d::start(pop3d::Behaviour { stall_at: Some(6), ..pop3d::Behaviour::default() }, &bodies);
+    let tool = Tool::new();
+    tool.server("from", None, Some(&maildrop.url())).account("to", &to);
+    for (signal, code) in [(rustix::process::Signal::TERM, 143), (rustix::process::Signal::HUP, 129)] {
+        let already = maildrop.log().len();
+        let running = tool.spawn(&["migrate", "from", "to"], None);
+        while !maildrop.log().iter().skip(already).any(|line| line.ends_with("RETR 6")) {
+            std::thread::yield_now();
+        }
+        running.signal(signal);
+        let output = running.finish().expect_code(code);
+        assert!(output.stderr.contains("run the same command again"), "{output}");
+        assert!(output.text().contains("stopped before the end"), "{output}");
+        assert!(!output.text().contains("BALANCE"), "{output}");
+    }
+    maildrop.behave(|behaviour| behaviour.stall_at = None);
+    let summary = tool.run(&["migrate", "from", "to", "--json"]).expect_code(0).json();
+    assert_eq!((&summary["listed"], &summary["balanced"]), (&8.into(), &true.into()));
+    assert_same_mail(&bodies, &to.bodies("INBOX"));
+}
+
 /// The most requests that were out at one moment, by the trace of the connection that made them.
 fn deepest(trace: &str, request: impl Fn(&str) -> bool, answer: impl Fn(&str) -> bool) -> usize {
     let (mut out, mut most) = (0_usize, 0);
