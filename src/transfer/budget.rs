@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::error::Result;
 
 /// Octets between the reading of messages and their settled fate.
-const OCTETS: usize = 20 * 1024 * 1024;
+const OCTETS: usize = 12 * 1024 * 1024;
 /// What a message costs beside its octets.
 const OVERHEAD: usize = 512;
 
