@@ -333,3 +333,12 @@ fn a_second_run_into_the_same_destination_is_turned_away() {
     bench.run().expect_code(0);
     bench.expect_all_once("after the lock");
 }
+
+#[test]
+fn a_listing_that_leaves_messages_out_is_not_taken_for_the_whole_folder() {
+    let hidden = imapd::Behaviour { unlisted: vec![3, 5], ..imapd::Behaviour::default() };
+    let bench = Bench::imap(&Mail::WithId.bodies(), hidden, imapd::Behaviour::default());
+    let summary = bench.run().expect_code(0).json();
+    assert_eq!((&summary["listed"], &summary["copied"]), (&8.into(), &8.into()), "{summary}");
+    bench.expect_all_once("unlisted");
+}
