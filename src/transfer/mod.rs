@@ -256,7 +256,8 @@ impl Transfer<'_> {
     /// Keeps a failure that ruins only this folder; anything else goes on up.
     fn problem_of<T>(&self, work: &mut Work, outcome: Result<T>) -> Result<Option<T>> {
         match outcome {
-            Err(error) if error.scope() <= Scope::Mailbox => {
+            // A name that cannot be written at the destination is the user's mistake only where the user chose it.
+            Err(error) if error.scope() <= Scope::Mailbox || (error.kind() == Kind::Usage && self.into.is_none()) => {
                 self.report.event(Event::Problem(Problem {
                     folder: work.pair.source.folder.to_string(),
                     uid: None,

@@ -342,3 +342,17 @@ fn a_listing_that_leaves_messages_out_is_not_taken_for_the_whole_folder() {
     assert_eq!((&summary["listed"], &summary["copied"]), (&8.into(), &8.into()), "{summary}");
     bench.expect_all_once("unlisted");
 }
+
+#[test]
+fn folders_whose_names_read_alike_or_cannot_be_read_are_copied_all_the_same() {
+    let mut bench = Bench::imap(&Mail::WithId.bodies(), imapd::Behaviour::default(), imapd::Behaviour::default());
+    for (number, name) in (100..).zip(["&AC8-", "&-AC8-", "Work//Old", "Work/Old"]) {
+        let body = mail::plain(number, 100);
+        bench.imapd().fill(name, std::slice::from_ref(&body));
+        bench.bodies.push(body);
+    }
+    let summary = bench.run().expect_code(0).json();
+    assert_eq!((&summary["listed"], &summary["copied"]), (&12.into(), &12.into()), "{summary}");
+    assert_eq!(bench.to.folders().len(), 5, "{:?}", bench.to.folders());
+    bench.expect_all_once("odd names");
+}
