@@ -390,10 +390,17 @@ pub enum Key {
     },
 }
 
+impl Key {
+    /// How the text of every key of this generation begins.
+    pub fn uid_prefix(generation: u32) -> String {
+        format!("uid:{generation}:")
+    }
+}
+
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Uid { generation, uid } => write!(f, "uid:{generation}:{uid}"),
+            Self::Uid { generation, uid } => write!(f, "{}{uid}", Self::uid_prefix(*generation)),
             Self::Uidl { uidl, occurrence } => write!(f, "uidl:{occurrence}:{uidl}"),
             Self::Content { digest, occurrence } => write!(f, "content:{occurrence}:{digest}"),
         }

@@ -49,6 +49,15 @@ impl<'a> Writing<'a> {
             Change::Adopted { copy, uid } => begun.push(self.begin(copy, State::Done, *uid)?),
             Change::Done { copy, uid, altered } => self.done(*copy, *uid, *altered)?,
             Change::Placed { copy, uid } => self.placed(*copy, *uid)?,
+            Change::Renamed { copy, key } => {
+                let changed = self
+                    .statement("UPDATE copy SET key = ?2 WHERE id = ?1")?
+                    .execute((copy.0, key.to_string()))
+                    .map_err(|error| self.error(error))?;
+                if changed == 0 {
+                    return Err(self.forbidden(*copy, "be renamed"));
+                }
+            }
             Change::Unknown { copy, at } => {
                 self.turn(*copy, State::Unknown, None)?;
                 let sql = "UPDATE copy SET intended = max(intended, ?2) WHERE id = ?1";

@@ -207,6 +207,13 @@ pub enum Change {
         /// Its UID.
         uid: (GenerationId, u32),
     },
+    /// The source calls the message of a copy by another key now.
+    Renamed {
+        /// Which.
+        copy: CopyId,
+        /// What it is called; no other copy of the folder may have it.
+        key: Key,
+    },
     /// The answer to an intent never came.
     Unknown {
         /// Which.

@@ -74,12 +74,17 @@ impl Source for Pop3Source {
     }
 }
 
-/// Both listings in one: every number either of them has. UIDL is the master; a size that LIST lacks is unknown, and a
-/// unique-id that UIDL lacks leaves the message without a key.
+/// Both listings in one: every number either of them has. UIDL is the master; a size that LIST lacks is unknown. A message
+/// whose unique-id UIDL lacks has no key, and none that shares its unique-id: RFC 1939 section 7 means that for identical
+/// messages, but servers give one to all, and then the n-th of them is another message once an earlier one is deleted.
 fn join(list: Sizes, uidl: Option<UniqueIds>) -> Vec<Listed> {
-    let mut ids: std::iter::Peekable<_> = uidl.unwrap_or_default().into_iter().peekable();
+    let uidl = uidl.unwrap_or_default();
+    let mut uses: HashMap<String, u32> = HashMap::new();
+    for unique_id in uidl.iter().filter_map(|(_, unique_id)| unique_id.as_ref()) {
+        *uses.entry(unique_id.clone()).or_default() += 1;
+    }
+    let mut ids: std::iter::Peekable<_> = uidl.into_iter().peekable();
     let mut sizes: std::iter::Peekable<_> = list.into_iter().peekable();
-    let mut seen: HashMap<String, u32> = HashMap::new();
     let mut messages = Vec::new();
     loop {
         let id = match (ids.peek(), sizes.peek()) {
@@ -89,12 +94,7 @@ fn join(list: Sizes, uidl: Option<UniqueIds>) -> Vec<Listed> {
         };
         let size = sizes.next_if(|entry| entry.0 == id).and_then(|entry| entry.1);
         let uidl = ids.next_if(|entry| entry.0 == id).and_then(|entry| entry.1);
-        let key = uidl.map(|uidl| {
-            let count = seen.entry(uidl.clone()).or_default();
-            let occurrence = *count;
-            *count += 1;
-            Key::Uidl { uidl, occurrence }
-        });
+        let key = uidl.filter(|uidl| uses.get(uidl) == Some(&1)).map(|uidl| Key::Uidl { uidl, occurrence: 0 });
         messages.push(Listed { id, key, size, internal_date: None });
     }
 }
@@ -108,19 +108,13 @@ mod tests {
     }
 
     #[test]
-    fn uidl_is_the_master_and_equal_unique_ids_are_counted() {
+    fn uidl_is_the_master_and_a_shared_unique_id_is_no_key() {
         let uidl = vec![(1, Some("a".to_owned())), (2, None), (3, Some("a".to_owned())), (5, Some("new".to_owned()))];
         let list = vec![(1, Some(10)), (2, Some(20)), (3, None), (4, Some(40))];
         let messages: Vec<_> = join(list, Some(uidl)).iter().map(shown).collect();
         assert_eq!(
             messages,
-            [
-                (1, Some("uidl:0:a".to_owned()), Some(10)),
-                (2, None, Some(20)),
-                (3, Some("uidl:1:a".to_owned()), None),
-                (4, None, Some(40)),
-                (5, Some("uidl:0:new".to_owned()), None),
-            ]
+            [(1, None, Some(10)), (2, None, Some(20)), (3, None, None), (4, None, Some(40)), (5, Some("uidl:0:new".to_owned()), None),]
         );
     }
 

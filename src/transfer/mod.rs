@@ -3,8 +3,10 @@
 //! seams and never a protocol.
 
 mod budget;
+mod ends;
 mod pass;
 mod preview;
+mod renamed;
 mod settle;
 
 use std::collections::{HashMap, HashSet};
@@ -20,17 +22,14 @@ use crate::report::{Counts, Event, FolderCounts, Outcome, Problem, Report};
 use crate::state::{Baseline, Batch, Change, CopyRow, GenerationId, Horizon, Journal, State};
 use crate::store::{FolderInfo, Listed, Sink, SinkState, Source};
 use crate::summary;
+use ends::Ends;
 use pass::{Adoptable, End, Pass, Suspect, Target, name_of};
 pub use preview::{Preview, preview};
+use renamed::Renamed;
 use settle::SeenByUid;
 
-/// Sessions that may be lost in a row without a message getting through.
-const MAX_LOSSES: u32 = 5;
 /// A message at which so many sessions were lost is put aside.
 const MAX_LOSSES_OF_ONE: u32 = 3;
-/// The first pause before connecting again; it doubles to the last.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LAST_PAUSE: Duration = Duration::from_secs(300);
 /// How often an open copy is looked for while the run waits for it.
 const LOOK_AGAIN: Duration = Duration::from_secs(20);
 
@@ -165,14 +164,6 @@ impl Work {
     }
 }
 
-/// Both ends, each gone after a loss until it is opened again.
-struct Ends {
-    source: Option<Box<dyn Source>>,
-    sink: Option<Box<dyn Sink>>,
-    /// Losses in a row without a message getting through.
-    losses: u32,
-}
-
 impl Transfer<'_> {
     /// Copies everything that is missing. The counts are true whatever ended the run, which is the second value.
     pub fn run(mut self) -> (Outcome, Option<Error>) {
@@ -295,6 +286,7 @@ impl Transfer<'_> {
         let folder = work.pair.source.folder.clone();
         let copies = self.journal.copies(&self.source_name, &folder, target.mailbox)?;
         let (flowing, suspects) = self.missing(&listing.messages, &copies, work);
+        let mut renamed = Renamed::new(&listing, &copies);
         for listed in &listing.messages {
             let name = name_of(listed);
             if work.tally.contains_key(&name) {
@@ -344,6 +336,7 @@ impl Transfer<'_> {
                 target,
                 copies: &copies,
                 quarantined: &quarantined,
+                renamed: &mut renamed,
                 adoptable: &mut adoptable,
                 tally: &mut work.tally,
                 occurrences: &mut occurrences,
@@ -642,52 +635,4 @@ fn both<A: Send, B>(first: impl FnOnce() -> A + Send, second: impl FnOnce() -> B
         // A panic of one thread is a panic of the other.
         (first.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), second)
     })
-}
-
-impl Ends {
-    /// Both ends, opened again where one is gone.
-    fn open(&mut self, transfer: &Transfer<'_>) -> Result<(&mut dyn Source, &mut dyn Sink)> {
-        if self.source.is_none() {
-            self.source = Some((transfer.open_source)()?);
-        }
-        if self.sink.is_none() {
-            self.sink = Some((transfer.open_sink)()?);
-        }
-        match (&mut self.source, &mut self.sink) {
-            (Some(source), Some(sink)) => Ok((source.as_mut(), sink.as_mut())),
-            _ => Err(Error::network("the connection is gone")),
-        }
-    }
-
-    fn lose_source(&mut self, transfer: &Transfer<'_>, error: Error) -> Result<()> {
-        self.source = None;
-        self.pause(transfer, error)
-    }
-
-    fn lose_sink(&mut self, transfer: &Transfer<'_>, error: Error) -> Result<()> {
-        self.sink = None;
-        self.pause(transfer, error)
-    }
-
-    fn lose_both(&mut self, transfer: &Transfer<'_>, error: Error) -> Result<()> {
-        if error.scope() != Scope::Session || matches!(error.kind(), Kind::Interrupted(_)) {
-            return Err(error);
-        }
-        self.source = None;
-        self.sink = None;
-        self.pause(transfer, error)
-    }
-
-    /// Counts a loss and waits a little longer each time; gives up after several without progress.
-    fn pause(&mut self, transfer: &Transfer<'_>, error: Error) -> Result<()> {
-        transfer.context.check()?;
-        self.losses += 1;
-        if self.losses > MAX_LOSSES {
-            return Err(error);
-        }
-        let pause = FIRST_PAUSE.saturating_mul(1 << (self.losses - 1).min(16)).min(LAST_PAUSE);
-        transfer.report.event(Event::Note(format!("{error}; connecting again in {} s", pause.as_secs())));
-        transfer.context.pause(pause);
-        transfer.context.check()
-    }
 }

@@ -356,3 +356,67 @@ fn folders_whose_names_read_alike_or_cannot_be_read_are_copied_all_the_same() {
     assert_eq!(bench.to.folders().len(), 5, "{:?}", bench.to.folders());
     bench.expect_all_once("odd names");
 }
+
+#[test]
+fn a_source_folder_renumbered_between_two_runs_is_not_copied_again() {
+    for offers in Offers::ALL {
+        for mail in Mail::ALL {
+            let mut bench = Bench::imap(&mail.bodies(), imapd::Behaviour::default(), offers.behaviour());
+            bench.run().expect_code(0);
+            bench.imapd().change("INBOX", Mailbox::renumber);
+            // A twin that came since is a message of its own.
+            bench.imapd().fill("INBOX", &bench.bodies[..1]);
+            bench.bodies.push(bench.bodies[0].clone());
+            let summary = bench.run().expect_code(0).json();
+            assert_eq!((&summary["copied"], &summary["balanced"]), (&1.into(), &true.into()), "{offers:?} {mail:?}: {summary}");
+            bench.expect_all_once(&format!("{offers:?} {mail:?}"));
+        }
+    }
+}
+
+#[test]
+fn a_source_folder_renumbered_after_a_killed_run_is_neither_lost_nor_doubled() {
+    for offers in Offers::ALL {
+        for appends in 1..=2 {
+            let case = format!("{offers:?}, died at APPEND {appends}");
+            let behaviour = offers.behaviour().append_fault(appends, AppendFault::Stall);
+            let bench = Bench::imap(&Mail::ThreeIdentical.bodies(), imapd::Behaviour::default(), behaviour);
+            die_at_append(&bench, appends);
+            bench.imapd().change("INBOX", Mailbox::renumber);
+            let output = bench.run();
+            assert_eq!(output.code, 0, "{case}: {output}");
+            assert_eq!(output.json()["balanced"], true, "{case}: {output}");
+            bench.expect_all_once(&case);
+        }
+    }
+}
+
+#[test]
+fn unique_ids_that_change_go_or_come_do_not_double_a_maildrop() {
+    for mail in Mail::ALL {
+        let bench = Bench::pop3(&mail.bodies(), pop3d::Behaviour::default(), imapd::Behaviour::default());
+        bench.run().expect_code(0);
+        bench.pop3d().maildrop(|maildrop| maildrop.iter_mut().for_each(|entry| entry.uidl.push_str("-moved")));
+        bench.expect_all_once(&format!("other ones, {mail:?}"));
+        bench.pop3d().behave(|behaviour| behaviour.no_uidl = true);
+        bench.expect_all_once(&format!("gone, {mail:?}"));
+        bench.pop3d().behave(|behaviour| behaviour.no_uidl = false);
+        bench.expect_all_once(&format!("back, {mail:?}"));
+    }
+}
+
+#[test]
+fn with_one_unique_id_for_all_a_new_message_is_copied_after_an_old_one_was_deleted() {
+    let mut bench = Bench::pop3(&Mail::WithId.bodies(), pop3d::Behaviour::default(), imapd::Behaviour::default());
+    bench.pop3d().maildrop(|maildrop| maildrop.iter_mut().for_each(|entry| entry.uidl = "same".to_owned()));
+    bench.run().expect_code(0);
+    let new = mail::plain(77, 200);
+    bench.bodies.push(new.clone());
+    bench.pop3d().maildrop(|maildrop| {
+        maildrop.remove(0);
+        maildrop.push(pop3d::Entry { uidl: "same".to_owned(), body: new });
+    });
+    let summary = bench.run().expect_code(0).json();
+    assert_eq!((&summary["copied"], &summary["balanced"]), (&1.into(), &true.into()), "{summary}");
+    bench.expect_all_once("one unique-id for all");
+}
