@@ -6,7 +6,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::budget::Budget;
+use super::budget::{Budget, weight};
 use super::renamed::Renamed;
 use super::{Fate, Options, SourceFlags};
 use crate::context::Context;
@@ -168,7 +168,7 @@ impl Pass<'_> {
 
 fn read(source: &mut dyn Source, todo: &[Listed], budget: &Budget, context: &Context, news: &Sender<News>) -> Option<Error> {
     let outcome = source.read(todo, &mut |index, message| {
-        let octets = message.as_ref().map_or(0, |message| message.body.memory_bytes());
+        let octets = message.as_ref().map_or(0, |message| weight(&message.body));
         if !budget.take(octets, context)? || news.send(News::Read(index, message)).is_err() {
             return Err(Error::network("reading was broken off because the destination is lost"));
         }
@@ -360,7 +360,7 @@ impl Between<'_, '_> {
                 return Ok(());
             }
         };
-        let octets = message.body.memory_bytes();
+        let octets = weight(&message.body);
         let Digests { exact, content } = message.digests;
         let key = match &listed.key {
             Some(key) => key.clone(),
