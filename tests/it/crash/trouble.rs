@@ -341,6 +341,9 @@ fn a_listing_that_leaves_messages_out_is_not_taken_for_the_whole_folder() {
     let summary = bench.run().expect_code(0).json();
     assert_eq!((&summary["listed"], &summary["copied"]), (&8.into(), &8.into()), "{summary}");
     bench.expect_all_once("unlisted");
+    let dir = bench.tool.path("out");
+    let summary = bench.tool.run(&["fetch", "from", "--to", dir.to_str().unwrap(), "--json"]).expect_code(0).json();
+    assert_eq!((&summary["listed"], &summary["copied"]), (&8.into(), &8.into()), "{summary}");
 }
 
 #[test]

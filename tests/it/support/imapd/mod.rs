@@ -55,7 +55,7 @@ pub struct Behaviour {
     pub max_literal: Option<usize>,
     /// Hangs up in the middle of the body when a message with this UID is fetched, every time.
     pub hang_up_at_uid: Option<u32>,
-    /// Left out of the answer to a FETCH of an open range (`1:*`), which ends with OK all the same.
+    /// Left out of the answer to every FETCH that asks for no part of the body, which ends with OK all the same.
     pub unlisted: Vec<u32>,
     /// The answer to a right password, in place of OK: `NO [UNAVAILABLE] later`.
     pub login: Option<String>,
@@ -652,8 +652,8 @@ impl Session<'_> {
             let world = self.world.lock().unwrap();
             (world.behaviour.hang_up_at_uid, world.behaviour.unlisted.clone())
         };
-        unlisted.retain(|_| set.ends_with('*'));
         let items: Vec<String> = parts[1..].iter().filter(|part| matches!(part, Token::Atom(_))).map(Token::text).collect();
+        unlisted.retain(|_| !items.iter().any(|item| item.to_ascii_uppercase().starts_with("BODY")));
         for (index, message) in
             mailbox.messages.iter().enumerate().filter(|(_, message)| in_set(&set, message.uid, last) && !unlisted.contains(&message.uid))
         {
