@@ -265,6 +265,17 @@ pub enum Change {
         /// Where it went.
         generation: GenerationId,
     },
+    /// A source folder goes to a folder of the destination, from now on whenever the same folder (or none) is named there.
+    Paired {
+        /// The source's place.
+        source: String,
+        /// The folder on the source.
+        folder: Folder,
+        /// The folder that was named at the destination.
+        into: Option<Folder>,
+        /// Where it goes.
+        mailbox: MailboxId,
+    },
     /// A message leaves the quarantine.
     Release {
         /// The source's place.

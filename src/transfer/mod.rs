@@ -19,7 +19,7 @@ use crate::folder::Folder;
 use crate::message::InternalDate;
 use crate::plan::{self, Pair};
 use crate::report::{Counts, Event, FolderCounts, Outcome, Problem, Report};
-use crate::state::{Baseline, Batch, Change, CopyRow, GenerationId, Horizon, Journal, State};
+use crate::state::{Baseline, Batch, Change, CopyRow, GenerationId, Horizon, Journal, MailboxId, State};
 use crate::store::{FolderInfo, Listed, Sink, SinkState, Source};
 use crate::summary;
 use ends::Ends;
@@ -231,7 +231,8 @@ impl Transfer<'_> {
                     if let Some(horizons) = horizons {
                         self.journal.set_horizons(&horizons)?;
                     }
-                    return Ok(plan::pair_folders(&folders, &there, self.into.as_ref()));
+                    let known = self.journal.pairings(&self.source_name, self.into.as_ref())?;
+                    return Ok(plan::pair_folders(&folders, &there, self.into.as_ref(), &known));
                 }
                 Err(error) => ends.lose_both(self, error)?,
             }
@@ -281,6 +282,7 @@ impl Transfer<'_> {
         let (listing, opened) = both(|| source.list(&work.pair.source.folder), || sink.open(&work.pair.destination, true));
         let listing = listing?;
         let target = self.target(sink, &work.pair.destination, opened?)?;
+        self.paired(&work.pair.source.folder, target.mailbox)?;
         self.settle(sink, &target, work, seen)?;
 
         let folder = work.pair.source.folder.clone();
@@ -385,6 +387,15 @@ impl Transfer<'_> {
         }
         let floor = opened.uid_next.unwrap_or(1);
         Ok(Target { mailbox, generation, uid_validity: Some(uid_validity), floor })
+    }
+
+    /// Records where a folder of the source goes, before anything of it does.
+    fn paired(&mut self, folder: &Folder, mailbox: MailboxId) -> Result<()> {
+        if self.journal.pairings(&self.source_name, self.into.as_ref())?.contains_key(folder) {
+            return Ok(());
+        }
+        let (source, into) = (self.source_name.clone(), self.into.clone());
+        self.journal.commit(&Batch(vec![Change::Paired { source, folder: folder.clone(), into, mailbox }])).map(drop)
     }
 
     /// Looks once more for the open copies of a folder; `true` when some are free to be sent again.

@@ -423,3 +423,17 @@ fn with_one_unique_id_for_all_a_new_message_is_copied_after_an_old_one_was_delet
     assert_eq!((&summary["copied"], &summary["balanced"]), (&1.into(), &true.into()), "{summary}");
     bench.expect_all_once("one unique-id for all");
 }
+
+#[test]
+fn a_folder_made_between_two_runs_does_not_lead_mail_elsewhere_once_more() {
+    let bench = Bench::imap(&Mail::WithId.bodies(), imapd::Behaviour::default(), imapd::Behaviour::default());
+    let run = || bench.tool.run(&["migrate", "from", "to/Old", "--json"]).expect_code(0).json();
+    assert_eq!(run()["copied"], 8);
+    let new = vec![mail::plain(99, 100)];
+    bench.imapd().fill("Work", &new);
+    let summary = run();
+    assert_eq!((&summary["copied"], &summary["already_there"]), (&1.into(), &8.into()), "{summary}");
+    assert_same_mail(&bench.bodies, &bench.to.bodies("Old"));
+    assert_same_mail(&new, &bench.to.bodies("Old/Work"));
+    assert_eq!(run()["copied"], 0);
+}
