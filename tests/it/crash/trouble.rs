@@ -422,6 +422,8 @@ fn with_one_unique_id_for_all_a_new_message_is_copied_after_an_old_one_was_delet
     let summary = bench.run().expect_code(0).json();
     assert_eq!((&summary["copied"], &summary["balanced"]), (&1.into(), &true.into()), "{summary}");
     bench.expect_all_once("one unique-id for all");
+    let listed = bench.tool.run(&["list", "from:pop3", "--fields", "uidl", "-o", "tsv"]).expect_code(0).text();
+    assert_eq!(listed.matches("same").count(), 8, "{listed}");
 }
 
 #[test]
