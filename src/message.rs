@@ -374,12 +374,10 @@ pub enum Key {
         /// UID.
         uid: u32,
     },
-    /// POP3: identical messages may share a UIDL (RFC 1939 section 7), hence the occurrence, from 0 in listing order.
+    /// POP3, where no other message of the maildrop has the same unique-id.
     Uidl {
         /// The unique-id as the server gave it.
         uidl: String,
-        /// How many earlier entries of the listing have the same one.
-        occurrence: u32,
     },
     /// Where nothing else is stable: the content digest, and which of several equal messages this is, from 0.
     Content {
@@ -390,11 +388,18 @@ pub enum Key {
     },
 }
 
+impl Key {
+    /// How the text of every key of this generation begins.
+    pub fn uid_prefix(generation: u32) -> String {
+        format!("uid:{generation}:")
+    }
+}
+
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Uid { generation, uid } => write!(f, "uid:{generation}:{uid}"),
-            Self::Uidl { uidl, occurrence } => write!(f, "uidl:{occurrence}:{uidl}"),
+            Self::Uid { generation, uid } => write!(f, "{}{uid}", Self::uid_prefix(*generation)),
+            Self::Uidl { uidl } => write!(f, "uidl:{uidl}"),
             Self::Content { digest, occurrence } => write!(f, "content:{occurrence}:{digest}"),
         }
     }

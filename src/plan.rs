@@ -1,6 +1,6 @@
 //! What a run is going to do, computed from two lists of folders alone: which folder goes where. No session, no journal.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::folder::Folder;
 use crate::store::{FolderInfo, SpecialUse};
@@ -30,21 +30,33 @@ const NAMES: &[(&str, SpecialUse)] = &[
     ("archive", SpecialUse::Archive),
 ];
 
-/// Pairs folders by special use, then by name. With `into`, a source of one folder goes there, and one of several goes
-/// below it. Two folders of the source never share one at the destination.
-pub fn pair_folders(source: &[FolderInfo], destination: &[FolderInfo], into: Option<&Folder>) -> Vec<Pair> {
+/// Pairs folders: as they were paired before (`known`), else by special use, then by name. With `into`, a source of one folder
+/// goes there, and one of several goes below it. Two folders of the source never share one at the destination.
+///
+/// What was paired stays so whatever folders come and go on either side: mail that went to one folder must not go to
+/// another one as well.
+pub fn pair_folders(
+    source: &[FolderInfo],
+    destination: &[FolderInfo],
+    into: Option<&Folder>,
+    known: &HashMap<Folder, Folder>,
+) -> Vec<Pair> {
     let existing: HashMap<&Folder, &FolderInfo> = destination.iter().map(|info| (&info.folder, info)).collect();
     let selectable: Vec<&FolderInfo> = source.iter().filter(|info| info.selectable).collect();
-    let mut taken: Vec<Folder> = Vec::new();
+    let new: HashSet<&Folder> = selectable.iter().map(|info| &info.folder).filter(|folder| !known.contains_key(*folder)).collect();
+    let mut taken: HashSet<Folder> = known.values().cloned().collect();
     let mut pairs = Vec::new();
     for info in &selectable {
-        let target = match into {
-            Some(into) if selectable.len() == 1 => into.clone(),
-            Some(into) => below(into, &info.folder),
-            None => by_use(info, destination).filter(|folder| !taken.contains(folder)).unwrap_or_else(|| info.folder.clone()),
+        let target = match (known.get(&info.folder), into) {
+            (Some(target), _) => target.clone(),
+            (None, Some(into)) if selectable.len() == 1 => free(into.clone(), &taken),
+            (None, Some(into)) => free(below(into, &info.folder), &taken),
+            (None, None) => by_use(info, destination)
+                // A folder that another one of the source is called like is that one's.
+                .filter(|folder| !taken.contains(folder) && (*folder == info.folder || !new.contains(folder)))
+                .unwrap_or_else(|| free(info.folder.clone(), &taken)),
         };
-        let target = if taken.contains(&target) { info.folder.clone() } else { target };
-        taken.push(target.clone());
+        taken.insert(target.clone());
         let destination = existing.get(&target).map_or_else(
             || FolderInfo { folder: target, special_use: info.special_use, subscribed: info.subscribed, selectable: true },
             |info| (*info).clone(),
@@ -52,6 +64,18 @@ pub fn pair_folders(source: &[FolderInfo], destination: &[FolderInfo], into: Opt
         pairs.push(Pair { source: (*info).clone(), destination });
     }
     pairs
+}
+
+/// `folder`, with a number behind its name where it is taken.
+fn free(folder: Folder, taken: &HashSet<Folder>) -> Folder {
+    let numbered = |number: u32| {
+        let (last, above) = folder.levels().split_last()?;
+        Folder::from_levels(above.iter().cloned().chain([format!("{last} ({number})")]))
+    };
+    if !taken.contains(&folder) {
+        return folder;
+    }
+    (2..).filter_map(numbered).find(|folder| !taken.contains(folder)).unwrap_or(folder)
 }
 
 fn below(into: &Folder, folder: &Folder) -> Folder {
@@ -88,7 +112,30 @@ mod tests {
 
     fn targets(source: &[FolderInfo], destination: &[FolderInfo], into: Option<&str>) -> Vec<String> {
         let into = into.map(|name| Folder::parse(name).unwrap());
-        pair_folders(source, destination, into.as_ref()).into_iter().map(|pair| pair.destination.folder.to_string()).collect()
+        paired(source, destination, into.as_ref(), &[])
+    }
+
+    fn paired(source: &[FolderInfo], destination: &[FolderInfo], into: Option<&Folder>, known: &[(&str, &str)]) -> Vec<String> {
+        let folder = |name| Folder::parse(name).unwrap();
+        let known = known.iter().map(|(from, to)| (folder(from), folder(to))).collect();
+        pair_folders(source, destination, into, &known).into_iter().map(|pair| pair.destination.folder.to_string()).collect()
+    }
+
+    #[test]
+    fn a_folder_goes_where_it_went_before_whatever_came_since() {
+        let into = Folder::parse("Old").unwrap();
+        let known = [("INBOX", "Old")];
+        assert_eq!(paired(&[info("INBOX", None), info("x", None)], &[], Some(&into), &known), ["Old", "Old/x"]);
+        let known = [("Sent Items", "Sent")];
+        let source = [info("Sent", None), info("Sent Items", None)];
+        let destination = [info("Sent", Some(SpecialUse::Sent)), info("Sent Items", None)];
+        assert_eq!(paired(&source, &destination, None, &known), ["Sent (2)", "Sent"]);
+    }
+
+    #[test]
+    fn a_folder_does_not_take_the_name_of_another() {
+        let source = [info("Gesendet", Some(SpecialUse::Sent)), info("Sent Items", None)];
+        assert_eq!(targets(&source, &[info("Sent Items", None)], None), ["Gesendet", "Sent Items"]);
     }
 
     #[test]

@@ -204,7 +204,11 @@ fn imap_row(blank: &MessageRow, meta: &Meta) -> MessageRow {
 
 fn list_pop3(server: &Server, folder: &Folder, blank: &MessageRow, choice: &Choice, listing: &mut Listing<'_>, app: &App) -> Result<()> {
     let mut source = Pop3Source::connect(server, &app.context, &app.trace)?;
-    let wanted = choice.pick_listed(source.list(folder)?.messages, 0);
+    let mut wanted = choice.pick_listed(source.list(folder)?.messages, 0);
+    for listed in &mut wanted {
+        // A row shows the unique-id even where others have the same one.
+        listed.key = source.unique_id(listed).map(|uidl| Key::Uidl { uidl });
+    }
     listing.planned(folder, wanted.len() as u64);
     if listing.headers {
         pop3_headers(&mut source, &wanted, blank, listing, app)?;
@@ -283,7 +287,7 @@ fn list_local(place: &Place, folder: &Folder, blank: &MessageRow, choice: &Choic
 
 fn numbered_row(blank: &MessageRow, listed: &Listed, offset: u32) -> MessageRow {
     let uidl = match &listed.key {
-        Some(Key::Uidl { uidl, .. }) => Some(uidl.clone()),
+        Some(Key::Uidl { uidl }) => Some(uidl.clone()),
         _ => None,
     };
     MessageRow {

@@ -228,6 +228,11 @@ impl Reader for ImapFolder<'_> {
         if choice.direct().is_some() {
             let there: imap::UidSet = wanted.iter().map(|listed| listed.id).collect();
             missing = choice.missing(|uid| there.contains(uid));
+        } else {
+            // A search found them: a server that does not tell of one here may still give it.
+            let told: BTreeSet<u32> = wanted.iter().map(|listed| listed.id).collect();
+            wanted.extend(uids.iter().filter(|uid| !told.contains(uid)).map(|uid| listed(uid, None)));
+            wanted.sort_by_key(|listed| listed.id);
         }
         Ok(Chosen { wanted, missing })
     }

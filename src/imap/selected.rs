@@ -197,7 +197,27 @@ impl<'a> Selected<'a> {
             Ok(())
         });
         self.session.wire.expected = 0;
-        outcome.map(|_| found.into_values().collect())
+        outcome?;
+        if first <= 1 && (found.len() as u64) < self.state.exists {
+            self.complete(&mut found)?;
+        }
+        Ok(found.into_values().collect())
+    }
+
+    /// Adds what a listing left out although its command ended with OK (Yahoo does that): whatever SEARCH still finds is there,
+    /// told of or not, and mail that nobody lists would be mail that nobody copies.
+    fn complete(&mut self, found: &mut BTreeMap<u32, Meta>) -> Result<()> {
+        let left_out: UidSet = self.search_all()?.iter().filter(|uid| !found.contains_key(uid)).collect();
+        let mut more = Vec::new();
+        self.summaries(&left_out, false, &mut |meta| {
+            more.push(meta);
+            Ok(())
+        })?;
+        for uid in left_out.iter() {
+            found.entry(uid).or_insert(Meta { uid, size: None, internal_date: None, flags: Vec::new(), header: None });
+        }
+        found.extend(more.into_iter().map(|meta| (meta.uid, meta)));
+        Ok(())
     }
 
     /// Hands over, in chunks of a few hundred and in rising order, what `list` shows of `uids`: flags, size, date and the

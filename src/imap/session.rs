@@ -1,6 +1,8 @@
 //! An authenticated session and the commands that need no selected mailbox. Fallbacks live inside the verb, so that no
 //! caller ever asks for a capability. It knows nothing of messages on their way (`bulk`) or of journals.
 
+use std::collections::HashSet;
+
 use super::encode::Command;
 use super::selected::{MailboxState, Selected};
 use super::types::{Code, ListEntry, MailboxStatus, Namespaces, Response, StatusLine, Untagged};
@@ -212,7 +214,7 @@ impl Session {
         if entries.is_empty() {
             let plain = self.list_with(&Command::new("LIST").raw(" \"\" \"*\""))?;
             let subscribed = self.list_with(&Command::new("LSUB").raw(" \"\" \"*\""))?;
-            let subscribed: std::collections::HashSet<Vec<u8>> = subscribed.into_iter().map(|entry| entry.name).collect();
+            let subscribed: HashSet<Vec<u8>> = subscribed.into_iter().map(|entry| entry.name).collect();
             entries = plain
                 .into_iter()
                 .map(|entry| {
@@ -221,7 +223,12 @@ impl Session {
                 })
                 .collect();
         }
-        let mut mailboxes = Vec::new();
+        // The same names whatever the server's order: which of two look-alikes keeps the plain one must not change.
+        entries.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
+        entries.dedup_by(|(later, _), (first, _)| later.name == first.name);
+        let mut mailboxes: Vec<Mailbox> = Vec::new();
+        let mut names: HashSet<Vec<u8>> = HashSet::new();
+        let mut taken = HashSet::new();
         for (entry, subscribed) in entries {
             if !self.delimiter_known && entry.delimiter.is_some() {
                 self.delimiter = entry.delimiter;
@@ -232,10 +239,22 @@ impl Session {
             } else {
                 entry.name.strip_prefix(self.prefix.as_slice()).unwrap_or(&entry.name)
             };
-            let Some(folder) = utf7::mailbox_to_folder(name, entry.delimiter) else {
-                self.wire.conn.note("a mailbox name without a readable level was left out");
+            // INBOX in another case, and a name with the delimiter behind it, are the same mailbox once more.
+            let bare = entry.delimiter.map_or(entry.name.as_slice(), |delimiter| {
+                entry.name.strip_suffix(delimiter.encode_utf8(&mut [0; 4]).as_bytes()).unwrap_or(&entry.name)
+            });
+            let bare = if bare.eq_ignore_ascii_case(b"INBOX") { b"INBOX" } else { bare };
+            if !names.insert(bare.to_vec()) {
                 continue;
+            }
+            let folder = utf7::mailbox_to_folder(name, entry.delimiter).filter(|folder| !taken.contains(folder));
+            let folder = match folder {
+                Some(folder) => folder,
+                // A mailbox that cannot hold mail may go; one that can must not drop out because of its name.
+                None if !entry.selectable() => continue,
+                None => utf7::odd_mailbox_to_folder(&entry.name, entry.delimiter, &|folder| taken.contains(folder)),
             };
+            taken.insert(folder.clone());
             mailboxes.push(Mailbox {
                 folder,
                 selectable: entry.selectable(),
@@ -254,8 +273,6 @@ impl Session {
             });
         }
         mailboxes.sort_by(|a, b| (!a.folder.is_inbox(), &a.folder).cmp(&(!b.folder.is_inbox(), &b.folder)));
-        // Two wire names may read the same to people; the first keeps the name.
-        mailboxes.dedup_by(|later, first| later.folder == first.folder);
         Ok(mailboxes)
     }
 

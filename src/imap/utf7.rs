@@ -4,6 +4,7 @@
 
 use crate::error::{Error, Result};
 use crate::folder::Folder;
+use crate::message::Digest;
 
 const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+,";
 
@@ -115,6 +116,26 @@ pub fn mailbox_to_folder(name: &[u8], delimiter: Option<char>) -> Option<Folder>
     }
 }
 
+/// A folder for a wire name that [`mailbox_to_folder`] cannot show, or shows as one that is `taken`: its octets as far as they
+/// can be read, told apart by a number. Only people see it; the server gets the wire name.
+pub fn odd_mailbox_to_folder(name: &[u8], delimiter: Option<char>, taken: &dyn Fn(&Folder) -> bool) -> Folder {
+    let text = std::str::from_utf8(name).map_or_else(|_| name.escape_ascii().to_string(), str::to_owned);
+    let readable = |level: &str| decode(level.as_bytes()).unwrap_or_else(|| level.to_owned()).replace(char::is_control, "?");
+    let mut levels: Vec<String> = match delimiter {
+        Some(delimiter) => text.split(delimiter).filter(|level| !level.is_empty()).map(readable).collect(),
+        None => vec![readable(&text)],
+    };
+    let last = levels.pop().filter(|last| !last.is_empty()).unwrap_or_else(|| "(no name)".to_owned());
+    let digest = Digest::of(name).to_string();
+    // Of the name alone, so that the folder is called the same in every run, whatever else is listed.
+    let marked = |digest: &str| format!("{last} ({digest})");
+    [last.clone(), marked(digest.get(..8).unwrap_or(&digest)), marked(&digest)]
+        .into_iter()
+        .filter_map(|last| Folder::from_levels(levels.iter().cloned().chain([last])))
+        .find(|folder| !taken(folder))
+        .unwrap_or_else(Folder::inbox)
+}
+
 /// The wire name of a folder: modified UTF-7, or UTF-8 where that is in force (`UTF8=ACCEPT`, IMAP4rev2).
 ///
 /// # Errors
@@ -147,6 +168,17 @@ pub fn folder_to_mailbox(folder: &Folder, delimiter: Option<char>, utf8: bool) -
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+
+    #[test]
+    fn a_name_that_cannot_be_shown_or_is_taken_still_gets_a_folder() {
+        let odd = |name: &[u8], taken: &[&str]| {
+            odd_mailbox_to_folder(name, Some('/'), &|folder| taken.contains(&folder.to_string().as_str())).to_string()
+        };
+        assert_eq!(odd(b"a//b", &[]), "a/b");
+        assert_eq!(odd(b"a//b", &["a/b"]), "a/b (7a9acf33)");
+        assert_eq!(odd(b"Entw\xfcrfe", &[]), "Entw\\xfcrfe");
+        assert_eq!(odd(b"/", &[]), "(no name)");
+    }
 
     use super::*;
 

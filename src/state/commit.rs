@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::folder::Folder;
 use crate::message::Digest;
 
-use super::journal::clamp;
+use super::journal::{clamp, named};
 use super::{Batch, Change, CopyId, GenerationId, Journal, NewIntent, State, schema};
 
 impl Journal {
@@ -49,6 +49,15 @@ impl<'a> Writing<'a> {
             Change::Adopted { copy, uid } => begun.push(self.begin(copy, State::Done, *uid)?),
             Change::Done { copy, uid, altered } => self.done(*copy, *uid, *altered)?,
             Change::Placed { copy, uid } => self.placed(*copy, *uid)?,
+            Change::Renamed { copy, key } => {
+                let changed = self
+                    .statement("UPDATE copy SET key = ?2 WHERE id = ?1")?
+                    .execute((copy.0, key.to_string()))
+                    .map_err(|error| self.error(error))?;
+                if changed == 0 {
+                    return Err(self.forbidden(*copy, "be renamed"));
+                }
+            }
             Change::Unknown { copy, at } => {
                 self.turn(*copy, State::Unknown, None)?;
                 let sql = "UPDATE copy SET intended = max(intended, ?2) WHERE id = ?1";
@@ -79,6 +88,11 @@ impl<'a> Writing<'a> {
                 let origin = self.origin(source, folder)?;
                 let sql = "INSERT OR IGNORE INTO visit VALUES (?1, ?2)";
                 self.statement(sql)?.execute((origin, generation.0)).map_err(|error| self.error(error))?;
+            }
+            Change::Paired { source, folder, into, mailbox } => {
+                let origin = self.origin(source, folder)?;
+                let sql = "INSERT OR IGNORE INTO pairing VALUES (?1, ?2, ?3)";
+                self.statement(sql)?.execute((origin, named(into.as_ref()), mailbox.0)).map_err(|error| self.error(error))?;
             }
             Change::Release { source, folder, key } => {
                 let origin = self.origin(source, folder)?;

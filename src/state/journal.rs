@@ -329,6 +329,17 @@ impl Journal {
         Ok(self.one(sql, (source, folder.to_string(), generation.0), |row| row.get::<_, i64>(0))?.is_some())
     }
 
+    /// Where folders of a source went in earlier runs that named the same folder (or none) at the destination.
+    ///
+    /// # Errors
+    /// [`Kind::Local`] when the database cannot be read.
+    pub fn pairings(&self, source: &str, into: Option<&Folder>) -> Result<HashMap<Folder, Folder>> {
+        let sql = "SELECT origin.folder, mailbox.name FROM pairing JOIN origin ON origin.id = pairing.origin JOIN mailbox ON mailbox.id = pairing.mailbox
+                   WHERE origin.source = ?1 AND pairing.below = ?2";
+        let folder = |name: String| Folder::parse(&name).ok_or(rusqlite::Error::InvalidQuery);
+        self.all(sql, (source, named(into)), |row| Ok((folder(row.get(0)?)?, folder(row.get(1)?)?)))
+    }
+
     /// Every copy of a source folder into `mailbox`, under the text of its key.
     ///
     /// # Errors
@@ -526,6 +537,11 @@ impl Journal {
             .and_then(|mut statement| statement.query_map(params, read)?.collect())
             .map_err(|error| schema::error(&self.path, error))
     }
+}
+
+/// The folder that was named at the destination, as a pairing keeps it.
+pub(super) fn named(into: Option<&Folder>) -> String {
+    into.map_or_else(String::new, ToString::to_string)
 }
 
 /// A number of a peer that SQLite's signed integers may not hold.

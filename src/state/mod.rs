@@ -207,6 +207,13 @@ pub enum Change {
         /// Its UID.
         uid: (GenerationId, u32),
     },
+    /// The source calls the message of a copy by another key now.
+    Renamed {
+        /// Which.
+        copy: CopyId,
+        /// What it is called; no other copy of the folder may have it.
+        key: Key,
+    },
     /// The answer to an intent never came.
     Unknown {
         /// Which.
@@ -257,6 +264,17 @@ pub enum Change {
         folder: Folder,
         /// Where it went.
         generation: GenerationId,
+    },
+    /// A source folder goes to a folder of the destination, from now on whenever the same folder (or none) is named there.
+    Paired {
+        /// The source's place.
+        source: String,
+        /// The folder on the source.
+        folder: Folder,
+        /// The folder that was named at the destination.
+        into: Option<Folder>,
+        /// Where it goes.
+        mailbox: MailboxId,
     },
     /// A message leaves the quarantine.
     Release {

@@ -47,6 +47,12 @@ const TABLES: &str = "
         folder TEXT NOT NULL,
         UNIQUE (source, folder)
     ) STRICT;
+    CREATE TABLE pairing (
+        origin INTEGER NOT NULL REFERENCES origin (id),
+        below TEXT NOT NULL,
+        mailbox INTEGER NOT NULL REFERENCES mailbox (id),
+        PRIMARY KEY (origin, below)
+    ) STRICT, WITHOUT ROWID;
     CREATE TABLE horizon (
         folder TEXT PRIMARY KEY,
         uid_validity INTEGER NOT NULL,

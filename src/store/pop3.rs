@@ -16,6 +16,8 @@ use super::{FolderInfo, Listed, Listing, Source};
 /// The source.
 pub struct Pop3Source {
     session: Session,
+    /// Unique-ids of the last listing that are nobody's alone, by message number.
+    shared: HashMap<u32, String>,
 }
 
 impl Pop3Source {
@@ -32,7 +34,16 @@ impl Pop3Source {
     /// # Errors
     /// As [`Session::connect`].
     pub fn connect_with(server: &Server, context: &Context, trace: &Trace, pipelining: bool) -> Result<Self> {
-        Ok(Self { session: Session::connect(server, context, trace, Options { read_only: true, pipelining })? })
+        let session = Session::connect(server, context, trace, Options { read_only: true, pipelining })?;
+        Ok(Self { session, shared: HashMap::new() })
+    }
+
+    /// The unique-id of a message of the last listing, whether it is its key or not.
+    pub fn unique_id(&self, listed: &Listed) -> Option<String> {
+        match &listed.key {
+            Some(Key::Uidl { uidl }) => Some(uidl.clone()),
+            _ => self.shared.get(&listed.id).cloned(),
+        }
     }
 
     /// The session itself.
@@ -55,7 +66,8 @@ impl Source for Pop3Source {
             return Err(Error::usage(format!("there is no folder {folder}: POP3 has INBOX only")).at(self.place()));
         }
         let (list, uidl) = self.session.listings()?;
-        Ok(Listing { generation: None, messages: join(list, uidl) })
+        self.shared.clear();
+        Ok(Listing { generation: None, messages: join(list, uidl, &mut self.shared) })
     }
 
     fn read(&mut self, wanted: &[Listed], each: &mut dyn FnMut(usize, Result<Message>) -> Result<()>) -> Result<()> {
@@ -74,12 +86,17 @@ impl Source for Pop3Source {
     }
 }
 
-/// Both listings in one: every number either of them has. UIDL is the master; a size that LIST lacks is unknown, and a
-/// unique-id that UIDL lacks leaves the message without a key.
-fn join(list: Sizes, uidl: Option<UniqueIds>) -> Vec<Listed> {
-    let mut ids: std::iter::Peekable<_> = uidl.unwrap_or_default().into_iter().peekable();
+/// Both listings in one: every number either of them has. UIDL is the master; a size that LIST lacks is unknown. A message
+/// whose unique-id UIDL lacks has no key, and none that shares its unique-id: RFC 1939 section 7 means that for identical
+/// messages, but servers give one to all, and then the n-th of them is another message once an earlier one is deleted.
+fn join(list: Sizes, uidl: Option<UniqueIds>, shared: &mut HashMap<u32, String>) -> Vec<Listed> {
+    let uidl = uidl.unwrap_or_default();
+    let mut uses: HashMap<String, u32> = HashMap::new();
+    for unique_id in uidl.iter().filter_map(|(_, unique_id)| unique_id.as_ref()) {
+        *uses.entry(unique_id.clone()).or_default() += 1;
+    }
+    let mut ids: std::iter::Peekable<_> = uidl.into_iter().peekable();
     let mut sizes: std::iter::Peekable<_> = list.into_iter().peekable();
-    let mut seen: HashMap<String, u32> = HashMap::new();
     let mut messages = Vec::new();
     loop {
         let id = match (ids.peek(), sizes.peek()) {
@@ -89,12 +106,14 @@ fn join(list: Sizes, uidl: Option<UniqueIds>) -> Vec<Listed> {
         };
         let size = sizes.next_if(|entry| entry.0 == id).and_then(|entry| entry.1);
         let uidl = ids.next_if(|entry| entry.0 == id).and_then(|entry| entry.1);
-        let key = uidl.map(|uidl| {
-            let count = seen.entry(uidl.clone()).or_default();
-            let occurrence = *count;
-            *count += 1;
-            Key::Uidl { uidl, occurrence }
-        });
+        let key = match uidl {
+            Some(uidl) if uses.get(&uidl) == Some(&1) => Some(Key::Uidl { uidl }),
+            Some(uidl) => {
+                shared.insert(id, uidl);
+                None
+            }
+            None => None,
+        };
         messages.push(Listed { id, key, size, internal_date: None });
     }
 }
@@ -108,25 +127,19 @@ mod tests {
     }
 
     #[test]
-    fn uidl_is_the_master_and_equal_unique_ids_are_counted() {
+    fn uidl_is_the_master_and_a_shared_unique_id_is_no_key() {
         let uidl = vec![(1, Some("a".to_owned())), (2, None), (3, Some("a".to_owned())), (5, Some("new".to_owned()))];
         let list = vec![(1, Some(10)), (2, Some(20)), (3, None), (4, Some(40))];
-        let messages: Vec<_> = join(list, Some(uidl)).iter().map(shown).collect();
+        let messages: Vec<_> = join(list, Some(uidl), &mut HashMap::new()).iter().map(shown).collect();
         assert_eq!(
             messages,
-            [
-                (1, Some("uidl:0:a".to_owned()), Some(10)),
-                (2, None, Some(20)),
-                (3, Some("uidl:1:a".to_owned()), None),
-                (4, None, Some(40)),
-                (5, Some("uidl:0:new".to_owned()), None),
-            ]
+            [(1, None, Some(10)), (2, None, Some(20)), (3, None, None), (4, None, Some(40)), (5, Some("uidl:new".to_owned()), None),]
         );
     }
 
     #[test]
     fn a_server_without_uidl_lists_messages_without_keys() {
-        let messages: Vec<_> = join(vec![(1, Some(10)), (2, Some(20))], None).iter().map(shown).collect();
+        let messages: Vec<_> = join(vec![(1, Some(10)), (2, Some(20))], None, &mut HashMap::new()).iter().map(shown).collect();
         assert_eq!(messages, [(1, None, Some(10)), (2, None, Some(20))]);
     }
 }

@@ -5,11 +5,24 @@ use std::time::Duration;
 
 use crate::context::Context;
 use crate::error::Result;
+use crate::message::Body;
 
 /// Octets between the reading of messages and their settled fate.
 const OCTETS: usize = 12 * 1024 * 1024;
 /// What a message costs beside its octets.
 const OVERHEAD: usize = 512;
+
+/// What a message counts whose octets lie in a temporary file: a source that is faster than the sink must not fill the disk
+/// with them, nor use up all file handles.
+const IN_FILE: usize = OCTETS / 4;
+
+/// What a body counts.
+pub(super) fn weight(body: &Body) -> usize {
+    match body.in_memory() {
+        Some(bytes) => bytes.len(),
+        None => IN_FILE,
+    }
+}
 
 /// A counting gate: whoever reads a message takes its octets, whoever learns its fate gives them back.
 pub(super) struct Budget {
@@ -71,6 +84,18 @@ mod tests {
         assert!(budget.take(1, &context).unwrap());
         budget.close();
         assert!(!budget.take(1, &context).unwrap());
+    }
+
+    #[test]
+    fn bodies_in_files_are_few_at_a_time() {
+        let mut body = Body::new();
+        body.push(&vec![b'x'; crate::message::SPILL_BYTES + 1]).unwrap();
+        assert_eq!(body.memory_bytes(), 0);
+        let budget = Budget::new();
+        for _ in 0..3 {
+            assert!(budget.take(weight(&body), &Context::from_environment()).unwrap());
+        }
+        assert!(budget.used.lock().unwrap().octets + weight(&body) + OVERHEAD > OCTETS);
     }
 
     #[test]

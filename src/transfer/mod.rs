@@ -3,8 +3,10 @@
 //! seams and never a protocol.
 
 mod budget;
+mod ends;
 mod pass;
 mod preview;
+mod renamed;
 mod settle;
 
 use std::collections::{HashMap, HashSet};
@@ -17,20 +19,17 @@ use crate::folder::Folder;
 use crate::message::InternalDate;
 use crate::plan::{self, Pair};
 use crate::report::{Counts, Event, FolderCounts, Outcome, Problem, Report};
-use crate::state::{Baseline, Batch, Change, CopyRow, GenerationId, Horizon, Journal, State};
+use crate::state::{Baseline, Batch, Change, CopyRow, GenerationId, Horizon, Journal, MailboxId, State};
 use crate::store::{FolderInfo, Listed, Sink, SinkState, Source};
 use crate::summary;
+use ends::Ends;
 use pass::{Adoptable, End, Pass, Suspect, Target, name_of};
 pub use preview::{Preview, preview};
+use renamed::Renamed;
 use settle::SeenByUid;
 
-/// Sessions that may be lost in a row without a message getting through.
-const MAX_LOSSES: u32 = 5;
 /// A message at which so many sessions were lost is put aside.
 const MAX_LOSSES_OF_ONE: u32 = 3;
-/// The first pause before connecting again; it doubles to the last.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LAST_PAUSE: Duration = Duration::from_secs(300);
 /// How often an open copy is looked for while the run waits for it.
 const LOOK_AGAIN: Duration = Duration::from_secs(20);
 
@@ -165,14 +164,6 @@ impl Work {
     }
 }
 
-/// Both ends, each gone after a loss until it is opened again.
-struct Ends {
-    source: Option<Box<dyn Source>>,
-    sink: Option<Box<dyn Sink>>,
-    /// Losses in a row without a message getting through.
-    losses: u32,
-}
-
 impl Transfer<'_> {
     /// Copies everything that is missing. The counts are true whatever ended the run, which is the second value.
     pub fn run(mut self) -> (Outcome, Option<Error>) {
@@ -240,7 +231,8 @@ impl Transfer<'_> {
                     if let Some(horizons) = horizons {
                         self.journal.set_horizons(&horizons)?;
                     }
-                    return Ok(plan::pair_folders(&folders, &there, self.into.as_ref()));
+                    let known = self.journal.pairings(&self.source_name, self.into.as_ref())?;
+                    return Ok(plan::pair_folders(&folders, &there, self.into.as_ref(), &known));
                 }
                 Err(error) => ends.lose_both(self, error)?,
             }
@@ -256,7 +248,8 @@ impl Transfer<'_> {
     /// Keeps a failure that ruins only this folder; anything else goes on up.
     fn problem_of<T>(&self, work: &mut Work, outcome: Result<T>) -> Result<Option<T>> {
         match outcome {
-            Err(error) if error.scope() <= Scope::Mailbox => {
+            // A name that cannot be written at the destination is the user's mistake only where the user chose it.
+            Err(error) if error.scope() <= Scope::Mailbox || (error.kind() == Kind::Usage && self.into.is_none()) => {
                 self.report.event(Event::Problem(Problem {
                     folder: work.pair.source.folder.to_string(),
                     uid: None,
@@ -289,11 +282,13 @@ impl Transfer<'_> {
         let (listing, opened) = both(|| source.list(&work.pair.source.folder), || sink.open(&work.pair.destination, true));
         let listing = listing?;
         let target = self.target(sink, &work.pair.destination, opened?)?;
+        self.paired(&work.pair.source.folder, target.mailbox)?;
         self.settle(sink, &target, work, seen)?;
 
         let folder = work.pair.source.folder.clone();
         let copies = self.journal.copies(&self.source_name, &folder, target.mailbox)?;
         let (flowing, suspects) = self.missing(&listing.messages, &copies, work);
+        let mut renamed = Renamed::new(&listing, &copies);
         for listed in &listing.messages {
             let name = name_of(listed);
             if work.tally.contains_key(&name) {
@@ -343,6 +338,7 @@ impl Transfer<'_> {
                 target,
                 copies: &copies,
                 quarantined: &quarantined,
+                renamed: &mut renamed,
                 adoptable: &mut adoptable,
                 tally: &mut work.tally,
                 occurrences: &mut occurrences,
@@ -391,6 +387,15 @@ impl Transfer<'_> {
         }
         let floor = opened.uid_next.unwrap_or(1);
         Ok(Target { mailbox, generation, uid_validity: Some(uid_validity), floor })
+    }
+
+    /// Records where a folder of the source goes, before anything of it does.
+    fn paired(&mut self, folder: &Folder, mailbox: MailboxId) -> Result<()> {
+        if self.journal.pairings(&self.source_name, self.into.as_ref())?.contains_key(folder) {
+            return Ok(());
+        }
+        let (source, into) = (self.source_name.clone(), self.into.clone());
+        self.journal.commit(&Batch(vec![Change::Paired { source, folder: folder.clone(), into, mailbox }])).map(drop)
     }
 
     /// Looks once more for the open copies of a folder; `true` when some are free to be sent again.
@@ -641,52 +646,4 @@ fn both<A: Send, B>(first: impl FnOnce() -> A + Send, second: impl FnOnce() -> B
         // A panic of one thread is a panic of the other.
         (first.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), second)
     })
-}
-
-impl Ends {
-    /// Both ends, opened again where one is gone.
-    fn open(&mut self, transfer: &Transfer<'_>) -> Result<(&mut dyn Source, &mut dyn Sink)> {
-        if self.source.is_none() {
-            self.source = Some((transfer.open_source)()?);
-        }
-        if self.sink.is_none() {
-            self.sink = Some((transfer.open_sink)()?);
-        }
-        match (&mut self.source, &mut self.sink) {
-            (Some(source), Some(sink)) => Ok((source.as_mut(), sink.as_mut())),
-            _ => Err(Error::network("the connection is gone")),
-        }
-    }
-
-    fn lose_source(&mut self, transfer: &Transfer<'_>, error: Error) -> Result<()> {
-        self.source = None;
-        self.pause(transfer, error)
-    }
-
-    fn lose_sink(&mut self, transfer: &Transfer<'_>, error: Error) -> Result<()> {
-        self.sink = None;
-        self.pause(transfer, error)
-    }
-
-    fn lose_both(&mut self, transfer: &Transfer<'_>, error: Error) -> Result<()> {
-        if error.scope() != Scope::Session || matches!(error.kind(), Kind::Interrupted(_)) {
-            return Err(error);
-        }
-        self.source = None;
-        self.sink = None;
-        self.pause(transfer, error)
-    }
-
-    /// Counts a loss and waits a little longer each time; gives up after several without progress.
-    fn pause(&mut self, transfer: &Transfer<'_>, error: Error) -> Result<()> {
-        transfer.context.check()?;
-        self.losses += 1;
-        if self.losses > MAX_LOSSES {
-            return Err(error);
-        }
-        let pause = FIRST_PAUSE.saturating_mul(1 << (self.losses - 1).min(16)).min(LAST_PAUSE);
-        transfer.report.event(Event::Note(format!("{error}; connecting again in {} s", pause.as_secs())));
-        transfer.context.pause(pause);
-        transfer.context.check()
-    }
 }

@@ -6,7 +6,8 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::budget::Budget;
+use super::budget::{Budget, weight};
+use super::renamed::Renamed;
 use super::{Fate, Options, SourceFlags};
 use crate::context::Context;
 use crate::error::{Error, Kind, Result};
@@ -79,6 +80,8 @@ pub(super) struct Pass<'a> {
     pub(super) copies: &'a HashMap<String, CopyRow>,
     /// Names of messages that earlier runs put aside.
     pub(super) quarantined: &'a HashSet<String>,
+    /// Copies whose messages may be listed under other keys now.
+    pub(super) renamed: &'a mut Renamed,
     pub(super) adoptable: &'a mut Adoptable,
     /// Fates by key, of this run.
     pub(super) tally: &'a mut HashMap<String, Fate>,
@@ -165,7 +168,7 @@ impl Pass<'_> {
 
 fn read(source: &mut dyn Source, todo: &[Listed], budget: &Budget, context: &Context, news: &Sender<News>) -> Option<Error> {
     let outcome = source.read(todo, &mut |index, message| {
-        let octets = message.as_ref().map_or(0, |message| message.body.memory_bytes());
+        let octets = message.as_ref().map_or(0, |message| weight(&message.body));
         if !budget.take(octets, context)? || news.send(News::Read(index, message)).is_err() {
             return Err(Error::network("reading was broken off because the destination is lost"));
         }
@@ -357,7 +360,7 @@ impl Between<'_, '_> {
                 return Ok(());
             }
         };
-        let octets = message.body.memory_bytes();
+        let octets = weight(&message.body);
         let Digests { exact, content } = message.digests;
         let key = match &listed.key {
             Some(key) => key.clone(),
@@ -368,12 +371,27 @@ impl Between<'_, '_> {
             }
         };
         let name = key.to_string();
-        let known = self.pass.copies.get(&name).map(|row| row.state);
-        if listed.key.is_none() && matches!(known, Some(State::Done | State::Merged | State::Intent | State::Unknown)) {
+        let fate_of = |state| match state {
+            State::Done | State::Merged => Fate::AlreadyThere,
+            _ => Fate::Unknown { id: listed.id },
+        };
+        let row = self.pass.copies.get(&name);
+        if listed.key.is_none()
+            && let Some(row) = row
+            && !matches!(row.state, State::Pending | State::Refused)
+            && self.pass.renamed.keep(row.id)
+        {
             self.budget.give(octets);
-            let fate =
-                if matches!(known, Some(State::Done | State::Merged)) { Fate::AlreadyThere } else { Fate::Unknown { id: listed.id } };
-            self.pass.tally.entry(name).or_insert(fate);
+            self.pass.tally.entry(name).or_insert(fate_of(row.state));
+            return Ok(());
+        }
+        // A key that the journal has is no new one.
+        let is_new = row.is_none_or(|row| !matches!(row.state, State::Pending | State::Refused));
+        if is_new && let Some((copy, state)) = self.pass.renamed.claim(content) {
+            self.budget.give(octets);
+            self.end.settled += 1;
+            group.changes.push(Change::Renamed { copy, key });
+            group.fates.push((name, fate_of(state)));
             return Ok(());
         }
         if listed.key.is_none() && matches!(self.pass.tally.get(&name), Some(Fate::Refused { .. })) {

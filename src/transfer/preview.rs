@@ -45,8 +45,9 @@ pub fn preview(
         }
     }
     let there = sink.folders()?;
+    let known = journal.as_ref().map(|journal| journal.pairings(source_name, into)).transpose()?.unwrap_or_default();
     let mut previews = Vec::new();
-    for pair in plan::pair_folders(&folders, &there, into) {
+    for pair in plan::pair_folders(&folders, &there, into, &known) {
         let listing = source.list(&pair.source.folder)?;
         let copies = match &mut journal {
             Some(journal) => {

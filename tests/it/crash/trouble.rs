@@ -333,3 +333,109 @@ fn a_second_run_into_the_same_destination_is_turned_away() {
     bench.run().expect_code(0);
     bench.expect_all_once("after the lock");
 }
+
+#[test]
+fn a_listing_that_leaves_messages_out_is_not_taken_for_the_whole_folder() {
+    let hidden = imapd::Behaviour { unlisted: vec![3, 5], ..imapd::Behaviour::default() };
+    let bench = Bench::imap(&Mail::WithId.bodies(), hidden, imapd::Behaviour::default());
+    let summary = bench.run().expect_code(0).json();
+    assert_eq!((&summary["listed"], &summary["copied"]), (&8.into(), &8.into()), "{summary}");
+    bench.expect_all_once("unlisted");
+    let dir = bench.tool.path("out");
+    let summary = bench.tool.run(&["fetch", "from", "--to", dir.to_str().unwrap(), "--json"]).expect_code(0).json();
+    assert_eq!((&summary["listed"], &summary["copied"]), (&8.into(), &8.into()), "{summary}");
+}
+
+#[test]
+fn folders_whose_names_read_alike_or_cannot_be_read_are_copied_all_the_same() {
+    let mut bench = Bench::imap(&Mail::WithId.bodies(), imapd::Behaviour::default(), imapd::Behaviour::default());
+    for (number, name) in (100..).zip(["&AC8-", "&-AC8-", "Work//Old", "Work/Old"]) {
+        let body = mail::plain(number, 100);
+        bench.imapd().fill(name, std::slice::from_ref(&body));
+        bench.bodies.push(body);
+    }
+    let summary = bench.run().expect_code(0).json();
+    assert_eq!((&summary["listed"], &summary["copied"]), (&12.into(), &12.into()), "{summary}");
+    assert_eq!(bench.to.folders().len(), 5, "{:?}", bench.to.folders());
+    bench.expect_all_once("odd names");
+}
+
+#[test]
+fn a_source_folder_renumbered_between_two_runs_is_not_copied_again() {
+    for offers in Offers::ALL {
+        for mail in Mail::ALL {
+            let mut bench = Bench::imap(&mail.bodies(), imapd::Behaviour::default(), offers.behaviour());
+            bench.run().expect_code(0);
+            bench.imapd().change("INBOX", Mailbox::renumber);
+            // A twin that came since is a message of its own.
+            bench.imapd().fill("INBOX", &bench.bodies[..1]);
+            bench.bodies.push(bench.bodies[0].clone());
+            let summary = bench.run().expect_code(0).json();
+            assert_eq!((&summary["copied"], &summary["balanced"]), (&1.into(), &true.into()), "{offers:?} {mail:?}: {summary}");
+            bench.expect_all_once(&format!("{offers:?} {mail:?}"));
+        }
+    }
+}
+
+#[test]
+fn a_source_folder_renumbered_after_a_killed_run_is_neither_lost_nor_doubled() {
+    for offers in Offers::ALL {
+        for appends in 1..=2 {
+            let case = format!("{offers:?}, died at APPEND {appends}");
+            let behaviour = offers.behaviour().append_fault(appends, AppendFault::Stall);
+            let bench = Bench::imap(&Mail::ThreeIdentical.bodies(), imapd::Behaviour::default(), behaviour);
+            die_at_append(&bench, appends);
+            bench.imapd().change("INBOX", Mailbox::renumber);
+            let output = bench.run();
+            assert_eq!(output.code, 0, "{case}: {output}");
+            assert_eq!(output.json()["balanced"], true, "{case}: {output}");
+            bench.expect_all_once(&case);
+        }
+    }
+}
+
+#[test]
+fn unique_ids_that_change_go_or_come_do_not_double_a_maildrop() {
+    for mail in Mail::ALL {
+        let bench = Bench::pop3(&mail.bodies(), pop3d::Behaviour::default(), imapd::Behaviour::default());
+        bench.run().expect_code(0);
+        bench.pop3d().maildrop(|maildrop| maildrop.iter_mut().for_each(|entry| entry.uidl.push_str("-moved")));
+        bench.expect_all_once(&format!("other ones, {mail:?}"));
+        bench.pop3d().behave(|behaviour| behaviour.no_uidl = true);
+        bench.expect_all_once(&format!("gone, {mail:?}"));
+        bench.pop3d().behave(|behaviour| behaviour.no_uidl = false);
+        bench.expect_all_once(&format!("back, {mail:?}"));
+    }
+}
+
+#[test]
+fn with_one_unique_id_for_all_a_new_message_is_copied_after_an_old_one_was_deleted() {
+    let mut bench = Bench::pop3(&Mail::WithId.bodies(), pop3d::Behaviour::default(), imapd::Behaviour::default());
+    bench.pop3d().maildrop(|maildrop| maildrop.iter_mut().for_each(|entry| entry.uidl = "same".to_owned()));
+    bench.run().expect_code(0);
+    let new = mail::plain(77, 200);
+    bench.bodies.push(new.clone());
+    bench.pop3d().maildrop(|maildrop| {
+        maildrop.remove(0);
+        maildrop.push(pop3d::Entry { uidl: "same".to_owned(), body: new });
+    });
+    let summary = bench.run().expect_code(0).json();
+    assert_eq!((&summary["copied"], &summary["balanced"]), (&1.into(), &true.into()), "{summary}");
+    bench.expect_all_once("one unique-id for all");
+    let listed = bench.tool.run(&["list", "from:pop3", "--fields", "uidl", "-o", "tsv"]).expect_code(0).text();
+    assert_eq!(listed.matches("same").count(), 8, "{listed}");
+}
+
+#[test]
+fn a_folder_made_between_two_runs_does_not_lead_mail_elsewhere_once_more() {
+    let bench = Bench::imap(&Mail::WithId.bodies(), imapd::Behaviour::default(), imapd::Behaviour::default());
+    let run = || bench.tool.run(&["migrate", "from", "to/Old", "--json"]).expect_code(0).json();
+    assert_eq!(run()["copied"], 8);
+    let new = vec![mail::plain(99, 100)];
+    bench.imapd().fill("Work", &new);
+    let summary = run();
+    assert_eq!((&summary["copied"], &summary["already_there"]), (&1.into(), &8.into()), "{summary}");
+    assert_same_mail(&bench.bodies, &bench.to.bodies("Old"));
+    assert_same_mail(&new, &bench.to.bodies("Old/Work"));
+    assert_eq!(run()["copied"], 0);
+}

@@ -55,6 +55,8 @@ pub struct Behaviour {
     pub max_literal: Option<usize>,
     /// Hangs up in the middle of the body when a message with this UID is fetched, every time.
     pub hang_up_at_uid: Option<u32>,
+    /// Left out of the answer to every FETCH that asks for no part of the body, which ends with OK all the same.
+    pub unlisted: Vec<u32>,
     /// The answer to a right password, in place of OK: `NO [UNAVAILABLE] later`.
     pub login: Option<String>,
     /// Octets travel alone.
@@ -79,6 +81,7 @@ impl Default for Behaviour {
             hang_up_on: Vec::new(),
             max_literal: None,
             hang_up_at_uid: None,
+            unlisted: Vec::new(),
             login: None,
             drip: false,
             deaf_after: None,
@@ -645,9 +648,15 @@ impl Session<'_> {
         let mailbox = self.current();
         let last = mailbox.messages.last().map_or(0, |message| message.uid);
         let set = parts.first().map(Token::text).unwrap_or_default();
-        let fatal = self.world.lock().unwrap().behaviour.hang_up_at_uid;
+        let (fatal, mut unlisted) = {
+            let world = self.world.lock().unwrap();
+            (world.behaviour.hang_up_at_uid, world.behaviour.unlisted.clone())
+        };
         let items: Vec<String> = parts[1..].iter().filter(|part| matches!(part, Token::Atom(_))).map(Token::text).collect();
-        for (index, message) in mailbox.messages.iter().enumerate().filter(|(_, message)| in_set(&set, message.uid, last)) {
+        unlisted.retain(|_| !items.iter().any(|item| item.to_ascii_uppercase().starts_with("BODY")));
+        for (index, message) in
+            mailbox.messages.iter().enumerate().filter(|(_, message)| in_set(&set, message.uid, last) && !unlisted.contains(&message.uid))
+        {
             let mut answer = format!("* {} FETCH (UID {}", index + 1, message.uid).into_bytes();
             let mut has_body = false;
             for item in &items {

@@ -1,0 +1,70 @@
+//! The two ends of a run: opened when they are needed, opened again after a loss, given up after too many. It knows no message.
+
+use std::time::Duration;
+
+use super::Transfer;
+use crate::error::{Error, Kind, Result, Scope};
+use crate::report::Event;
+use crate::store::{Sink, Source};
+
+/// Sessions that may be lost in a row without a message getting through.
+const MAX_LOSSES: u32 = 5;
+/// The first pause before connecting again; it doubles to the last.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LAST_PAUSE: Duration = Duration::from_secs(300);
+
+/// Both ends, each gone after a loss until it is opened again.
+pub(super) struct Ends {
+    pub(super) source: Option<Box<dyn Source>>,
+    pub(super) sink: Option<Box<dyn Sink>>,
+    /// Losses in a row without a message getting through.
+    pub(super) losses: u32,
+}
+
+impl Ends {
+    /// Both ends, opened again where one is gone.
+    pub(super) fn open(&mut self, transfer: &Transfer<'_>) -> Result<(&mut dyn Source, &mut dyn Sink)> {
+        if self.source.is_none() {
+            self.source = Some((transfer.open_source)()?);
+        }
+        if self.sink.is_none() {
+            self.sink = Some((transfer.open_sink)()?);
+        }
+        match (&mut self.source, &mut self.sink) {
+            (Some(source), Some(sink)) => Ok((source.as_mut(), sink.as_mut())),
+            _ => Err(Error::network("the connection is gone")),
+        }
+    }
+
+    pub(super) fn lose_source(&mut self, transfer: &Transfer<'_>, error: Error) -> Result<()> {
+        self.source = None;
+        self.pause(transfer, error)
+    }
+
+    pub(super) fn lose_sink(&mut self, transfer: &Transfer<'_>, error: Error) -> Result<()> {
+        self.sink = None;
+        self.pause(transfer, error)
+    }
+
+    pub(super) fn lose_both(&mut self, transfer: &Transfer<'_>, error: Error) -> Result<()> {
+        if error.scope() != Scope::Session || matches!(error.kind(), Kind::Interrupted(_)) {
+            return Err(error);
+        }
+        self.source = None;
+        self.sink = None;
+        self.pause(transfer, error)
+    }
+
+    /// Counts a loss and waits a little longer each time; gives up after several without progress.
+    fn pause(&mut self, transfer: &Transfer<'_>, error: Error) -> Result<()> {
+        transfer.context.check()?;
+        self.losses += 1;
+        if self.losses > MAX_LOSSES {
+            return Err(error);
+        }
+        let pause = FIRST_PAUSE.saturating_mul(1 << (self.losses - 1).min(16)).min(LAST_PAUSE);
+        transfer.report.event(Event::Note(format!("{error}; connecting again in {} s", pause.as_secs())));
+        transfer.context.pause(pause);
+        transfer.context.check()
+    }
+}
