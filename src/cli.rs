@@ -258,7 +258,7 @@ pub struct Selection {
     #[arg(long, value_name = "SET", action = ArgAction::Append, allow_hyphen_values = true)]
     pub uid: Vec<Uids>,
     /// Only the newest N of them (of each place, where several are named)
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = limit)]
     pub limit: Option<u64>,
 }
 
@@ -434,6 +434,11 @@ pub fn size(text: &str) -> Result<u64> {
     };
     let octets = number.parse::<u64>().ok().zip(unit).and_then(|(number, unit)| number.checked_mul(unit));
     octets.ok_or_else(|| Error::usage("a size is a number with k, M, G or T behind it (6k, 10M), in units of 1024 octets"))
+}
+
+fn limit(text: &str) -> Result<u64> {
+    let number = text.parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| Error::usage("a limit is a number from 1 up"))
 }
 
 fn pin(text: &str) -> Result<[u8; 32]> {

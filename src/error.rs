@@ -116,10 +116,10 @@ impl Error {
     /// Local trouble made of an I/O error on `what` (a path, say); a full disk gets its own words.
     pub fn io(what: impl fmt::Display, error: std::io::Error) -> Self {
         if error.kind() == std::io::ErrorKind::BrokenPipe {
-            return Self::new(Kind::BrokenPipe, format!("{what}: {error}")).because(error);
+            return Self::new(Kind::BrokenPipe, format!("{what}: {}", io_words(&error))).because(error);
         }
         let full = matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded);
-        let wrapped = Self::local(format!("{what}: {error}")).because(error);
+        let wrapped = Self::local(format!("{what}: {}", io_words(&error))).because(error);
         if full { wrapped.hint("make room on the disk and run the same command again; nothing was lost") } else { wrapped }
     }
 
@@ -219,9 +219,28 @@ impl std::error::Error for Error {
     }
 }
 
+/// An I/O error as a sentence goes on: in lower case, without the system's number for it.
+pub fn io_words(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    let words = text.rsplit_once(" (os error ").map_or(text.as_str(), |(words, _)| words);
+    let mut characters = words.chars();
+    match (characters.next(), characters.next()) {
+        // An abbreviation stays as it is.
+        (Some(first), Some(second)) if !second.is_uppercase() => first.to_lowercase().chain([second]).chain(characters).collect(),
+        _ => words.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_io_error_reads_as_part_of_a_sentence() {
+        let missing = std::io::Error::from_raw_os_error(2);
+        assert_eq!(Error::io("the file x", missing).to_string(), "the file x: no such file or directory");
+        assert_eq!(io_words(&std::io::Error::other("TLS is odd")), "TLS is odd");
+    }
 
     #[test]
     fn an_error_reads_place_attempt_server_words_and_remedy_in_one_sentence() {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use clap::Parser;
+use clap::error::{ContextKind, ContextValue};
 use mailhaul::commands::{self, Cli};
 use mailhaul::context::Context;
 use mailhaul::error::{Error, Kind};
@@ -17,7 +18,7 @@ fn main() -> ExitCode {
     let json = wants_json(&arguments);
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return usage(&error, &arguments, json),
+        Err(error) => return usage(error, &arguments, json),
     };
     let context = Context::from_environment();
     let result = watch_signals(&context).and_then(|()| commands::run(cli, &context));
@@ -50,12 +51,17 @@ fn report(error: &Error, json: bool) {
 
 /// What clap has to say: help and version on standard output, a mistake on standard error. A place that stands where none
 /// belongs is quoted by clap, so a password in it is taken out first.
-fn usage(error: &clap::Error, arguments: &[String], json: bool) -> ExitCode {
+fn usage(mut error: clap::Error, arguments: &[String], json: bool) -> ExitCode {
     if !error.use_stderr() {
         return match error.print() {
             Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => ExitCode::from(exit::ExitCode::Local.code()),
             _ => ExitCode::SUCCESS,
         };
+    }
+    // Whoever mistypes an option is not to be talked into one that switches off the check of certificates.
+    if matches!(error.get(ContextKind::SuggestedArg), Some(ContextValue::String(option)) if option.ends_with("insecure")) {
+        error.remove(ContextKind::SuggestedArg);
+        error.remove(ContextKind::Usage);
     }
     let mut text = error.render().to_string();
     for argument in arguments {

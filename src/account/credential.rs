@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::context::Context;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, io_words};
 use crate::secret::Secret;
 
 use super::netrc;
@@ -138,7 +138,8 @@ impl Credential {
         for name in &self.hidden_env {
             command.env_remove(OsStr::new(name));
         }
-        let mut child = command.spawn().map_err(|error| Error::auth(format!("cannot run {program}: {error}")).because(error))?;
+        let mut child =
+            command.spawn().map_err(|error| Error::auth(format!("cannot run {program}: {}", io_words(&error))).because(error))?;
         let (sender, line) = sync_channel(1);
         if let Some(output) = child.stdout.take() {
             // Its own thread: something the command left behind may hold the pipe open for ever.
@@ -175,7 +176,8 @@ impl Credential {
             }
         };
         if !status.success() {
-            return Err(Error::auth(format!("{program} gave no password: {status}")).hint("run the command by hand to see why"));
+            return Err(Error::auth(format!("{program} gave no password or token: it ended with {status}"))
+                .hint("run the command by hand to see why"));
         }
         let first = match first {
             Some(read) => read,
@@ -183,7 +185,8 @@ impl Credential {
         };
         let first = first.map_err(|error| Error::auth(format!("{program}: {error}")).because(error))?;
         let text = String::from_utf8(first).map_err(|_| Error::auth(format!("what {program} printed is not UTF-8")))?;
-        first_line(&Secret::new(text)).ok_or_else(|| Error::auth(format!("{program} printed an empty first line")))
+        first_line(&Secret::new(text))
+            .ok_or_else(|| Error::auth(format!("{program} printed an empty first line")).hint("the password or token is its first line"))
     }
 }
 
@@ -232,7 +235,7 @@ pub fn split_words(text: &str) -> Result<Vec<String>> {
 
 /// Reads a file that holds a secret, and refuses one that others can read.
 pub(super) fn read_private_file(path: &Path) -> Result<Secret> {
-    let failed = |error: std::io::Error| Error::auth(format!("cannot read {}: {error}", path.display())).because(error);
+    let failed = |error: std::io::Error| Error::auth(format!("cannot read {}: {}", path.display(), io_words(&error))).because(error);
     let file = File::open(path).map_err(failed)?;
     // Asked of the open file, so that it cannot be exchanged in between.
     let metadata = file.metadata().map_err(failed)?;
@@ -310,7 +313,10 @@ mod tests {
         let error = fetch(sh("echo canary; exit 3")).err().unwrap();
         assert_eq!(error.kind(), Kind::Auth);
         let said = format!("{error} {error:?}");
-        assert!(said.contains("sh gave no password") && said.contains('3') && !said.contains("canary") && !said.contains("-c"), "{said}");
+        assert!(
+            said.contains("sh gave no password or token") && said.contains('3') && !said.contains("canary") && !said.contains("-c"),
+            "{said}"
+        );
         assert_eq!(fetch(sh("true")).err().unwrap().kind(), Kind::Auth);
         assert!(fetch(CredentialSource::Command(vec!["/nonexistent/x".into()])).is_err());
     }

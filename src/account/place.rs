@@ -207,7 +207,7 @@ fn no_such_account(text: &str, name: &str, colon: bool, config: &Config) -> Erro
         return error.hint(format!("a URL has two slashes: {name}://USER@HOST"));
     }
     if known.is_empty() {
-        return error.hint("the config file names no account; a server is imaps://USER@HOST, a folder of mail maildir:PATH");
+        return error.hint("no account is configured; a server is imaps://USER@HOST, a folder of mail maildir:PATH");
     }
     error.hint(format!("the accounts are: {known}; a server is imaps://USER@HOST, a folder of mail maildir:PATH"))
 }
@@ -460,7 +460,9 @@ mod tests {
     #[test]
     fn a_pin_is_64_hex_digits() {
         assert_eq!(parse_pin(&format!("sha256:{}", "0f".repeat(32))).unwrap(), [15; 32]);
-        assert_eq!(parse_pin(&format!("sha256:AB{}", ":cd".repeat(31))).unwrap()[1], 0xcd);
+        for prefix in ["sha256:", "sha256 Fingerprint=", "SHA256 Fingerprint="] {
+            assert_eq!(parse_pin(&format!("{prefix}AB{}", ":cd".repeat(31))).unwrap()[1], 0xcd);
+        }
         for text in
             ["", "sha256:", "sha1:00", &format!("sha256:{}", "0".repeat(63)), &"0".repeat(64), &format!("sha256:{}x", "0".repeat(63))]
         {

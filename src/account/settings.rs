@@ -86,7 +86,8 @@ impl Settings {
     }
 }
 
-/// Reads `sha256:HEX`, the SHA-256 of a certificate; colons between the octets are fine.
+/// Reads `sha256:HEX`, the SHA-256 of a certificate; colons between the octets are fine, and so is the line that
+/// `openssl x509 -fingerprint -sha256` prints.
 ///
 /// # Errors
 /// [`crate::error::Kind::Usage`] when it is not 32 octets in hex.
@@ -94,6 +95,8 @@ pub fn parse_pin(text: &str) -> Result<[u8; 32]> {
     let wrong = || Error::usage("a TLS pin is sha256: and 64 hex digits, the SHA-256 of the server's certificate");
     let digits: Vec<u32> = text
         .strip_prefix("sha256:")
+        .or_else(|| text.strip_prefix("sha256 Fingerprint="))
+        .or_else(|| text.strip_prefix("SHA256 Fingerprint="))
         .ok_or_else(wrong)?
         .chars()
         .filter(|character| *character != ':')

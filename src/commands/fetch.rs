@@ -20,8 +20,8 @@ pub(super) const NO_SUCH: &str = "there is no such message";
 /// The arguments of `fetch`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// An account, URL or local place, with or without a folder (INBOX)
-    pub place: String,
+    /// An account, URL or local place, with or without a folder (INBOX); without it, the config file's default account
+    pub place: Option<String>,
     /// UIDs (POP3 and local places: message numbers): 17 20:40 100:*; - reads them from standard input
     #[arg(value_name = "UID")]
     pub uids: Vec<Uids>,
@@ -56,21 +56,36 @@ pub enum Files {
 /// # Errors
 /// Wrong arguments, or what ended the run; with `--to` the summary of what was done until then is written all the same.
 pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
-    let place = app.place(&args.place, &args.credentials.overrides(&app.global)?)?;
+    let (place, uids) = place_and_uids(args, app)?;
+    let place = app.place(place, &args.credentials.overrides(&app.global)?)?;
     match args.to.as_deref().filter(|to| *to != "-") {
         Some(to) => {
             let target = Target::new(to, args.format, app)?;
-            into_files(args, &place, target, app)
+            into_files(args, &place, &uids, target, app)
         }
-        None => to_stdout(args, &place, app),
+        None => to_stdout(args, &place, &uids, app),
     }
 }
 
-fn to_stdout(args: &Args, place: &Place, app: &App) -> Result<ExitCode> {
+/// The place and the UIDs. A first word that can only be UIDs is one of them, and the default account is meant.
+fn place_and_uids<'a>(args: &'a Args, app: &'a App) -> Result<(&'a str, Vec<Uids>)> {
+    let uids = || args.uids.iter().cloned();
+    match &args.place {
+        None => Ok((app.default_place()?, Vec::new())),
+        Some(word) => match word.parse() {
+            Ok(Uids::Set(set)) if app.config.account(word).is_none() && app.config.default_account().is_some() => {
+                Ok((app.default_place()?, std::iter::once(Uids::Set(set)).chain(uids()).collect()))
+            }
+            _ => Ok((word, uids().collect())),
+        },
+    }
+}
+
+fn to_stdout(args: &Args, place: &Place, uids: &[Uids], app: &App) -> Result<ExitCode> {
     if args.output.format().is_some() || args.format.is_some() {
         return Err(Error::usage("without --to DIR a message is written as it is; -o and --format belong to --to"));
     }
-    let choice = Choice::new(&args.selection, &args.uids)?;
+    let choice = Choice::new(&args.selection, uids)?;
     if choice.is_all() && place.server().is_some() {
         return Err(Error::usage("which message? none is named").hint("name its UID, or get all of them with --to DIR"));
     }
@@ -124,8 +139,8 @@ fn conclude(problems: Vec<Problem>, progress: &Progress) -> ExitCode {
     code
 }
 
-fn into_files(args: &Args, place: &Place, target: Target, app: &App) -> Result<ExitCode> {
-    let choice = Choice::new(&args.selection, &args.uids)?;
+fn into_files(args: &Args, place: &Place, uids: &[Uids], target: Target, app: &App) -> Result<ExitCode> {
+    let choice = Choice::new(&args.selection, uids)?;
     let progress = super::progress(app);
     let started = app.context.now();
     let folder = folder_of(place).to_string();

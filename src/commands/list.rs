@@ -33,8 +33,8 @@ const TOP_TRIAL: usize = 50;
 /// The arguments of `list`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Accounts, URLs or local places, with or without a folder (INBOX)
-    #[arg(required = true, value_name = "PLACE")]
+    /// Accounts, URLs or local places, with or without a folder (INBOX); without any, the config file's default account
+    #[arg(value_name = "PLACE")]
     pub places: Vec<String>,
     /// Selection.
     #[command(flatten)]
@@ -58,7 +58,10 @@ pub struct Args {
 /// because one that cannot be listed does not hide the others.
 pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
     let overrides = args.credentials.overrides(&app.global)?;
-    let places = args.places.iter().map(|text| app.place(text, &overrides)).collect::<Result<Vec<_>>>()?;
+    let places = match args.places.as_slice() {
+        [] => vec![app.place(app.default_place()?, &overrides)?],
+        named => named.iter().map(|text| app.place(text, &overrides)).collect::<Result<_>>()?,
+    };
     let format = super::format(&args.output);
     let chosen = (!args.fields.is_empty()).then_some(args.fields.as_slice());
     let table = Table { places: &places, format, chosen };

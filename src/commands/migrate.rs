@@ -1,7 +1,6 @@
 //! `mailhaul migrate`: any place into an IMAP account, exactly once, whatever happens on the way. It chooses the two ends
 //! and says what came of it; `transfer` does the work.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -11,10 +10,10 @@ use serde::Serialize;
 use super::App;
 use crate::account::{Location, Place, Protocol, Server};
 use crate::cli::{OutputArgs, TwoPlaceCredentials, age, duration};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, io_words};
 use crate::exit::ExitCode;
 use crate::imap::session::Access;
-use crate::output::{CopySummary, sanitize, write_document};
+use crate::output::{Column, CopySummary, Head, Row, Rows, bytes_for_people, terminal_width, write_document};
 use crate::report::{Counts, FolderCounts, Outcome};
 use crate::state::{self, Journal};
 use crate::store::eml::EmlSource;
@@ -119,7 +118,10 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
     if error.is_none() || outcome.counts.listed > 0 {
         let seconds = app.context.now().since(started).as_secs_f64();
         let summary = CopySummary::new(SCHEMA, &source.shown, &destination.shown, outcome, seconds).stopped(error.is_some());
-        summary.write(super::format(&args.output), &mut std::io::stdout().lock())?;
+        let format = super::format(&args.output);
+        if format.is_json() || !app.global.quiet {
+            summary.write(format, &mut std::io::stdout().lock())?;
+        }
         if app.global.verbose > 0 {
             summary.write_altered(&mut std::io::stderr().lock())?;
         }
@@ -176,7 +178,7 @@ fn destination_server(place: &Place) -> Result<&Server> {
 /// Under what the journal keeps the source, whatever the user calls it.
 fn identity(place: &Place) -> Result<String> {
     let local = |kind: &str, path: &Path| {
-        let path = path.canonicalize().map_err(|error| Error::usage(format!("{}: {error}", path.display())))?;
+        let path = path.canonicalize().map_err(|error| Error::usage(format!("{}: {}", path.display(), io_words(&error))))?;
         Ok(format!("{kind}:{}", path.display()))
     };
     match &place.location {
@@ -209,6 +211,21 @@ struct WouldCopy {
     to: String,
 }
 
+impl Row for WouldCopy {
+    const COLUMNS: &'static [Column] =
+        &[Column::cut("folder", 40), Column::number("uid"), Column::number("size"), Column::cut("to", usize::MAX)];
+
+    fn cell(&self, field: &str, for_people: bool) -> String {
+        match field {
+            "folder" => self.folder.clone(),
+            "uid" => self.uid.to_string(),
+            "size" if for_people => self.size.map(bytes_for_people).unwrap_or_default(),
+            "size" => self.size.map(|size| size.to_string()).unwrap_or_default(),
+            _ => self.to.clone(),
+        }
+    }
+}
+
 fn dry_run(
     args: &Args,
     app: &App,
@@ -230,14 +247,13 @@ fn dry_run(
         write_document(&mut stdout, &report)?;
         return Ok(ExitCode::Success);
     }
-    let mut text = String::new();
-    for message in &report.messages {
-        let size = message.size.map(|size| size.to_string()).unwrap_or_default();
-        let fields = [&message.folder, &message.uid.to_string(), &size, &message.to].map(|field| sanitize::tsv(field).into_owned());
-        text.push_str(&fields.join("\t"));
-        text.push('\n');
+    if !report.messages.is_empty() {
+        let head = Head { schema: SCHEMA, members: Vec::new(), rows: "messages" };
+        let width = terminal_width(std::io::stdout());
+        let mut rows = Rows::new::<WouldCopy>(&mut stdout, format, &head, None, &["folder", "uid", "size", "to"], width)?;
+        report.messages.iter().try_for_each(|message| rows.row(message))?;
+        rows.finish()?;
     }
-    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| Error::io("standard output", error))?;
     for preview in &previews {
         let make = if preview.create { " (to be made)" } else { "" };
         let open = if preview.open > 0 { format!(", {} to be looked for first", preview.open) } else { String::new() };

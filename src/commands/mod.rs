@@ -77,6 +77,17 @@ impl App {
         Ok(place)
     }
 
+    /// The account that `default` in the config file names, for a command line without a place.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Usage`] where there is none.
+    pub fn default_place(&self) -> Result<&str> {
+        self.config.default_account().ok_or_else(|| {
+            Error::usage("no place is named, and the config file has no `default`")
+                .hint("name an account, a URL or a local place, as in imaps://USER@HOST; see --help")
+        })
+    }
+
     /// Says something on standard error, unless `-q` asked for silence.
     pub fn note(&self, text: &str) {
         if !self.global.quiet {
@@ -142,8 +153,7 @@ PLACES
     imaps://ann@imap.example.org/F  IMAP with TLS (993); imap:// requires STARTTLS (143)
     pop3s://ann@pop.example.org     POP3 with TLS (995); pop3:// requires STLS (110)
     maildir:PATH  maildir:PATH//F   a Maildir or a tree of them
-    mbox:PATH  eml:PATH             an mbox file, a folder of .eml files
-    -                               standard input or output
+    eml:PATH                        a folder of .eml files, or one file
     An @ in a user name is %40. Options: ?tls=implicit|starttls|none &auth=… &timeout=30s &connections=4
 
 PASSWORDS

@@ -188,9 +188,10 @@ pub(super) fn with_reader<T>(place: &Place, app: &App, work: impl FnOnce(&mut dy
 pub(super) fn examine<'a>(session: &'a mut Session, folder: &Folder) -> Result<Selected<'a>> {
     let wire_name = session.wire_name(folder)?;
     session.examine(&wire_name).map_err(|error| match error.kind() {
-        Kind::Refused => Error::refused(format!("the folder {folder}: {}", error.message()))
+        Kind::Refused => Error::refused(format!("the folder {folder} cannot be opened"))
             .at(error.place().unwrap_or_default())
             .said(error.server_said().unwrap_or_default())
+            .hint("check its name")
             .scoped(Scope::Mailbox),
         _ => error,
     })

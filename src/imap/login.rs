@@ -84,7 +84,8 @@ fn greeting(wire: &mut Wire) -> Result<StatusLine> {
 
 fn shown(response: &Response) -> String {
     let text = match response {
-        Response::Untagged(Untagged::Other(bytes)) | Response::Continuation(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+        Response::Untagged(Untagged::Other(bytes)) => String::from_utf8_lossy(bytes).into_owned(),
+        Response::Continuation(bytes) => format!("+{}", String::from_utf8_lossy(bytes)),
         Response::Tagged { tag, status } => format!("{tag} {}", status.words()),
         Response::Untagged(_) => "an untagged response".to_owned(),
     };
@@ -198,8 +199,6 @@ fn login_refused(server: &Server, status: &StatusLine) -> Error {
                 .said(words)
                 .hint("try again later, or use fewer with ?connections=1")
         }
-        _ => Error::auth(format!("the login as {} was refused", server.user))
-            .said(words)
-            .hint("check the user name and the password or token"),
+        _ => Error::auth(format!("login as {} was refused", server.user)).said(words).hint("check the user name and the password or token"),
     }
 }

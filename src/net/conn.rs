@@ -137,8 +137,14 @@ impl Waiter {
         let left = self.left();
         if left.is_zero() {
             self.context.check()?;
-            return Err(Error::timeout(format!("timed out after {} s {}", self.timeout.as_secs_f32(), self.phase.words()))
-                .hint("try again later, or allow more time with ?timeout=…"));
+            let silent = matches!(self.phase, Phase::Greeting);
+            return Err(Error::timeout(format!("timed out after {} s {}", self.timeout.as_secs_f32(), self.phase.words())).hint(
+                if silent {
+                    "check the port (one that speaks TLS from the first octet is named imaps:// or pop3s://), or try again later"
+                } else {
+                    "try again later, or allow more time with ?timeout=…"
+                },
+            ));
         }
         Ok(self.context.slice(left))
     }

@@ -8,7 +8,7 @@ use rustix::event::PollFlags;
 
 use super::conn::Waiter;
 use super::dial::Endpoint;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, io_words};
 use crate::message::Digest;
 
 /// What makes a server's certificate acceptable.
@@ -56,7 +56,7 @@ fn connector(options: &TlsOptions) -> Result<TlsConnector> {
         builder.danger_accept_invalid_certs(true).danger_accept_invalid_hostnames(true);
     }
     if let Some(path) = &options.ca_file {
-        let pem = std::fs::read(path).map_err(|error| Error::usage(format!("the CA file {}: {error}", path.display())))?;
+        let pem = std::fs::read(path).map_err(|error| Error::usage(format!("the CA file {}: {}", path.display(), io_words(&error))))?;
         let certificates = Certificate::stack_from_pem(&pem)
             .ok()
             .filter(|certificates| !certificates.is_empty())
@@ -69,20 +69,46 @@ fn connector(options: &TlsOptions) -> Result<TlsConnector> {
 }
 
 fn refusal(error: &native_tls::Error) -> Error {
-    let text = error.to_string();
-    // OpenSSL's words are a chain of library codes; people need the reason at its end.
-    let reason = match text.rsplit_once("verify failed") {
-        Some((_, "")) => "certificate verify failed".to_owned(),
-        Some((_, reason)) => {
-            format!("its certificate is not trusted:{}", reason.trim_end_matches(')').replace(['(', ':'], " ").replace("  ", " "))
-        }
-        None => text,
+    refusal_of(&error.to_string())
+}
+
+/// OpenSSL's words are a chain of library codes, source files and lines; people need the reason at its end.
+fn refusal_of(text: &str) -> Error {
+    let no_tls = |reason: &str| Error::network(format!("no TLS connection: {reason}"));
+    if let Some((_, tail)) = text.rsplit_once("verify failed") {
+        let reason = tail.rsplit_once('(').map_or("certificate verify failed", |(_, reason)| reason.trim_end_matches(')').trim());
+        return no_tls(&format!("its certificate is not trusted: {reason}"))
+            .hint("check the host name, or trust it with --ca-file PEM or --tls-pin sha256:HEX");
+    }
+    if ["wrong version number", "record layer failure", "packet length too long", "http request"].iter().any(|code| text.contains(code)) {
+        return no_tls("what the server sends is not TLS")
+            .hint("check the port: one that begins without TLS and changes to it is named imap:// or pop3://");
+    }
+    // `error:0A000410:SSL routines:function:reason:file.c:123:`
+    let reason = match text.split(':').collect::<Vec<_>>().as_slice() {
+        ["error", _, _, _, reason, ..] if !reason.trim().is_empty() => reason.trim().to_owned(),
+        _ => text.to_owned(),
     };
-    let is_certificate = reason.contains("certificate");
-    let error = Error::network(format!("no TLS connection: {reason}"));
-    if is_certificate {
-        error.hint("check the host name, or trust it with --ca-file PEM or --tls-pin sha256:HEX")
-    } else {
-        error.hint("check that this port speaks TLS from the first octet; STARTTLS ports are named imap:// and pop3://")
+    no_tls(&reason).hint("check that this port speaks TLS from the first octet; STARTTLS ports are named imap:// and pop3://")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_gives_the_reason_and_none_of_the_librarys_insides() {
+        let wrong = "error:0A00010B:SSL routines:ssl3_get_record:wrong version number:../ssl/record/ssl3_record.c:350:";
+        let untrusted = "error:0A000086:SSL routines:tls_post_process_server_certificate:certificate verify failed:\
+                         ../ssl/statem/statem_clnt.c:1889: (unable to get local issuer certificate)";
+        let alert = "error:0A000410:SSL routines:ssl3_read_bytes:sslv3 alert handshake failure:../ssl/record/rec_layer_s3.c:1586:SSL alert number 40";
+        for (text, reason) in [
+            (wrong, "no TLS connection: what the server sends is not TLS"),
+            (untrusted, "no TLS connection: its certificate is not trusted: unable to get local issuer certificate"),
+            (alert, "no TLS connection: sslv3 alert handshake failure"),
+            ("unexpected EOF", "no TLS connection: unexpected EOF"),
+        ] {
+            assert_eq!(refusal_of(text).message(), reason);
+        }
     }
 }

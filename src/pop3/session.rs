@@ -24,6 +24,8 @@ const LISTING_OCTETS: u64 = 512 * 1024 * 1024;
 const CAPA_LINES: u64 = 1000;
 /// The longest command line of RFC 2449 section 4, with its CRLF.
 const COMMAND_LINE: usize = 255;
+/// What is asked for first, where a wrong port shows.
+const GREETING: &str = "the greeting";
 /// No mechanism needs more exchanges.
 const SASL_ROUNDS: usize = 8;
 
@@ -124,7 +126,7 @@ impl Session {
 
     fn greeting(&mut self) -> Result<Reply> {
         self.conn.deadline(Phase::Greeting);
-        let greeting = self.status("the greeting")?;
+        let greeting = self.status(GREETING)?;
         if greeting.ok {
             return Ok(greeting);
         }
@@ -320,7 +322,12 @@ impl Session {
     pub(super) fn garbage(&mut self, what: &str) -> Error {
         self.conn.poison();
         let shown: Vec<u8> = self.line.iter().copied().take(200).collect();
-        Error::protocol(format!("the answer to {what} is not POP3")).said(self.redact(&String::from_utf8_lossy(&shown)))
+        let error = if what == GREETING {
+            Error::protocol("the server's greeting is not POP3's").hint("check the port")
+        } else {
+            Error::protocol(format!("the answer to {what} is not POP3"))
+        };
+        error.said(self.redact(&String::from_utf8_lossy(&shown)))
     }
 
     /// `text` without anything secret that was sent.

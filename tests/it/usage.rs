@@ -72,3 +72,38 @@ fn a_closed_pipe_is_a_quiet_success_and_a_full_disk_is_not() {
     let full = Command::new(env!("CARGO_BIN_EXE_mailhaul")).args(["completions", "bash"]).stdout(full).output().unwrap();
     assert_eq!(full.status.code(), Some(7));
 }
+
+#[test]
+fn without_a_place_the_default_account_is_meant() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.toml");
+    let config = path.to_str().unwrap();
+    let account = "[accounts.work]\nimap = \"imaps://ann@localhost:1\"\npassword-env = \"MAILHAUL_NO_SUCH_VARIABLE\"\n";
+    let said = |arguments: &[&str]| {
+        let output = run(&[&["--config", config], arguments].concat());
+        (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+
+    std::fs::write(&path, account).unwrap();
+    for arguments in [["list"].as_slice(), &["fetch"], &["fetch", "--to", "x"]] {
+        let (code, text) = said(arguments);
+        assert!(code == 2 && text.contains("`default`"), "{arguments:?}: {code} {text}");
+    }
+    let (code, text) = said(&["fetch", "17"]);
+    assert!(code == 2 && text.contains("`17` is neither"), "{code} {text}");
+
+    std::fs::write(&path, format!("default = \"work\"\n{account}")).unwrap();
+    for arguments in [["list"].as_slice(), &["fetch", "17"], &["fetch", "--uid", "17"]] {
+        let (code, text) = said(arguments);
+        assert!(code > 3 && text.starts_with("mailhaul: work: "), "{arguments:?}: {code} {text}");
+    }
+    let (code, text) = said(&["fetch", "17,18", "20"]);
+    assert!(code == 2 && text.contains("several messages"), "{code} {text}");
+}
+
+#[test]
+fn a_mistyped_option_is_not_answered_with_the_one_that_switches_checks_off() {
+    let output = run(&["list", "work", "--unseen"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(2) && said.contains("--unseen") && !said.contains("insecure"), "{said}");
+}
