@@ -127,8 +127,8 @@ impl Waiter {
     /// How long to wait before looking at clock and signals again.
     pub(super) fn next_slice(&mut self) -> Result<Duration> {
         if self.context.interrupted().is_some() && !self.interrupted {
-            // The answer to an upload is worth a moment: it saves the next run from having to look for the message.
-            if !matches!(self.phase, Phase::AppendReply(_) | Phase::Logout) {
+            // The rest of an upload and its answer are worth a moment: they save the next run from having to look for it.
+            if !matches!(self.phase, Phase::Write | Phase::AppendReply(_) | Phase::Logout) {
                 self.context.check()?;
             }
             self.interrupted = true;

@@ -89,12 +89,6 @@ fn walk(dir: &Dir, levels: &[String], found: &mut Vec<Found>, taken: &mut HashSe
     Ok(())
 }
 
-/// Numbers in names by their value: `9.eml` before `10.eml`.
-fn order(name: &OsStr) -> (u64, OsString) {
-    let digits = name.as_bytes().iter().take_while(|byte| byte.is_ascii_digit()).take(18);
-    (digits.fold(0, |number, &digit| number * 10 + u64::from(digit - b'0')), name.to_owned())
-}
-
 impl Source for EmlSource {
     fn place(&self) -> String {
         format!("eml:{}", self.path.display())
@@ -116,7 +110,9 @@ impl Source for EmlSource {
                 entries.filter(|entry| entry.kind == FileType::RegularFile && is_eml(&entry.name)).map(|entry| entry.name).collect()
             }
         };
-        names.sort_by_cached_key(|name| order(name));
+        // Names that differ in leading zeros alone keep one order too.
+        names.sort();
+        names.sort_by_cached_key(|name| files::natural(name.as_bytes()));
         let mut listing = Listing::default();
         let mut messages = Vec::new();
         let mut occurrences: HashMap<Digest, u32> = HashMap::new();

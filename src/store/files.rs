@@ -355,6 +355,25 @@ pub(super) fn unique(folder: &Folder, taken: &mut HashSet<Folder>) -> Folder {
     candidate
 }
 
+/// A piece of a name, for sorting.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Piece {
+    /// Digits, by their value.
+    Number(u64),
+    /// Anything else.
+    Text(Vec<u8>),
+}
+
+/// What names are sorted by: numbers in them count by their value, so that `9.eml` stands before `10.eml`.
+pub(super) fn natural(name: &[u8]) -> Vec<Piece> {
+    name.chunk_by(|a, b| a.is_ascii_digit() == b.is_ascii_digit())
+        .map(|piece| match std::str::from_utf8(piece).ok().and_then(|text| text.parse().ok()) {
+            Some(number) => Piece::Number(number),
+            None => Piece::Text(piece.to_vec()),
+        })
+        .collect()
+}
+
 /// A number nobody else draws.
 pub(super) fn nonce() -> String {
     use std::hash::{BuildHasher, Hasher};

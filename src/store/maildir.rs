@@ -192,11 +192,10 @@ fn keywords(dir: &Dir) -> Vec<String> {
     keywords
 }
 
-/// Oldest first by the time in the name, then by name.
-fn order(entry: &Entry) -> (u64, OsString) {
+/// Oldest first: by the time in the name, then by the numbers behind it, which count deliveries.
+fn order(entry: &Entry) -> (Vec<files::Piece>, OsString) {
     let (unique, _) = split_name(&entry.name);
-    let digits = unique.iter().take_while(|byte| byte.is_ascii_digit()).take(18);
-    (digits.fold(0, |number, &digit| number * 10 + u64::from(digit - b'0')), OsStr::from_bytes(unique).to_owned())
+    (files::natural(unique), OsStr::from_bytes(unique).to_owned())
 }
 
 /// The regular files of both halves. Started over while names move about, because a file renamed behind the reader's back

@@ -150,7 +150,7 @@ impl Pass<'_> {
                 let ended = read(reading, todo, budget, context, &for_reader);
                 let _ = for_reader.send(News::ReadingEnded(ended));
             });
-            scope.spawn(move || send(sink, &to_send, &for_sender));
+            scope.spawn(move || send(sink, &to_send, context, &for_sender));
             let outcome = Between { pass: self, todo, budget, sent: HashMap::new(), next_ticket: 0, end: End::default(), stop: None }
                 .run(&inbox, outgoing);
             budget.close();
@@ -177,13 +177,13 @@ fn read(source: &mut dyn Source, todo: &[Listed], budget: &Budget, context: &Con
     outcome.err()
 }
 
-fn send(sink: &mut dyn Sink, to_send: &Receiver<Vec<Outgoing>>, news: &Sender<News>) {
-    if let Err(error) = send_all(sink, to_send, news) {
+fn send(sink: &mut dyn Sink, to_send: &Receiver<Vec<Outgoing>>, context: &Context, news: &Sender<News>) {
+    if let Err(error) = send_all(sink, to_send, context, news) {
         let _ = news.send(News::SinkFailed(error));
     }
 }
 
-fn send_all(sink: &mut dyn Sink, to_send: &Receiver<Vec<Outgoing>>, news: &Sender<News>) -> Result<()> {
+fn send_all(sink: &mut dyn Sink, to_send: &Receiver<Vec<Outgoing>>, context: &Context, news: &Sender<News>) -> Result<()> {
     let mut outstanding: usize = 0;
     let mut lost = false;
     loop {
@@ -193,10 +193,13 @@ fn send_all(sink: &mut dyn Sink, to_send: &Receiver<Vec<Outgoing>>, news: &Sende
             to_send.recv_timeout(Duration::from_millis(2))
         };
         let facts = match next {
-            Ok(group) if lost => group
-                .into_iter()
-                .map(|outgoing| Placement { ticket: outgoing.ticket, outcome: Outcome::NotSent { begun: false } })
-                .collect(),
+            // After a loss, or a signal, nothing more is begun.
+            Ok(group) if lost || context.interrupted().is_some() => {
+                let unsent =
+                    group.into_iter().map(|outgoing| Placement { ticket: outgoing.ticket, outcome: Outcome::NotSent { begun: false } });
+                let _ = news.send(News::Facts(unsent.collect()));
+                continue;
+            }
             Ok(group) => {
                 for message in group {
                     outstanding += 1;

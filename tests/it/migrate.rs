@@ -3,8 +3,8 @@
 use crate::dovecot_user;
 use crate::support::dovecot::{Plant, User};
 use crate::support::mail::{self, assert_same_mail};
-use crate::support::pop3d;
 use crate::support::tool::Tool;
+use crate::support::{imapd, pop3d};
 
 /// A tool that knows `from` and `to`.
 fn tool(from: &User, to: &User) -> Tool {
@@ -216,6 +216,27 @@ fn a_signal_stops_a_migration_at_a_safe_point_and_the_next_run_goes_on() {
     maildrop.behave(|behaviour| behaviour.stall_at = None);
     let summary = tool.run(&["migrate", "from", "to", "--json"]).expect_code(0).json();
     assert_eq!((&summary["listed"], &summary["balanced"]), (&8.into(), &true.into()));
+    assert_same_mail(&bodies, &to.bodies("INBOX"));
+}
+
+#[test]
+fn a_signal_amid_uploads_leaves_nothing_to_be_looked_for() {
+    let to = imapd::Imapd::start(imapd::Behaviour { small_buffers: true, ..imapd::Behaviour::default() });
+    let bodies = mail::many(120, 100_000);
+    let maildrop = pop3d::Pop3d::start(pop3d::Behaviour::default(), &bodies);
+    let mut tool = Tool::new();
+    tool.use_clock();
+    tool.server("from", None, Some(&maildrop.url())).server("to", Some(&to.url()), None);
+    let running = tool.spawn(&["migrate", "from", "to"], None);
+    while to.appends() < 2 {
+        std::thread::yield_now();
+    }
+    running.signal(rustix::process::Signal::INT);
+    running.finish().expect_code(130);
+    assert!(to.bodies("INBOX").len() < bodies.len(), "it stopped before the end");
+    let summary = tool.run(&["migrate", "from", "to", "--json"]).expect_code(0).json();
+    assert_eq!(summary["balanced"], true);
+    assert_eq!(tool.clock(), 0, "nothing was waited for");
     assert_same_mail(&bodies, &to.bodies("INBOX"));
 }
 
