@@ -1,0 +1,460 @@
+//! One connection to the server in memory: reads commands and answers them, or fails as it is told to.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use base64::Engine as _;
+
+use super::super::canary;
+use super::super::server::{Wire, advance_clock, read_clock};
+use super::grammar::{Token, announced, contains, header, in_set, inbox, matches, quoted, section, tokens};
+use super::*;
+
+pub(super) struct Session<'a> {
+    pub(super) wire: &'a mut Wire,
+    pub(super) world: &'a Arc<Mutex<World>>,
+    pub(super) logged_in: bool,
+    pub(super) selected: Option<String>,
+}
+
+enum Next {
+    Go,
+    End,
+}
+
+impl Session<'_> {
+    pub(super) fn run(mut self) -> io::Result<()> {
+        let greeting = {
+            let behaviour = &mut self.world.lock().unwrap().behaviour;
+            self.wire.drip = behaviour.drip.then_some(Duration::ZERO);
+            self.wire.deaf_after = behaviour.deaf_after.take();
+            self.wire.mute_after = behaviour.mute_after.take();
+            format!("* OK [CAPABILITY {}] imapd ready", behaviour.capabilities.join(" "))
+        };
+        self.wire.line(&greeting)?;
+        while let Some(mut parts) = self.read_command()? {
+            if parts.len() < 2 {
+                self.wire.line("* BAD what?")?;
+                continue;
+            }
+            let tag = parts.remove(0).text();
+            let mut verb = parts.remove(0).text().to_ascii_uppercase();
+            if verb == "UID" && !parts.is_empty() {
+                verb = format!("UID {}", parts.remove(0).text().to_ascii_uppercase());
+            }
+            {
+                let mut world = self.world.lock().unwrap();
+                let shown: Vec<String> = if verb == "LOGIN" || verb == "AUTHENTICATE" {
+                    Vec::new()
+                } else {
+                    let shown = |part: &Token| if let Token::Literal(bytes) = part { format!("{{{}}}", bytes.len()) } else { part.text() };
+                    parts.iter().map(shown).collect()
+                };
+                let entry = format!("{} {verb} {}", self.wire.number(), shown.join(" "));
+                world.log.push(entry.replace("( ", "(").replace(" )", ")").trim_end().to_owned());
+                let now = read_clock(world.behaviour.clock.as_ref());
+                world.commit_due(now);
+            }
+            if let Next::End = self.command(&tag, &verb, &parts)? {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// One whole command with its literals; `None` at the end of the connection.
+    fn read_command(&mut self) -> io::Result<Option<Vec<Token>>> {
+        let mut parts = Vec::new();
+        loop {
+            let Some(line) = self.wire.read_line()? else { return Ok(None) };
+            let Some((count, synchronising, open)) = announced(&line) else {
+                tokens(&line, &mut parts);
+                return Ok(Some(parts));
+            };
+            tokens(&line[..open], &mut parts);
+            let behaviour = self.world.lock().unwrap().behaviour.clone();
+            let tag = parts.first().map(Token::text).unwrap_or_default();
+            if synchronising {
+                if behaviour.max_literal.is_some_and(|bound| count > bound) {
+                    self.world.lock().unwrap().log.push(format!("{} refused literal {count}", self.wire.number()));
+                    self.wire.line(&format!("{tag} NO [TOOBIG] too big"))?;
+                    parts.clear();
+                    continue;
+                }
+                self.wire.line("+ go ahead")?;
+            } else if !(behaviour.has("LITERAL+") || behaviour.has("LITERAL-") && count <= 4096) {
+                self.wire.line(&format!("{tag} BAD this literal was not offered"))?;
+                return Ok(None);
+            }
+            parts.push(Token::Literal(self.wire.read_exact(count)?));
+        }
+    }
+
+    fn capability(&self) -> String {
+        format!("CAPABILITY {}", self.world.lock().unwrap().behaviour.capabilities.join(" "))
+    }
+
+    fn command(&mut self, tag: &str, verb: &str, parts: &[Token]) -> io::Result<Next> {
+        let text = |index: usize| parts.get(index).map(Token::text).unwrap_or_default();
+        let folder = inbox(text(0));
+        match verb {
+            "CAPABILITY" => {
+                let line = self.capability();
+                self.wire.line(&format!("* {line}"))?;
+            }
+            "NOOP" | "CHECK" | "ENABLE" => {}
+            "ID" => self.wire.line("* ID (\"name\" \"imapd\")")?,
+            "LOGOUT" => {
+                self.wire.write(format!("* BYE bye\r\n{tag} OK bye\r\n").as_bytes())?;
+                return Ok(Next::End);
+            }
+            "LOGIN" | "AUTHENTICATE" => return self.login(tag, verb, parts),
+            _ if !self.logged_in => {
+                self.wire.line(&format!("{tag} BAD log in first"))?;
+                return Ok(Next::Go);
+            }
+            "NAMESPACE" => self.wire.line("* NAMESPACE ((\"\" \"/\")) NIL NIL")?,
+            "CREATE" => {
+                let known = self.world.lock().unwrap().mailboxes.contains_key(&folder);
+                if known {
+                    self.wire.line(&format!("{tag} NO [ALREADYEXISTS] is there"))?;
+                    return Ok(Next::Go);
+                }
+                self.world.lock().unwrap().create(folder.trim_end_matches('/'));
+            }
+            "DELETE" => {
+                self.world.lock().unwrap().mailboxes.remove(&folder);
+            }
+            "SUBSCRIBE" => {
+                self.world.lock().unwrap().subscribed.insert(folder);
+            }
+            "UNSUBSCRIBE" => {
+                self.world.lock().unwrap().subscribed.remove(&folder);
+            }
+            "LIST" | "LSUB" => self.list(verb, parts)?,
+            "STATUS" => {
+                let Some(mailbox) = self.world.lock().unwrap().mailboxes.get(&folder).cloned() else {
+                    self.wire.line(&format!("{tag} NO [NONEXISTENT] no such mailbox"))?;
+                    return Ok(Next::Go);
+                };
+                let unseen =
+                    mailbox.messages.iter().filter(|message| !message.flags.iter().any(|flag| flag.eq_ignore_ascii_case("\\Seen")));
+                let unseen = unseen.count();
+                let items: Vec<String> = parts[1..]
+                    .iter()
+                    .filter_map(|item| {
+                        let item = item.text().to_ascii_uppercase();
+                        let value = match item.as_str() {
+                            "MESSAGES" => mailbox.messages.len(),
+                            "UIDNEXT" => mailbox.uid_next as usize,
+                            "UIDVALIDITY" => mailbox.uid_validity as usize,
+                            "UNSEEN" => unseen,
+                            "RECENT" => 0,
+                            "SIZE" => mailbox.messages.iter().map(|message| message.body.len()).sum(),
+                            _ => return None,
+                        };
+                        Some(format!("{item} {value}"))
+                    })
+                    .collect();
+                self.wire.line(&format!("* STATUS {} ({})", quoted(&folder), items.join(" ")))?;
+            }
+            "SELECT" | "EXAMINE" => {
+                let Some(mailbox) = self.world.lock().unwrap().mailboxes.get(&folder).cloned() else {
+                    self.selected = None;
+                    self.wire.line(&format!("{tag} NO [NONEXISTENT] no such mailbox"))?;
+                    return Ok(Next::Go);
+                };
+                self.selected = Some(folder);
+                let mode = if verb == "SELECT" { "READ-WRITE" } else { "READ-ONLY" };
+                let answer = format!(
+                    "* FLAGS (\\Answered \\Flagged \\Deleted \\Seen \\Draft)\r\n\
+                     * OK [PERMANENTFLAGS (\\Answered \\Flagged \\Deleted \\Seen \\Draft \\*)] ok\r\n* {} EXISTS\r\n* 0 RECENT\r\n\
+                     * OK [UIDVALIDITY {}] ok\r\n* OK [UIDNEXT {}] ok\r\n{tag} OK [{mode}] done\r\n",
+                    mailbox.messages.len(),
+                    mailbox.uid_validity,
+                    mailbox.uid_next
+                );
+                self.wire.write(answer.as_bytes())?;
+                return Ok(Next::Go);
+            }
+            "CLOSE" | "UNSELECT" => self.selected = None,
+            "APPEND" => return self.append(tag, &folder, &parts[1..]),
+            "UID FETCH" => {
+                if let Next::End = self.fetch(parts)? {
+                    return Ok(Next::End);
+                }
+            }
+            "UID SEARCH" => self.search(parts)?,
+            "UID STORE" => self.store_flags(parts)?,
+            "UID EXPUNGE" | "EXPUNGE" => self.expunge(&if verb == "EXPUNGE" { "1:*".to_owned() } else { text(0) })?,
+            _ => {
+                self.wire.line(&format!("{tag} BAD unknown command"))?;
+                return Ok(Next::Go);
+            }
+        }
+        self.wire.line(&format!("{tag} OK done"))?;
+        Ok(Next::Go)
+    }
+
+    fn login(&mut self, tag: &str, verb: &str, parts: &[Token]) -> io::Result<Next> {
+        let password = if verb == "LOGIN" {
+            parts.get(1).map(Token::text).unwrap_or_default()
+        } else {
+            let response = match parts.get(1) {
+                Some(initial) => initial.text(),
+                None => {
+                    self.wire.line("+ ")?;
+                    String::from_utf8_lossy(&self.wire.read_line()?.unwrap_or_default()).into_owned()
+                }
+            };
+            let frame = base64::engine::general_purpose::STANDARD.decode(response).unwrap_or_default();
+            String::from_utf8_lossy(frame.split(|&byte| byte == 0).nth(2).unwrap_or_default()).into_owned()
+        };
+        let refusal = self.world.lock().unwrap().behaviour.login.clone();
+        let answer = match refusal {
+            _ if password != canary() => "NO [AUTHENTICATIONFAILED] wrong password".to_owned(),
+            Some(refusal) => refusal,
+            None => {
+                self.logged_in = true;
+                format!("OK [{}] logged in", self.capability())
+            }
+        };
+        self.wire.line(&format!("{tag} {answer}"))?;
+        Ok(Next::Go)
+    }
+
+    fn list(&mut self, verb: &str, parts: &[Token]) -> io::Result<()> {
+        // Selection options come first, in parentheses; none is offered, so they are skipped.
+        let skipped = if parts.first() == Some(&Token::Open) {
+            parts.iter().position(|part| *part == Token::Close).map_or(0, |at| at + 1)
+        } else {
+            0
+        };
+        let pattern: String = parts[skipped..].iter().take(2).map(Token::text).collect();
+        let mut answer = String::new();
+        if pattern.is_empty() {
+            answer.push_str("* LIST (\\Noselect) \"/\" \"\"\r\n");
+        } else {
+            let world = self.world.lock().unwrap();
+            let names: Vec<&String> = if verb == "LSUB" { world.subscribed.iter().collect() } else { world.mailboxes.keys().collect() };
+            for name in names.into_iter().filter(|name| matches(pattern.as_bytes(), name.as_bytes())) {
+                answer.push_str(&format!("* {verb} () \"/\" {}\r\n", quoted(name)));
+            }
+        }
+        self.wire.write(answer.as_bytes())
+    }
+
+    fn append(&mut self, tag: &str, folder: &str, parts: &[Token]) -> io::Result<Next> {
+        let mut messages = Vec::new();
+        let mut message = Stored::new(Vec::new());
+        for part in parts {
+            match part {
+                Token::Open | Token::Close => {}
+                Token::Atom(flag) => message.flags.push(flag.clone()),
+                Token::Text(date) => message.internal_date = String::from_utf8_lossy(date).into_owned(),
+                Token::Literal(body) => {
+                    message.body.clone_from(body);
+                    messages.push(std::mem::replace(&mut message, Stored::new(Vec::new())));
+                }
+            }
+        }
+        let holds = |needle: &[u8]| messages.iter().any(|message| contains(&message.body, needle));
+        let mut world = self.world.lock().unwrap();
+        world.appends += 1;
+        let number = world.appends;
+        let fault = world.behaviour.appends.get(&number).cloned();
+        let refusal = world.behaviour.refuse.iter().find(|(needle, _)| holds(needle)).map(|(_, words)| words.clone());
+        let hangs_up = world.behaviour.hang_up_on.iter().any(|needle| holds(needle));
+        let malformed = messages.is_empty() || messages.len() > 1 && !world.behaviour.has("MULTIAPPEND");
+        let uidplus = world.behaviour.has("UIDPLUS");
+        let refusal = match &fault {
+            _ if malformed => Some("BAD one message is wanted".to_owned()),
+            Some(AppendFault::No(words)) => Some(format!("NO {words}")),
+            _ if !world.mailboxes.contains_key(folder) => Some("NO [TRYCREATE] no such mailbox".to_owned()),
+            _ => refusal.map(|words| format!("NO {words}")),
+        };
+        if hangs_up || fault == Some(AppendFault::HangUpBeforeStoring) {
+            return Ok(Next::End);
+        }
+        if let Some(refusal) = refusal {
+            drop(world);
+            self.wire.line(&format!("{tag} {refusal}"))?;
+            return Ok(Next::Go);
+        }
+        if let Some(AppendFault::StoreLate(after)) = fault {
+            let now = read_clock(world.behaviour.clock.as_ref());
+            world.late.push(Late { due: after.map(|after| now + after), folder: folder.to_owned(), messages });
+            return Ok(Next::End);
+        }
+        let (mut uid_validity, mut uids) = world.store(folder, messages).unwrap();
+        if fault == Some(AppendFault::Renumber)
+            && let Some(mailbox) = world.mailboxes.get_mut(folder)
+        {
+            mailbox.renumber();
+            uid_validity = mailbox.uid_validity;
+            uids = mailbox.messages.iter().rev().take(uids.len()).map(|message| message.uid).rev().collect();
+        }
+        let clock = world.behaviour.clock.clone();
+        drop(world);
+        match &fault {
+            Some(AppendFault::NoAfterStoring(words)) => {
+                self.wire.line(&format!("{tag} NO {words}"))?;
+                return Ok(Next::Go);
+            }
+            Some(AppendFault::AnswerAfterMinutes(minutes)) => {
+                for _ in 0..*minutes {
+                    advance_clock(clock.as_ref().unwrap(), Duration::from_secs(60));
+                    // The pace of the clock, so that the client sees it move.
+                    std::thread::sleep(Duration::from_millis(15));
+                }
+            }
+            Some(AppendFault::SwallowReply) => return Ok(Next::Go),
+            Some(AppendFault::HangUpAfterStoring) => return Ok(Next::End),
+            Some(AppendFault::Stall) => {
+                self.wire.stall();
+                return Ok(Next::End);
+            }
+            _ => {}
+        }
+        let code = match (uidplus, uids.as_slice()) {
+            (true, [uid]) => format!("[APPENDUID {uid_validity} {uid}] "),
+            (true, [first, .., last]) => format!("[APPENDUID {uid_validity} {first}:{last}] "),
+            _ => String::new(),
+        };
+        self.wire.line(&format!("{tag} OK {code}stored"))?;
+        if let Some(AppendFault::AnswerAfterMinutes(_)) = fault {
+            return Ok(Next::End);
+        }
+        Ok(Next::Go)
+    }
+
+    /// The selected mailbox as it is now, or an empty one.
+    fn current(&self) -> Mailbox {
+        let world = self.world.lock().unwrap();
+        self.selected.as_ref().and_then(|name| world.mailboxes.get(name)).cloned().unwrap_or_default()
+    }
+
+    fn fetch(&mut self, parts: &[Token]) -> io::Result<Next> {
+        let mailbox = self.current();
+        let last = mailbox.messages.last().map_or(0, |message| message.uid);
+        let set = parts.first().map(Token::text).unwrap_or_default();
+        let (fatal, mut unlisted) = {
+            let world = self.world.lock().unwrap();
+            (world.behaviour.hang_up_at_uid, world.behaviour.unlisted.clone())
+        };
+        let items: Vec<String> = parts[1..].iter().filter(|part| matches!(part, Token::Atom(_))).map(Token::text).collect();
+        unlisted.retain(|_| !items.iter().any(|item| item.to_ascii_uppercase().starts_with("BODY")));
+        for (index, message) in
+            mailbox.messages.iter().enumerate().filter(|(_, message)| in_set(&set, message.uid, last) && !unlisted.contains(&message.uid))
+        {
+            let mut answer = format!("* {} FETCH (UID {}", index + 1, message.uid).into_bytes();
+            let mut has_body = false;
+            for item in &items {
+                let name = item.to_ascii_uppercase();
+                let part = match name.as_str() {
+                    "FLAGS" => format!(" FLAGS ({})", message.flags.join(" ")).into_bytes(),
+                    "INTERNALDATE" => format!(" INTERNALDATE \"{}\"", message.internal_date).into_bytes(),
+                    "RFC822.SIZE" => format!(" RFC822.SIZE {}", message.body.len()).into_bytes(),
+                    _ => match section(&name, &message.body) {
+                        Some((label, bytes)) => {
+                            has_body = true;
+                            let mut part = format!(" {label} {{{}}}\r\n", bytes.len()).into_bytes();
+                            part.extend(bytes);
+                            part
+                        }
+                        None => continue,
+                    },
+                };
+                answer.extend(part);
+            }
+            answer.extend(b")\r\n");
+            if has_body && fatal == Some(message.uid) {
+                self.wire.write(&answer[..answer.len() / 2])?;
+                return Ok(Next::End);
+            }
+            self.wire.write(&answer)?;
+        }
+        Ok(Next::Go)
+    }
+
+    fn search(&mut self, parts: &[Token]) -> io::Result<()> {
+        let mailbox = self.current();
+        let last = mailbox.messages.last().map_or(0, |message| message.uid);
+        let words: Vec<String> = parts.iter().map(Token::text).collect();
+        let found = mailbox.messages.iter().filter(|message| {
+            let flagged = |name: &str| message.flags.iter().any(|flag| flag.eq_ignore_ascii_case(name));
+            let mut words = words.iter();
+            while let Some(word) = words.next() {
+                let holds = match word.to_ascii_uppercase().as_str() {
+                    "UID" => words.next().is_some_and(|set| in_set(set, message.uid, last)),
+                    "SEEN" => flagged("\\Seen"),
+                    "UNSEEN" => !flagged("\\Seen"),
+                    "DELETED" => flagged("\\Deleted"),
+                    "UNDELETED" => !flagged("\\Deleted"),
+                    "HEADER" => {
+                        let (name, value) = (words.next().cloned().unwrap_or_default(), words.next().cloned().unwrap_or_default());
+                        let header = String::from_utf8_lossy(&header(&message.body)).to_ascii_lowercase();
+                        let name = format!("{}:", name.to_ascii_lowercase());
+                        header.lines().any(|line| line.starts_with(&name) && line.contains(&value.to_ascii_lowercase()))
+                    }
+                    _ => true,
+                };
+                if !holds {
+                    return false;
+                }
+            }
+            true
+        });
+        let uids: String = found.map(|message| format!(" {}", message.uid)).collect();
+        self.wire.line(&format!("* SEARCH{uids}"))
+    }
+
+    fn store_flags(&mut self, parts: &[Token]) -> io::Result<()> {
+        let mut answer = String::new();
+        {
+            let mut world = self.world.lock().unwrap();
+            let Some(mailbox) = self.selected.as_ref().and_then(|name| world.mailboxes.get_mut(name)) else { return Ok(()) };
+            let last = mailbox.messages.last().map_or(0, |message| message.uid);
+            let set = parts.first().map(Token::text).unwrap_or_default();
+            let how = parts.get(1).map(Token::text).unwrap_or_default().to_ascii_uppercase();
+            let flags: Vec<String> = parts[2..].iter().filter(|part| matches!(part, Token::Atom(_))).map(Token::text).collect();
+            for (index, message) in mailbox.messages.iter_mut().enumerate().filter(|(_, message)| in_set(&set, message.uid, last)) {
+                if !how.starts_with('+') {
+                    message.flags.retain(|flag| how.starts_with('-') && !flags.iter().any(|gone| gone.eq_ignore_ascii_case(flag)));
+                }
+                if !how.starts_with('-') {
+                    for flag in &flags {
+                        if !message.flags.iter().any(|there| there.eq_ignore_ascii_case(flag)) {
+                            message.flags.push(flag.clone());
+                        }
+                    }
+                }
+                if !how.ends_with(".SILENT") {
+                    answer.push_str(&format!("* {} FETCH (UID {} FLAGS ({}))\r\n", index + 1, message.uid, message.flags.join(" ")));
+                }
+            }
+        }
+        self.wire.write(answer.as_bytes())
+    }
+
+    fn expunge(&mut self, set: &str) -> io::Result<()> {
+        let mut answer = String::new();
+        {
+            let mut world = self.world.lock().unwrap();
+            let Some(mailbox) = self.selected.as_ref().and_then(|name| world.mailboxes.get_mut(name)) else { return Ok(()) };
+            let last = mailbox.messages.last().map_or(0, |message| message.uid);
+            let mut index = 0;
+            mailbox.messages.retain(|message| {
+                let goes = in_set(set, message.uid, last) && message.flags.iter().any(|flag| flag.eq_ignore_ascii_case("\\Deleted"));
+                if goes {
+                    answer.push_str(&format!("* {} EXPUNGE\r\n", index + 1));
+                } else {
+                    index += 1;
+                }
+                !goes
+            });
+        }
+        self.wire.write(answer.as_bytes())
+    }
+}
