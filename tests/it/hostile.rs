@@ -357,7 +357,7 @@ fn certificates_are_checked_and_a_pin_replaces_the_check() {
 
     // Plain text where TLS is expected.
     let (port, _heard) = overhear(&["* OK hello\r\n"]);
-    assert!(run("127.0.0.1", port, &[]).stderr.contains("speaks TLS"));
+    assert!(run("127.0.0.1", port, &[]).stderr.contains("not TLS"));
 }
 
 #[test]
