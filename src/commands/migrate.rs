@@ -96,7 +96,7 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
     }
     let progress = super::progress(app);
     let started = app.context.now();
-    let mut journal = Journal::open(&dir, &destination_name, &app.context)?;
+    let mut journal = Journal::open(&dir, &destination_name, &app.context).map_err(|error| error.at(&destination.shown))?;
     let (outcome, error) = Transfer {
         context: &app.context,
         report: &progress,
@@ -235,7 +235,7 @@ fn dry_run(
     destination_name: &str,
     dir: &Path,
 ) -> Result<ExitCode> {
-    let journal = Journal::read_only(dir, destination_name)?;
+    let journal = Journal::read_only(dir, destination_name).map_err(|error| error.at(&destination.shown))?;
     let (mut source, mut sink) = (ends.open_source()?, ends.open_sink(Access::ReadOnly)?);
     let previews = preview(source.as_mut(), sink.as_mut(), journal, source_name, ends.source.folder.as_ref(), destination.folder.as_ref())?;
     source.finish()?;
