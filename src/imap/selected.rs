@@ -21,9 +21,6 @@ const MAX_MESSAGES: u64 = 10_000_000;
 const MAX_SIZE: u64 = 1 << 40;
 /// New mail may arrive while a list runs; so many more is not that.
 const MAX_NEW: u64 = 100_000;
-/// Octets of flags in one listing: so many, and so many for each message.
-const MAX_FLAG_OCTETS: u64 = 16 * 1024 * 1024;
-const FLAG_OCTETS: u64 = 500;
 /// Octets of headers of one pair of chunks that are kept whole; later ones are cut to [`CUT_HEADER`] octets.
 const MAX_HEADER_OCTETS: usize = 32 * 1024 * 1024;
 const CUT_HEADER: usize = 4096;
@@ -167,7 +164,7 @@ impl<'a> Selected<'a> {
         outcome.map(|_| found)
     }
 
-    /// What a listing tells of the messages from UID `first` on, rising by UID and complete.
+    /// UID, size and date of the messages from UID `first` on, rising by UID and complete.
     ///
     /// # Errors
     /// Refusal or loss of the connection; more messages than the mailbox can hold.
@@ -175,20 +172,19 @@ impl<'a> Selected<'a> {
         if self.state.exists == 0 {
             return Ok(Vec::new());
         }
-        let command = Command::new("UID FETCH ").number(u64::from(first.max(1))).raw(":* (UID FLAGS INTERNALDATE RFC822.SIZE)");
+        let command = Command::new("UID FETCH ").number(u64::from(first.max(1))).raw(":* (UID INTERNALDATE RFC822.SIZE)");
         let limit = self.state.exists.min(MAX_MESSAGES) + MAX_NEW;
         let mut found: BTreeMap<u32, Meta> = BTreeMap::new();
         let mut responses = 0;
-        let mut flag_octets = 0;
         self.session.wire.expected = 2 * limit;
         let outcome = self.session.run(&command, Phase::Listing, "listing the messages was refused", &mut |received| {
             if let Response::Untagged(Untagged::Fetch(fetch)) = received.response {
                 responses += 1;
-                flag_octets += fetch.flags.iter().flatten().map(|flag| flag.wire().len() as u64 + 24).sum::<u64>();
-                if responses > 2 * limit || flag_octets > MAX_FLAG_OCTETS + FLAG_OCTETS * limit {
+                if responses > 2 * limit {
                     return Err(too_many());
                 }
-                if let Some(meta) = meta(fetch)
+                // Flags come with the bodies; those a server adds unasked would only fill memory.
+                if let Some(meta) = meta(Fetch { flags: None, ..fetch })
                     && meta.uid >= first
                 {
                     merge(&mut found, meta);

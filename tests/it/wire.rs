@@ -123,7 +123,8 @@ fn pop3_outcome(tool: &Tool, port: u16) -> String {
         .unwrap();
     session.quit().unwrap();
     // The place holds the port, which differs.
-    outcome.replace(&port.to_string(), "PORT")
+    // With its colon: the digits alone may stand in a digest.
+    outcome.replace(&format!(":{port}"), ":PORT")
 }
 
 /// Cuts everywhere at once, then once at each place (every so many by default, all with MAILHAUL_TEST_FULL=1).
@@ -238,7 +239,7 @@ fn a_bare_imap_server_is_asked_for_nothing_it_lacks() {
          S: * 1 EXISTS
          S: * OK [UIDVALIDITY 7]
          S: A6 OK
-         C: A7 UID FETCH 1:* (UID FLAGS INTERNALDATE RFC822.SIZE)
+         C: A7 UID FETCH 1:* (UID INTERNALDATE RFC822.SIZE)
          S: * 1 FETCH (UID 4 RFC822.SIZE 10)
          S: A7 OK
          C: A8 LOGOUT
@@ -271,7 +272,7 @@ fn a_modern_imap_server_is_asked_in_few_round_trips() {
          S: * 1 EXISTS
          S: * OK [UIDVALIDITY 7]
          S: A6 OK
-         C: A7 UID FETCH 1:* (UID FLAGS INTERNALDATE RFC822.SIZE)
+         C: A7 UID FETCH 1:* (UID INTERNALDATE RFC822.SIZE)
          S: * 1 FETCH (UID 4 RFC822.SIZE 10)
          S: A7 OK
          C: A8 LOGOUT
