@@ -52,13 +52,18 @@ fn flooded(url: &str, codes: &[i32], what: &str) {
         if *trace {
             args.extend(["-vv", "--trace", &path]);
         }
-        let running = tool.spawn(&args, None);
-        let peak = peak_memory(running.id());
-        let output = running.finish();
-        let peak = peak.join().unwrap();
+        // A run that is over before it could be looked at even once is run again.
+        let (output, peak) = (0..10)
+            .map(|_| {
+                let running = tool.spawn(&args, None);
+                let peak = peak_memory(running.id());
+                (running.finish(), peak.join().unwrap())
+            })
+            .find(|(_, peak)| *peak > 0)
+            .expect("the program was never seen running");
         assert!(codes.contains(&output.code), "{what}: {output}");
         assert!(output.stderr.len() < 2000, "{what}: {output}");
-        assert!(peak > 0 && peak < MEMORY, "{what}: {peak} KiB");
+        assert!(peak < MEMORY, "{what}: {peak} KiB");
         // The trace of a flood may be long; it is not what is measured here, and one is enough of the long ones.
         let _ = std::fs::remove_file(&path);
     }
