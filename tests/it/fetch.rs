@@ -310,9 +310,7 @@ fn a_signal_keeps_what_came_and_the_next_run_goes_on() {
     let server = Pop3d::start(pop3d::Behaviour { stall_at: Some(4), ..pop3d::Behaviour::default() }, &bodies);
     let tool = Tool::new();
     let running = tool.spawn(&arguments(&tool, &[&server.url(), "--to", "mails", "-o", "json"]), None);
-    while !server.log().iter().any(|line| line.ends_with("RETR 4")) {
-        std::thread::yield_now();
-    }
+    crate::support::wait_for("RETR 4", || server.log().iter().any(|line| line.ends_with("RETR 4")));
     running.signal(rustix::process::Signal::INT);
     let output = running.finish().expect_code(130);
     let error: Value = serde_json::from_str(output.stderr.lines().last().unwrap()).unwrap();

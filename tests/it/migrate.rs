@@ -4,7 +4,7 @@ use crate::dovecot_user;
 use crate::support::dovecot::{Plant, User};
 use crate::support::mail::{self, assert_same_mail};
 use crate::support::tool::Tool;
-use crate::support::{imapd, pop3d};
+use crate::support::{imapd, pop3d, wait_for};
 
 /// A tool that knows `from` and `to`.
 fn tool(from: &User, to: &User) -> Tool {
@@ -204,9 +204,7 @@ fn a_signal_stops_a_migration_at_a_safe_point_and_the_next_run_goes_on() {
     for (signal, code) in [(rustix::process::Signal::TERM, 143), (rustix::process::Signal::HUP, 129)] {
         let already = maildrop.log().len();
         let running = tool.spawn(&["migrate", "from", "to"], None);
-        while !maildrop.log().iter().skip(already).any(|line| line.ends_with("RETR 6")) {
-            std::thread::yield_now();
-        }
+        wait_for("RETR 6", || maildrop.log().iter().skip(already).any(|line| line.ends_with("RETR 6")));
         running.signal(signal);
         let output = running.finish().expect_code(code);
         assert!(output.stderr.contains("run the same command again"), "{output}");
@@ -228,9 +226,7 @@ fn a_signal_amid_uploads_leaves_nothing_to_be_looked_for() {
     tool.use_clock();
     tool.server("from", None, Some(&maildrop.url())).server("to", Some(&to.url()), None);
     let running = tool.spawn(&["migrate", "from", "to"], None);
-    while to.appends() < 2 {
-        std::thread::yield_now();
-    }
+    wait_for("a second APPEND", || to.appends() >= 2);
     running.signal(rustix::process::Signal::INT);
     running.finish().expect_code(130);
     assert!(to.bodies("INBOX").len() < bodies.len(), "it stopped before the end");

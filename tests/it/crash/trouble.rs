@@ -1,7 +1,6 @@
 //! Servers that hang up on a message, refuse, renumber or move mail, maildrops without good unique-ids, and two runs at
 //! once.
 
-use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
@@ -14,11 +13,7 @@ use crate::support::tool::Running;
 /// Starts a run and waits until the destination has read so many APPENDs.
 fn start_until_appends(bench: &Bench, appends: u64) -> Running {
     let running = bench.tool.spawn(&bench.arguments(), None);
-    let give_up = Instant::now() + Duration::from_secs(60);
-    while bench.to.appends() < appends {
-        assert!(Instant::now() < give_up, "no APPEND came");
-        std::thread::yield_now();
-    }
+    crate::support::wait_for("an APPEND", || bench.to.appends() >= appends);
     running
 }
 

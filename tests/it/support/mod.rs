@@ -54,3 +54,12 @@ pub fn modified_utf7(name: &str) -> String {
     flush(&mut wire, &mut shifted);
     wire
 }
+
+/// Waits until a server has seen something; a program that never does it fails the test instead of hanging it.
+pub fn wait_for(what: &str, mut seen: impl FnMut() -> bool) {
+    let give_up = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while !seen() {
+        assert!(std::time::Instant::now() < give_up, "{what} never came");
+        std::thread::yield_now();
+    }
+}
