@@ -1,7 +1,6 @@
 //! Servers that hang up on a message, refuse, renumber or move mail, maildrops without good unique-ids, and two runs at
 //! once.
 
-
 use rustix::process::Signal;
 
 use super::bench::{Bench, Mail, Offers};
