@@ -1,6 +1,7 @@
 //! Messages as bytes: a body that spills to disk, digests that prove two copies equal, the key under which a journal
 //! knows a message, flags and dates. Nothing here knows a protocol or parses a header for people (`summary` does).
 
+use std::collections::HashMap;
 use std::fmt;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -392,6 +393,20 @@ impl Key {
     /// How the text of every key of this generation begins.
     pub fn uid_prefix(generation: u32) -> String {
         format!("uid:{generation}:")
+    }
+}
+
+/// Gives content keys to the messages of one listing: equal ones get rising occurrences.
+#[derive(Debug, Default)]
+pub struct Twins(HashMap<Digest, u32>);
+
+impl Twins {
+    /// The key of the next message with this content digest.
+    pub fn key(&mut self, digest: Digest) -> Key {
+        let count = self.0.entry(digest).or_default();
+        let occurrence = *count;
+        *count += 1;
+        Key::Content { digest, occurrence }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Folders of `.eml` files, one message each, or one such file. Folders other than INBOX are directories below. It knows
 //! names of files and nothing of what is in them; flags have no place here.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use super::{FolderInfo, Listed, Listing, Outgoing, Placement, Sink, SinkState, S
 use crate::context::Context;
 use crate::error::{Error, Result, Scope};
 use crate::folder::Folder;
-use crate::message::{Digest, Key, Message};
+use crate::message::{Digest, Message, Twins};
 
 /// Messages out of a folder of `.eml` files, or out of one file.
 pub struct EmlSource {
@@ -115,7 +115,7 @@ impl Source for EmlSource {
         names.sort_by_cached_key(|name| files::natural(name.as_bytes()));
         let mut listing = Listing::default();
         let mut messages = Vec::new();
-        let mut occurrences: HashMap<Digest, u32> = HashMap::new();
+        let mut twins = Twins::default();
         for name in names {
             let (digest, size, internal_date) = match found.dir.file(&name) {
                 Ok(None) => continue,
@@ -127,12 +127,7 @@ impl Source for EmlSource {
                 Err(error) if error.scope() == Scope::Message => (None, None, None),
                 Err(error) => return Err(error),
             };
-            let key = digest.map(|digest| {
-                let count = occurrences.entry(digest).or_default();
-                let occurrence = *count;
-                *count += 1;
-                Key::Content { digest, occurrence }
-            });
+            let key = digest.map(|digest| twins.key(digest));
             let id = u32::try_from(messages.len()).map_err(|_| Error::local("more messages than can be counted").at(self.place()))?;
             listing.messages.push(Listed { id, key, size, internal_date });
             messages.push((name, digest));

@@ -14,7 +14,7 @@ use super::{FolderInfo, Listed, Listing, Outgoing, Placement, Sink, SinkState, S
 use crate::context::Context;
 use crate::error::{Error, Result, Scope};
 use crate::folder::Folder;
-use crate::message::{Digest, Flag, Key, Message};
+use crate::message::{Digest, Flag, Message, Twins};
 
 /// While a mail program keeps moving files, a listing starts over so many times before it is given up.
 const LISTING_TRIES: usize = 20;
@@ -258,7 +258,7 @@ impl Open {
         let mut all: Vec<Entry> = names(&self.halves, place)?.into_iter().map(|(half, name)| Entry { half, name, digest: None }).collect();
         all.sort_by_cached_key(order);
         let mut listing = Listing::default();
-        let mut occurrences: HashMap<Digest, u32> = HashMap::new();
+        let mut twins = Twins::default();
         // Two names of one file are one message: a delivery by link and unlink was cut between the two.
         // (Messages that a server copied by linking share a file too, but under unique parts of their own.)
         let mut seen: HashSet<(Vec<u8>, (u64, u64))> = HashSet::new();
@@ -280,12 +280,7 @@ impl Open {
                 Ok(Some((file, stat))) => {
                     // A file that cannot be read is listed all the same: reading it names the trouble.
                     entry.digest = files::digests(&file, &self.path(entry.half, &entry.name)).ok().map(|digests| digests.content);
-                    let key = entry.digest.map(|digest| {
-                        let count = occurrences.entry(digest).or_default();
-                        let occurrence = *count;
-                        *count += 1;
-                        Key::Content { digest, occurrence }
-                    });
+                    let key = entry.digest.map(|digest| twins.key(digest));
                     (key, u64::try_from(stat.st_size).ok(), Some(files::date(&stat)))
                 }
                 Err(error) if error.scope() == Scope::Message => (None, None, None),

@@ -16,7 +16,7 @@ use std::time::Duration;
 use crate::context::Context;
 use crate::error::{Error, Kind, Result, Scope};
 use crate::folder::Folder;
-use crate::message::InternalDate;
+use crate::message::{InternalDate, Twins};
 use crate::plan::{self, Pair};
 use crate::report::{Counts, Event, FolderCounts, Outcome, Problem, Report};
 use crate::state::{Baseline, Batch, Change, CopyRow, GenerationId, Horizon, Journal, MailboxId, State};
@@ -325,7 +325,7 @@ impl Transfer<'_> {
         groups.extend(suspects.into_iter().map(|suspect| vec![suspect]));
         let quarantined: HashSet<String> = self.journal.quarantine(&self.source_name, &folder)?.into_keys().collect();
         // Keys of messages without one count their twins over all groups.
-        let mut occurrences = HashMap::new();
+        let mut twins = Twins::default();
         let mut settled = 0;
         for group in groups {
             let end = Pass {
@@ -341,7 +341,7 @@ impl Transfer<'_> {
                 renamed: &mut renamed,
                 adoptable: &mut adoptable,
                 tally: &mut work.tally,
-                occurrences: &mut occurrences,
+                twins: &mut twins,
             }
             .run(&mut *source, &mut *sink, &group)?;
             if end.source.is_some() || end.sink.is_some() {

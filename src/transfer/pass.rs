@@ -12,7 +12,7 @@ use super::{Fate, Options, SourceFlags};
 use crate::context::Context;
 use crate::error::{Error, Kind, Result};
 use crate::folder::Folder;
-use crate::message::{Digest, Digests, Flag, InternalDate, Key, Message};
+use crate::message::{Digest, Digests, Flag, InternalDate, Message, Twins};
 use crate::report::{Event, Problem, Report};
 use crate::state::{Batch, Change, CopyId, CopyRow, GenerationId, Journal, MailboxId, NewIntent, State};
 use crate::store::{Listed, Outcome, Outgoing, Placement, Sink, Source, Wait};
@@ -86,7 +86,7 @@ pub(super) struct Pass<'a> {
     /// Fates by key, of this run.
     pub(super) tally: &'a mut HashMap<String, Fate>,
     /// How often a content digest was met among messages that have no other key.
-    pub(super) occurrences: &'a mut HashMap<Digest, u32>,
+    pub(super) twins: &'a mut Twins,
 }
 
 /// A message at which a session was lost.
@@ -367,11 +367,7 @@ impl Between<'_, '_> {
         let Digests { exact, content } = message.digests;
         let key = match &listed.key {
             Some(key) => key.clone(),
-            None => {
-                let occurrence = self.pass.occurrences.entry(content).or_insert(0);
-                *occurrence += 1;
-                Key::Content { digest: content, occurrence: *occurrence - 1 }
-            }
+            None => self.pass.twins.key(content),
         };
         let name = key.to_string();
         let fate_of = |state| match state {

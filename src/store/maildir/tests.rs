@@ -5,6 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
 use super::super::Outcome;
 use super::*;
+use crate::message::Key;
 use crate::message::{Body, InternalDate};
 
 /// A message's bytes and flags.
