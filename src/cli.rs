@@ -260,6 +260,9 @@ pub struct Selection {
     /// Only the newest N of them (of each place, where several are named)
     #[arg(long, value_name = "N", value_parser = limit)]
     pub limit: Option<u64>,
+    /// All messages: a verb that changes mail wants to be told so
+    #[arg(long)]
+    pub all: bool,
 }
 
 /// UIDs as an argument says them.

@@ -25,6 +25,7 @@ pub mod net;
 pub mod output;
 pub mod plan;
 pub mod pop3;
+pub mod query;
 pub mod report;
 pub mod sasl;
 pub mod secret;

@@ -1,11 +1,19 @@
 //! The verbs: one file each with its `Args`, its rows and its `run()`. This file names them, reads what they share
 //! (config, trace) once, and dispatches.
 
+mod changing;
+pub mod copy;
+pub mod delete;
 mod deliver;
 pub mod fetch;
+pub mod flag;
+pub mod folders;
 pub mod list;
 pub mod migrate;
+pub mod r#move;
 mod reading;
+pub mod schema;
+pub mod upload;
 
 use std::io::{IsTerminal, Write};
 
@@ -40,9 +48,30 @@ pub enum Command {
     /// Get messages themselves, byte for byte
     #[command(after_long_help = EXIT_STATUS)]
     Fetch(Box<fetch::Args>),
+    /// Add, remove or set flags and keywords
+    #[command(after_long_help = EXIT_STATUS)]
+    Flag(Box<flag::Args>),
+    /// Move messages to another folder, server or store
+    #[command(after_long_help = EXIT_STATUS)]
+    Move(Box<r#move::Args>),
+    /// Copy messages to another folder, server or store
+    #[command(after_long_help = EXIT_STATUS)]
+    Copy(Box<copy::Args>),
+    /// Move messages to the Trash, or remove them for ever
+    #[command(after_long_help = EXIT_STATUS)]
+    Delete(Box<delete::Args>),
+    /// Put files (.eml, mbox, Maildir or standard input) into a folder
+    #[command(after_long_help = EXIT_STATUS)]
+    Upload(Box<upload::Args>),
+    /// List, create, rename, delete, subscribe or unsubscribe folders
+    #[command(after_long_help = EXIT_STATUS)]
+    Folders(Box<folders::Args>),
     /// Copy a whole account or store to another; run again at any time to go on
     #[command(after_long_help = EXIT_STATUS)]
     Migrate(Box<migrate::Args>),
+    /// Print the JSON Schema of a command's JSON output
+    #[command(after_long_help = EXIT_STATUS)]
+    Schema(schema::Args),
     /// Print a completion script for a shell
     #[command(after_long_help = EXIT_STATUS)]
     Completions {
@@ -115,7 +144,14 @@ pub fn run(cli: Cli, context: &Context) -> Result<ExitCode> {
     match &cli.command {
         Command::List(args) => list::run(args, &app),
         Command::Fetch(args) => fetch::run(args, &app),
+        Command::Flag(args) => flag::run(args, &app),
+        Command::Move(args) => r#move::run(args, &app),
+        Command::Copy(args) => copy::run(args, &app),
+        Command::Delete(args) => delete::run(args, &app),
+        Command::Upload(args) => upload::run(args, &app),
+        Command::Folders(args) => folders::run(args, &app),
         Command::Migrate(args) => migrate::run(args, &app),
+        Command::Schema(args) => schema::run(args, &app),
         Command::Completions { shell } => completions(*shell),
     }
 }

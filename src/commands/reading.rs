@@ -14,6 +14,7 @@ use crate::imap::bulk::Wanted;
 use crate::imap::selected::Selected;
 use crate::imap::session::{Access, Session};
 use crate::message::Message;
+use crate::query::Query;
 use crate::store::eml::EmlSource;
 use crate::store::maildir::MaildirSource;
 use crate::store::pop3::Pop3Source;
@@ -28,6 +29,9 @@ const MORE_THAN_EXISTS: u64 = 100_000;
 pub(super) struct Choice {
     uids: Option<UidSet>,
     limit: Option<u64>,
+    query: Query,
+    /// `--all` was given.
+    all: bool,
 }
 
 impl Choice {
@@ -46,12 +50,26 @@ impl Choice {
             };
             uids = Some(uids.unwrap_or_default().union(more));
         }
-        Ok(Self { uids, limit: selection.limit })
+        Ok(Self { uids, limit: selection.limit, query: Query::default(), all: selection.all })
+    }
+
+    /// As [`Self::new`], for a verb that changes mail: it must be told what to change.
+    pub(super) fn changing<'a>(selection: &'a Selection, arguments: impl IntoIterator<Item = &'a Uids>) -> Result<Self> {
+        let choice = Self::new(selection, arguments)?;
+        if choice.is_all() && !choice.all {
+            return Err(Error::usage("nothing is selected").hint("name UIDs, give a query, or say --all"));
+        }
+        Ok(choice)
+    }
+
+    /// The conditions beside UIDs and numbers.
+    pub(super) fn query(&self) -> &Query {
+        &self.query
     }
 
     /// Whether nothing was said, so that all messages are meant.
     pub(super) fn is_all(&self) -> bool {
-        self.uids.is_none() && self.limit.is_none()
+        self.uids.is_none() && self.limit.is_none() && self.query.is_empty()
     }
 
     /// Whether more than one message is named one by one.
@@ -279,7 +297,7 @@ mod tests {
     use super::*;
 
     fn choice(uids: Option<&str>, limit: Option<u64>) -> Choice {
-        Choice { uids: uids.map(|text| text.parse().unwrap()), limit }
+        Choice { uids: uids.map(|text| text.parse().unwrap()), limit, query: Query::default(), all: false }
     }
 
     #[test]

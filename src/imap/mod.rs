@@ -3,10 +3,13 @@
 //! or journals.
 
 pub mod bulk;
+mod changing;
 pub mod date;
 pub mod encode;
 mod login;
+mod mailboxes;
 pub mod parse;
+mod search;
 pub mod selected;
 pub mod session;
 pub mod types;
@@ -14,5 +17,6 @@ pub mod uid_set;
 pub mod utf7;
 mod wire;
 
+pub use changing::{Change, Stored};
 pub use encode::{Command, Part};
 pub use uid_set::UidSet;

@@ -6,15 +6,26 @@
 
 mod support;
 
+mod completion;
 mod crash;
+mod delete;
 mod faults;
 mod fetch;
+mod flag;
+mod folders;
 mod front_door;
 mod generated;
 mod hostile;
 mod layers;
 mod list;
+mod mbox;
 mod migrate;
+mod move_copy;
+mod query;
+mod recipes;
+mod round_trips;
+mod schema;
 mod support_works;
+mod upload;
 mod usage;
 mod wire;

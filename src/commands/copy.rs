@@ -1,0 +1,20 @@
+//! `mailhaul copy`: copies messages to another folder, server or store.
+
+use super::App;
+use crate::error::{Error, Result};
+use crate::exit::ExitCode;
+
+/// The arguments of `copy`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// An account, URL or local place, with or without a folder
+    pub place: String,
+}
+
+/// Runs `copy`.
+///
+/// # Errors
+/// Wrong arguments, or what ended the run.
+pub fn run(_args: &Args, _app: &App) -> Result<ExitCode> {
+    Err(Error::usage("seam"))
+}

@@ -1,0 +1,20 @@
+//! `mailhaul flag`: adds, removes or sets flags and keywords.
+
+use super::App;
+use crate::error::{Error, Result};
+use crate::exit::ExitCode;
+
+/// The arguments of `flag`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// An account, URL or local place, with or without a folder
+    pub place: String,
+}
+
+/// Runs `flag`.
+///
+/// # Errors
+/// Wrong arguments, or what ended the run.
+pub fn run(_args: &Args, _app: &App) -> Result<ExitCode> {
+    Err(Error::usage("seam"))
+}

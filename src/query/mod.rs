@@ -1,0 +1,129 @@
+//! The selection language: its terms and what they mean, evaluated on what is known of a message. The meaning is that of
+//! IMAP SEARCH (RFC 9051 section 6.4.4) wherever IMAP has the term; it knows no server, no socket and no file.
+
+use crate::message::{Flag, InternalDate};
+
+/// A day without a time or a zone, as SINCE and BEFORE compare (RFC 9051 section 6.4.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Day {
+    /// 1 to 9999.
+    pub year: i16,
+    /// 1 to 12.
+    pub month: i8,
+    /// 1 to 31.
+    pub day: i8,
+}
+
+/// One condition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Term {
+    /// The message has this flag or keyword.
+    Flag(Flag),
+    /// `From` holds this text, case aside.
+    From(String),
+    /// `To` holds this text.
+    To(String),
+    /// `Cc` holds this text.
+    Cc(String),
+    /// `Subject`, decoded, holds this text.
+    Subject(String),
+    /// Header or text holds this text.
+    Text(String),
+    /// The text, decoded, holds this text.
+    Body(String),
+    /// A field of this name holds this text (empty: is there at all).
+    Header {
+        /// The field's name.
+        name: String,
+        /// The text.
+        text: String,
+    },
+    /// `Message-ID` is this, angle brackets aside.
+    MessageId(String),
+    /// INTERNALDATE is on this day or later.
+    Since(Day),
+    /// INTERNALDATE is before this day.
+    Before(Day),
+    /// `Date` is on this day or later.
+    SentSince(Day),
+    /// `Date` is before this day.
+    SentBefore(Day),
+    /// INTERNALDATE is at or before this moment, in seconds since 1970 UTC.
+    OlderThan(i64),
+    /// INTERNALDATE is after this moment, in seconds since 1970 UTC.
+    NewerThan(i64),
+    /// More octets than this.
+    Larger(u64),
+    /// Fewer octets than this.
+    Smaller(u64),
+    /// IMAP SEARCH keys as typed; an IMAP server alone knows what they mean.
+    Raw(String),
+    /// Gmail's own search language (X-GM-RAW); Gmail alone knows what it means.
+    Gmail(String),
+    /// The opposite.
+    Not(Box<Self>),
+}
+
+/// Conditions that must all hold; none at all holds for every message.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Query {
+    /// The conditions.
+    pub terms: Vec<Term>,
+}
+
+/// What is known of a message when a query is evaluated; what is `None` is not known.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Facts<'a> {
+    /// Flags and keywords.
+    pub flags: Option<&'a [Flag]>,
+    /// Size in octets.
+    pub size: Option<u64>,
+    /// INTERNALDATE.
+    pub internal_date: Option<InternalDate>,
+    /// The header's octets (or a whole message, of which the header is looked at).
+    pub header: Option<&'a [u8]>,
+    /// The whole message's octets.
+    pub whole: Option<&'a [u8]>,
+}
+
+/// What has to be known of messages for a query to be evaluated.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// Their flags.
+    pub flags: bool,
+    /// Their sizes.
+    pub size: bool,
+    /// Their INTERNALDATEs.
+    pub internal_date: bool,
+    /// Their headers.
+    pub header: bool,
+    /// The messages themselves.
+    pub whole: bool,
+}
+
+impl Query {
+    /// Whether it chooses nothing, that is, every message.
+    pub fn is_empty(&self) -> bool {
+        self.terms.is_empty()
+    }
+
+    /// Whether it holds for a message; `None` where `facts` cannot tell.
+    pub fn holds(&self, _facts: &Facts<'_>) -> Option<bool> {
+        if self.is_empty() { Some(true) } else { None }
+    }
+
+    /// What has to be known to tell for every message.
+    pub fn needs(&self) -> Needs {
+        Needs::default()
+    }
+
+    /// The option that only an IMAP server understands (`--search`, `--gmail`), if one is there.
+    pub fn server_only(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Whether flags are among the conditions, so that a change by somebody else in between could matter.
+    pub fn by_flags(&self) -> bool {
+        self.needs().flags
+    }
+}
