@@ -14,8 +14,8 @@ pub mod migrate;
 pub mod r#move;
 mod reading;
 mod relocate;
-mod transport;
 pub mod schema;
+mod transport;
 mod unfinished;
 pub mod upload;
 

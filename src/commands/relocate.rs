@@ -9,9 +9,9 @@ use super::App;
 use crate::account::Server;
 use crate::error::{Error, Kind, Result};
 use crate::folder::Folder;
-use crate::imap::{Change, Placed, UidSet};
 use crate::imap::selected::Selected;
 use crate::imap::session::{Mailbox, Session};
+use crate::imap::{Change, Placed, UidSet};
 use crate::message::Flag;
 use crate::state::{self, Journal, Route};
 
@@ -49,8 +49,7 @@ pub(super) struct Relocated {
 }
 
 /// Says that messages stay marked, because more would take other people's messages along.
-pub(super) const MARKED: &str =
-    "copied, and marked as deleted where it was: this server cannot remove just the named messages (no UIDPLUS); expunge the folder to be rid of it";
+pub(super) const MARKED: &str = "copied, and marked as deleted where it was: this server cannot remove just the named messages (no UIDPLUS); expunge the folder to be rid of it";
 
 /// Moves messages within one account.
 pub(super) struct Relocator<'a> {
@@ -82,7 +81,17 @@ impl<'a> Relocator<'a> {
             Some(dir) => dir.to_owned(),
             None => state::default_dir(&identity)?,
         };
-        Ok(Self { app, identity, dir, settle, journal: None, finished: Vec::new(), finished_marked: Vec::new(), held: Vec::new(), problems: Vec::new() })
+        Ok(Self {
+            app,
+            identity,
+            dir,
+            settle,
+            journal: None,
+            finished: Vec::new(),
+            finished_marked: Vec::new(),
+            held: Vec::new(),
+            problems: Vec::new(),
+        })
     }
 
     /// The journal, locked by us.
@@ -102,7 +111,8 @@ impl<'a> Relocator<'a> {
         // What an earlier run copied and could not remove must not be copied once more.
         let here = self.finished_marked.iter().filter(|(source, _, one)| source == from && uids.contains(one.uid));
         let marked: Vec<Moved> = here.map(|(_, _, one)| *one).collect();
-        let held: UidSet = marked.iter().map(|one| one.uid).chain(self.held.iter().filter(|(source, _)| source == from).map(|(_, uid)| *uid)).collect();
+        let held: UidSet =
+            marked.iter().map(|one| one.uid).chain(self.held.iter().filter(|(source, _)| source == from).map(|(_, uid)| *uid)).collect();
         let free = uids.difference(&held);
         let mut done = if free.is_empty() {
             Relocated::default()

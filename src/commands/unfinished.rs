@@ -49,7 +49,9 @@ impl Relocator<'_> {
             match (names.get(&route.source), names.get(&route.destination)) {
                 (Some(from), Some(to)) => self.finish_route(session, &route, floor, moves, from, to)?,
                 (None, _) => self.give_up(&route, &moves, format!("the folder {} is gone", route.source))?,
-                (_, None) => self.give_up(&route, &moves, format!("the folder {} is gone, so nothing tells what was copied", route.destination))?,
+                (_, None) => {
+                    self.give_up(&route, &moves, format!("the folder {} is gone, so nothing tells what was copied", route.destination))?
+                }
             }
         }
         Ok(())
@@ -63,7 +65,15 @@ impl Relocator<'_> {
         self.journal()?.forget_moves(route, moves.iter().map(|one| one.uid))
     }
 
-    fn finish_route(&mut self, session: &mut Session, route: &Route, floor: u32, mut moves: Vec<Relocation>, from: &[u8], to: &[u8]) -> Result<()> {
+    fn finish_route(
+        &mut self,
+        session: &mut Session,
+        route: &Route,
+        floor: u32,
+        mut moves: Vec<Relocation>,
+        from: &[u8],
+        to: &[u8],
+    ) -> Result<()> {
         let mut told = false;
         loop {
             let mut selected = session.select(from)?;
@@ -80,11 +90,18 @@ impl Relocator<'_> {
             moves = self.what_is_left(route, moves, &there, expunges)?;
             let verdict = self.judge(session, route, floor, &moves, from, to)?;
             let Some(verdict) = verdict else {
-                return self.give_up(route, &moves, format!("the UIDVALIDITY of {} changed, so nothing tells what was copied", route.destination));
+                return self.give_up(
+                    route,
+                    &moves,
+                    format!("the UIDVALIDITY of {} changed, so nothing tells what was copied", route.destination),
+                );
             };
             if !verdict.unprovable.is_empty() {
                 for uid in verdict.unprovable.iter() {
-                    let why = format!("whether an interrupted move copied it to {} cannot be told: a message there cannot be read", route.destination);
+                    let why = format!(
+                        "whether an interrupted move copied it to {} cannot be told: a message there cannot be read",
+                        route.destination
+                    );
                     self.problems.push((route.source.clone(), uid, why));
                     self.held.push((route.source.clone(), uid));
                 }
@@ -131,7 +148,13 @@ impl Relocator<'_> {
     }
 
     /// Those of `moves` that need something done still: not those that are gone, nor those that wait for somebody's EXPUNGE.
-    fn what_is_left(&mut self, route: &Route, moves: Vec<Relocation>, there: &HashMap<u32, Vec<Flag>>, expunges: bool) -> Result<Vec<Relocation>> {
+    fn what_is_left(
+        &mut self,
+        route: &Route,
+        moves: Vec<Relocation>,
+        there: &HashMap<u32, Vec<Flag>>,
+        expunges: bool,
+    ) -> Result<Vec<Relocation>> {
         let mut over = Vec::new();
         let mut left = Vec::new();
         for one in moves {
@@ -156,12 +179,21 @@ impl Relocator<'_> {
     }
 
     /// What the destination tells. `None` under another UIDVALIDITY.
-    fn judge(&mut self, session: &mut Session, route: &Route, floor: u32, moves: &[Relocation], from: &[u8], to: &[u8]) -> Result<Option<Verdict>> {
+    fn judge(
+        &mut self,
+        session: &mut Session,
+        route: &Route,
+        floor: u32,
+        moves: &[Relocation],
+        from: &[u8],
+        to: &[u8],
+    ) -> Result<Option<Verdict>> {
         let mut verdict = Verdict::default();
         if moves.is_empty() {
             return Ok(Some(verdict));
         }
-        let mut claimed: HashSet<u32> = self.journal()?.open_moves()?.into_iter().filter(|one| same_place(&one.route, route)).filter_map(|one| one.new_uid).collect();
+        let mut claimed: HashSet<u32> =
+            self.journal()?.open_moves()?.into_iter().filter(|one| same_place(&one.route, route)).filter_map(|one| one.new_uid).collect();
         // What other runs brought there is no copy of this one.
         let journal = self.journal()?;
         let mailbox = journal.mailbox(&route.destination)?;
@@ -181,7 +213,11 @@ impl Relocator<'_> {
                 Some(uid) if there.contains(&uid) => verdict.proved.push(Moved { uid: one.uid, new_uid: Some(uid) }),
                 // The copy was there and is not any more: whoever took it away did not mean the message as well.
                 Some(_) => {
-                    self.problems.push((route.source.clone(), one.uid, format!("its copy is no longer in {}, so it stays", route.destination)));
+                    self.problems.push((
+                        route.source.clone(),
+                        one.uid,
+                        format!("its copy is no longer in {}, so it stays", route.destination),
+                    ));
                     verdict.open.insert(one.uid);
                 }
                 None => searched.push(one),
@@ -216,7 +252,11 @@ impl Relocator<'_> {
             match found.get(&index) {
                 Some(&uid) => verdict.proved.push(Moved { uid: one.uid, new_uid: Some(uid) }),
                 None if one.stage != Stage::Intended => {
-                    self.problems.push((route.source.clone(), one.uid, format!("its copy is not to be found in {}, so it stays", route.destination)));
+                    self.problems.push((
+                        route.source.clone(),
+                        one.uid,
+                        format!("its copy is not to be found in {}, so it stays", route.destination),
+                    ));
                     self.journal()?.forget_moves(route, [one.uid].into_iter())?;
                 }
                 None if now < one.intended_at.saturating_add(patience) => verdict.open.insert(one.uid),
