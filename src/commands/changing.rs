@@ -92,7 +92,7 @@ impl MaxDelete {
 
 /// A message that was changed, or would be.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, schemars::JsonSchema)]
-pub struct ChangedRow {
+pub(super) struct ChangedRow {
     /// The folder, `/` between levels.
     pub folder: String,
     /// UID; absent on POP3 and local places.
@@ -121,14 +121,14 @@ pub struct ChangedRow {
 impl ChangedRow {
     /// Takes over flags as the protocol writes them.
     #[must_use]
-    pub fn with_flags(mut self, flags: &[Flag]) -> Self {
+    pub(super) fn with_flags(mut self, flags: &[Flag]) -> Self {
         self.flags = flags.iter().map(ToString::to_string).collect();
         self
     }
 
     /// Takes over what the header says, for people to tell messages apart.
     #[must_use]
-    pub fn with_summary(mut self, summary: Summary) -> Self {
+    pub(super) fn with_summary(mut self, summary: Summary) -> Self {
         self.date = summary.date.and_then(InternalDate::rfc3339);
         self.from = summary.from;
         self.subject = summary.subject;
@@ -274,13 +274,6 @@ pub(super) struct Checked {
     pub(super) messages: Vec<Candidate>,
     /// Named one by one and not there.
     pub(super) missing: Vec<u32>,
-}
-
-impl Checked {
-    /// The UIDs.
-    pub(super) fn uids(&self) -> UidSet {
-        self.messages.iter().map(|candidate| candidate.uid).collect()
-    }
 }
 
 /// Chooses messages and looks at each before anything is done to it: what a server's SEARCH found counts only as long as

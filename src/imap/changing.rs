@@ -162,7 +162,7 @@ impl Selected<'_> {
     /// Usage: a mailbox opened to be read. What the server refuses is in the answer.
     pub fn expunge(&mut self, uids: &UidSet) -> Result<Option<Stored>> {
         self.must_be_writable()?;
-        if !self.session.capabilities.has("UIDPLUS") && !self.session.capabilities.has("IMAP4REV2") {
+        if !self.expunges() {
             return Ok(None);
         }
         let mut orders = Vec::new();
@@ -205,6 +205,19 @@ impl Selected<'_> {
             })?;
         }
         Ok(found)
+    }
+
+    /// Whether just the named messages can be removed (UIDPLUS).
+    pub fn expunges(&self) -> bool {
+        self.session.capabilities.has("UIDPLUS") || self.session.capabilities.has("IMAP4REV2")
+    }
+
+    /// STATUS of another mailbox.
+    ///
+    /// # Errors
+    /// As [`super::session::Session::status`].
+    pub fn status(&mut self, wire_name: &[u8]) -> Result<super::types::MailboxStatus> {
+        self.session.status(wire_name)
     }
 
     /// Whether changes can be made to depend on what was seen (CONDSTORE, and this mailbox keeps MODSEQs).
