@@ -270,10 +270,14 @@ impl Reader for ImapFolder<'_> {
     }
 }
 
-struct Numbered<'a> {
-    source: &'a mut dyn Source,
-    folder: Folder,
-    offset: u32,
+/// A place whose messages have numbers.
+pub(super) struct Numbered<'a> {
+    /// Where they are.
+    pub(super) source: &'a mut dyn Source,
+    /// Its folder.
+    pub(super) folder: Folder,
+    /// As [`offset`] says.
+    pub(super) offset: u32,
 }
 
 impl Reader for Numbered<'_> {

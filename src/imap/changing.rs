@@ -2,7 +2,7 @@
 //! the verb; sets are cut so that no command exceeds 8,000 octets and the commands are pipelined. It never decides what to
 //! change and keeps no record; what was done before a refusal or a lost connection is told apart from what was not.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use super::encode::Command;
 use super::selected::{MAX_SET, Selected};
@@ -18,6 +18,9 @@ use crate::net::Phase;
 const REQUEST_OCTETS: usize = 64 * 1024;
 /// Commands in flight.
 const COMMANDS: usize = 16;
+
+/// Flags of one message that are looked at.
+const MAX_FLAGS: usize = 100;
 
 /// What is done with flags.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -175,6 +178,33 @@ impl Selected<'_> {
             status.is_ok()
         });
         Ok(Some(Stored { done: done.into_iter().collect(), modified: UidSet::new(), rest }))
+    }
+
+    /// Flags and MODSEQ of messages as they are now; those that are gone are left out.
+    ///
+    /// # Errors
+    /// Refusal or loss of the connection.
+    pub fn flags_now(&mut self, uids: &UidSet) -> Result<BTreeMap<u32, (Vec<Flag>, Option<u64>)>> {
+        let items = if self.has_mod_seqs() { " (UID FLAGS MODSEQ)" } else { " (UID FLAGS)" };
+        let mut found: BTreeMap<u32, (Vec<Flag>, Option<u64>)> = BTreeMap::new();
+        for set in uids.split(MAX_SET) {
+            let command = Command::new("UID FETCH").sp().uid_set(&set)?.raw(items);
+            self.session.run(&command, Phase::Listing, "reading flags was refused", &mut |received| {
+                if let Response::Untagged(Untagged::Fetch(fetch)) = received.response
+                    && let Some(uid) = fetch.uid.filter(|uid| set.contains(*uid))
+                {
+                    let entry = found.entry(uid).or_default();
+                    entry.1 = fetch.mod_seq.or(entry.1);
+                    if let Some(mut flags) = fetch.flags {
+                        flags.retain(|flag| !flag.is_recent());
+                        flags.truncate(MAX_FLAGS);
+                        entry.0 = flags;
+                    }
+                }
+                Ok(())
+            })?;
+        }
+        Ok(found)
     }
 
     /// Whether just the named messages can be removed (UIDPLUS).

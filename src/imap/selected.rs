@@ -15,6 +15,9 @@ use crate::net::Phase;
 /// Octets of UIDs in one command; some servers cut lines at 8192.
 pub(super) const MAX_SET: usize = 7000;
 
+/// Octets of requests of a listing that may be unanswered.
+const LISTING_OCTETS: usize = 16 * 1024 - 512;
+
 /// Messages one mailbox may list.
 const MAX_MESSAGES: u64 = 10_000_000;
 /// The largest message a size may speak of.
@@ -220,32 +223,42 @@ impl<'a> Selected<'a> {
     }
 
     /// Hands over, in chunks of a few hundred and in rising order, what `list` shows of `uids`: flags, size, date and the
-    /// header fields that [`crate::summary`] reads. Two chunks are in flight; memory does not grow with the mailbox.
+    /// header fields that [`crate::summary`] reads. Two chunks are in flight (without headers some thousands of messages);
+    /// memory does not grow with the mailbox.
     ///
     /// # Errors
     /// Refusal or loss of the connection, or what `each` returned.
     pub fn summaries(&mut self, uids: &UidSet, headers: bool, each: &mut dyn FnMut(Meta) -> Result<()>) -> Result<()> {
-        const CHUNK: usize = 500;
+        let (messages, commands, low) = if headers { (500, 2, LISTING_OCTETS) } else { (5000, 4, LISTING_OCTETS / 16) };
         let mut rest = uids.iter();
-        let mut in_flight: std::collections::VecDeque<(String, UidSet)> = std::collections::VecDeque::new();
+        let mut ready: std::collections::VecDeque<UidSet> = std::collections::VecDeque::new();
+        let mut in_flight: std::collections::VecDeque<(String, UidSet, usize)> = std::collections::VecDeque::new();
+        let mut unanswered = 0;
         let mut found: BTreeMap<u32, Meta> = BTreeMap::new();
         let mut octets = 0;
         loop {
-            while in_flight.len() < 2 {
-                let chunk: UidSet = rest.by_ref().take(CHUNK).collect();
-                if chunk.is_empty() {
+            // Refilled only when little is left, where the sets are long: each refill is a round trip.
+            let refill = unanswered <= low;
+            while refill && in_flight.len() < commands {
+                if ready.is_empty() {
+                    ready.extend(rest.by_ref().take(messages).collect::<UidSet>().split(MAX_SET));
+                }
+                let Some(set) = ready.pop_front() else { break };
+                let command = Command::new("UID FETCH").sp().uid_set(&set)?.raw(if headers {
+                    " (UID FLAGS INTERNALDATE RFC822.SIZE BODY.PEEK[HEADER.FIELDS (DATE FROM TO CC SUBJECT MESSAGE-ID)])"
+                } else {
+                    " (UID FLAGS INTERNALDATE RFC822.SIZE)"
+                });
+                let length = command.to_string().len();
+                if unanswered > 0 && unanswered + length > LISTING_OCTETS {
+                    ready.push_front(set);
                     break;
                 }
-                for set in chunk.split(MAX_SET) {
-                    let command = Command::new("UID FETCH").sp().uid_set(&set)?.raw(if headers {
-                        " (UID FLAGS INTERNALDATE RFC822.SIZE BODY.PEEK[HEADER.FIELDS (DATE FROM TO CC SUBJECT MESSAGE-ID)])"
-                    } else {
-                        " (UID FLAGS INTERNALDATE RFC822.SIZE)"
-                    });
-                    in_flight.push_back((self.session.wire.send(&command).map_err(|error| error.at(&self.session.place))?, set));
-                }
+                unanswered += length;
+                in_flight.push_back((self.session.wire.send(&command).map_err(|error| error.at(&self.session.place))?, set, length));
             }
-            let Some((tag, set)) = in_flight.pop_front() else { return Ok(()) };
+            let Some((tag, set, length)) = in_flight.pop_front() else { return Ok(()) };
+            unanswered -= length;
             self.session.wire.conn.deadline(Phase::Listing);
             let place = &self.session.place;
             self.session
@@ -253,7 +266,7 @@ impl<'a> Selected<'a> {
                 .finish(&tag, "listing the messages was refused", &mut |received: Received| {
                     if let Response::Untagged(Untagged::Fetch(fetch)) = received.response
                         && let Some(mut meta) = meta(fetch)
-                        && (set.contains(meta.uid) || in_flight.iter().any(|(_, other)| other.contains(meta.uid)))
+                        && (set.contains(meta.uid) || in_flight.iter().any(|(_, other, _)| other.contains(meta.uid)))
                     {
                         octets += meta.flags.iter().map(|flag| flag.wire().len() + 24).sum::<usize>();
                         if octets > MAX_HEADER_OCTETS {
