@@ -1,18 +1,11 @@
 //! The selection language: its terms and what they mean, evaluated on what is known of a message. The meaning is that of
 //! IMAP SEARCH (RFC 9051 section 6.4.4) wherever IMAP has the term; it knows no server, no socket and no file.
 
+mod day;
+
 use crate::message::{Flag, InternalDate};
 
-/// A day without a time or a zone, as SINCE and BEFORE compare (RFC 9051 section 6.4.4).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Day {
-    /// 1 to 9999.
-    pub year: i16,
-    /// 1 to 12.
-    pub month: i8,
-    /// 1 to 31.
-    pub day: i8,
-}
+pub use day::Day;
 
 /// One condition.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,6 +92,17 @@ pub struct Needs {
     pub header: bool,
     /// The messages themselves.
     pub whole: bool,
+}
+
+impl Term {
+    /// The opposite of this term, with no opposite in an opposite.
+    #[must_use]
+    pub fn negated(self) -> Self {
+        match self {
+            Self::Not(term) => *term,
+            term => Self::Not(Box::new(term)),
+        }
+    }
 }
 
 impl Query {
