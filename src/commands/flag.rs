@@ -198,7 +198,7 @@ mod tests {
         let flags = |names: &[&str]| names.iter().map(|name| Flag::new(*name)).collect::<Vec<_>>();
         let state = MailboxState { permanent_flags: Some(flags(&["\\Seen", "Work"])), ..MailboxState::default() };
         let change = Reflag { add: flags(&["\\seen", "other"]), remove: flags(&["work", "\\Draft"]), ..Reflag::default() };
-        let (mut change, denied) = permitted(change, &state);
+        let (change, denied) = permitted(change, &state);
         assert_eq!((change.add, change.remove, denied), (flags(&["\\Seen"]), flags(&["Work"]), flags(&["other", "\\Draft"])));
     }
 }
