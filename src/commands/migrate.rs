@@ -104,6 +104,7 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
         open_sink: &|| open::sink(&destination, Access::ReadWrite, &app.context, &app.trace),
         only: source.folder.clone(),
         into: destination.folder.clone(),
+        exactly: None,
     }
     .run();
     let complete = outcome.counts.complete() && outcome.problems.is_empty();
