@@ -1,6 +1,7 @@
 //! `mailhaul copy`: copies messages to another folder, server or store.
 
 use super::App;
+use super::changing::MaxDelete;
 use super::transport::{self, Verb};
 use crate::error::Result;
 use crate::exit::ExitCode;
@@ -12,5 +13,5 @@ pub use super::transport::Args;
 /// # Errors
 /// Wrong arguments, or what ended the run.
 pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
-    transport::run(Verb::Copy, args, app)
+    transport::run(Verb::Copy, args, MaxDelete::default(), app)
 }

@@ -5,10 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Serialize;
-
+use super::changing::{ChangedRow, Checked, Done, DryRun, MaxDelete, NO_SUCH, check, is_loss, preview, problem};
 use super::reading::{Choice, farewell, folder_of};
-use super::relocate::{Mailfolder, Moved, Relocated, Relocator, find, told};
+use super::relocate::{MARKED, Mailfolder, Moved, Relocated, Relocator, deleted, find, told as placed};
 use super::{App, across};
 use crate::account::{Place, Protocol, Server};
 use crate::cli::{OutputArgs, Selection, TwoPlaceCredentials, Uids, duration};
@@ -16,10 +15,8 @@ use crate::error::{Error, Kind, Result};
 use crate::exit::ExitCode;
 use crate::folder::Folder;
 use crate::imap::UidSet;
-use crate::imap::selected::{Meta, Selected};
 use crate::imap::session::{Access, Session};
-use crate::output::{Column, Head, Row, Rows, terminal_width, write_document};
-use crate::query::Facts;
+use crate::report::Problem;
 use crate::transfer::{DateFrom, Seen};
 
 /// What `move` and `copy` are told.
@@ -30,7 +27,7 @@ pub struct Args {
     /// The folder they go to, of the same account or of any other place (without a folder: INBOX)
     pub destination: String,
     /// UIDs (POP3 and local places: message numbers): 17 20:40 100:*; - reads them from standard input
-    #[arg(value_name = "UID")]
+    #[arg(value_name = "UID", allow_hyphen_values = true)]
     pub uids: Vec<Uids>,
     /// Selection.
     #[command(flatten)]
@@ -38,9 +35,9 @@ pub struct Args {
     /// Make the destination folder where it is missing, and subscribe to it
     #[arg(long)]
     pub create: bool,
-    /// Say what would be done, by count and by message, and change nothing
-    #[arg(short = 'n', long)]
-    pub dry_run: bool,
+    /// Trying out.
+    #[command(flatten)]
+    pub dry_run: DryRun,
     /// What of a source without flags (POP3, eml) counts as read at another place: all, none, or older-than:AGE
     #[arg(long, value_name = "WHICH", default_value = "none", value_parser = super::migrate::seen)]
     pub seen: Seen,
@@ -75,162 +72,59 @@ impl Verb {
             Self::Copy => "mailhaul.copy/1",
         }
     }
+}
 
-    /// As notes say it.
-    fn done(self) -> &'static str {
-        match self {
-            Self::Move => "moved",
-            Self::Copy => "copied",
-        }
-    }
+/// What was done, or would be, gathered until it is told.
+#[derive(Default)]
+pub(super) struct Told {
+    /// Messages that were chosen.
+    pub(super) selected: u64,
+    /// Messages that are where they should be.
+    pub(super) changed: u64,
+    /// Those messages.
+    pub(super) rows: Vec<ChangedRow>,
+    /// Messages that are not, or not quite, where they should be.
+    pub(super) problems: Vec<Problem>,
+    /// Messages have numbers in place of UIDs.
+    pub(super) numbered: bool,
 }
 
 /// Runs either verb.
 ///
 /// # Errors
 /// Wrong arguments, or what ended the run; what was done until then is written all the same.
-pub(super) fn run(verb: Verb, args: &Args, app: &App) -> Result<ExitCode> {
+pub(super) fn run(verb: Verb, args: &Args, max_delete: MaxDelete, app: &App) -> Result<ExitCode> {
     let sides = args.credentials.sides(&app.global)?;
     let place = app.place(&args.place, &sides.from)?;
     let destination = app.place(&args.destination, &sides.to)?;
     let choice = Choice::changing(&args.selection, &args.uids)?;
-    let (from, to) = (folder_of(&place), folder_of(&destination));
-    let mut done = Done::new(place.shown.clone(), from.clone());
+    let mut told = Told::default();
     let outcome = match same_server(&place, &destination) {
-        Some(server) => {
-            if from == to {
-                return Err(Error::usage("the source and the destination are the same folder").at(&destination.shown));
-            }
-            on_one_server(verb, args, app, server, &choice, (&from, &to), &mut done)
-        }
-        None => across::run(verb, args, app, &place, &destination, &choice, &mut done),
+        Some(server) => on_one_server(verb, args, app, server, &choice, (&folder_of(&place), &folder_of(&destination)), &mut told),
+        None => across::run(verb, args, max_delete, app, (&place, &destination), &choice, &mut told),
     };
-    done.messages.sort_by_key(|message| message.uid);
-    if outcome.is_ok() || !done.messages.is_empty() {
-        done.write(verb, args, app, &to)?;
+    if outcome.is_err() && told.rows.is_empty() {
+        let progress = super::progress(app);
+        told.problems.into_iter().for_each(|problem| crate::report::Report::event(&progress, crate::report::Event::Problem(problem)));
+        return outcome.map(|()| ExitCode::Success);
     }
-    outcome.map(|()| if done.problems == 0 { ExitCode::Success } else { ExitCode::Partial })
+    told.rows.sort_by_key(|row| row.uid.or(row.number));
+    let done = Done {
+        schema: verb.schema(),
+        place: &place.shown,
+        selected: told.selected,
+        changed: told.changed,
+        dry_run: args.dry_run.dry_run,
+        numbered: told.numbered,
+        problems: told.problems,
+    };
+    let code = done.write(app, &args.output, |row| told.rows.iter().try_for_each(row))?;
+    outcome.map(|()| code)
 }
 
 fn same_server<'a>(place: &'a Place, destination: &Place) -> Option<&'a Server> {
     let (server, other) = (place.server()?, destination.server()?);
     (server.protocol == Protocol::Imap && server.identity() == other.identity()).then_some(server)
-}
-
-/// What was done so far.
-pub(super) struct Done {
-    place: String,
-    folder: Folder,
-    /// How many messages the choice came to.
-    pub(super) selected: u64,
-    /// What was done with each, or would be.
-    pub(super) messages: Vec<Message>,
-    /// How many messages failed; each was named.
-    problems: u64,
-}
-
-/// A message that was moved or copied, as the document says it.
-#[derive(Debug, Serialize)]
-pub(super) struct Message {
-    folder: String,
-    uid: u32,
-    new_uid: Option<u32>,
-    flags: Option<Vec<String>>,
-}
-
-impl Row for Message {
-    const COLUMNS: &'static [Column] = &[Column::cut("folder", 40), Column::number("uid"), Column::number("new_uid")];
-
-    fn cell(&self, field: &str, _for_people: bool) -> String {
-        match field {
-            "folder" => self.folder.clone(),
-            "uid" => self.uid.to_string(),
-            _ => self.new_uid.map(|uid| uid.to_string()).unwrap_or_default(),
-        }
-    }
-}
-
-#[derive(Serialize)]
-struct Document<'a> {
-    schema: &'static str,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    dry_run: bool,
-    place: &'a str,
-    selected: u64,
-    changed: u64,
-    messages: &'a [Message],
-}
-
-impl Done {
-    fn new(place: String, folder: Folder) -> Self {
-        Self { place, folder, selected: 0, messages: Vec::new(), problems: 0 }
-    }
-
-    /// A message is where it should be, or would be.
-    pub(super) fn add(&mut self, one: Moved, flags: Option<&[crate::message::Flag]>) {
-        self.messages.push(Message {
-            folder: self.folder.to_string(),
-            uid: one.uid,
-            new_uid: one.new_uid,
-            flags: flags.map(|flags| flags.iter().map(ToString::to_string).collect()),
-        });
-    }
-
-    /// A message is not, or not quite, where it should be: it is named.
-    pub(super) fn problem(&mut self, uid: u32, reason: &str) {
-        self.problem_in(&self.folder.clone(), uid, reason);
-    }
-
-    fn problem_in(&mut self, folder: &Folder, uid: u32, reason: &str) {
-        self.problems += 1;
-        super::warn(&format!("{folder}: message {uid}: {reason}"));
-    }
-
-    fn write(&self, verb: Verb, args: &Args, app: &App, to: &Folder) -> Result<()> {
-        let format = super::format(&args.output);
-        let changed = self.messages.len() as u64;
-        let mut stdout = std::io::stdout().lock();
-        if format.is_json() {
-            let document = Document {
-                schema: verb.schema(),
-                dry_run: args.dry_run,
-                place: &self.place,
-                selected: self.selected,
-                changed: if args.dry_run { 0 } else { changed },
-                messages: &self.messages,
-            };
-            return write_document(&mut stdout, &document);
-        }
-        if (args.dry_run || args.output.format().is_some()) && !self.messages.is_empty() {
-            let head = Head { schema: verb.schema(), members: Vec::new(), rows: "messages" };
-            let width = terminal_width(std::io::stdout());
-            let mut rows = Rows::new::<Message>(&mut stdout, format, &head, None, &["folder", "uid", "new_uid"], width)?;
-            self.messages.iter().try_for_each(|message| rows.row(message))?;
-            rows.finish()?;
-        }
-        let would = if args.dry_run { "would be " } else { "" };
-        app.note(&format!("{changed} of {} selected message(s) {would}{} to {to}", self.selected, verb.done()));
-        Ok(())
-    }
-}
-
-/// The chosen messages of a folder as they are now, and those named one by one that are not there. What a server's SEARCH
-/// found is checked again on what it says of each message.
-pub(super) fn choose(choice: &Choice, selected: &mut Selected<'_>) -> Result<(Vec<Meta>, Vec<u32>)> {
-    let (uids, mut missing) = choice.uids(selected)?;
-    let mut metas = Vec::new();
-    selected.summaries(&uids, false, &mut |meta| {
-        let facts = Facts { flags: Some(&meta.flags), size: meta.size, internal_date: meta.internal_date, header: None, whole: None };
-        if choice.query().holds(&facts) != Some(false) {
-            metas.push(meta);
-        }
-        Ok(())
-    })?;
-    let there: BTreeSet<u32> = metas.iter().map(|meta| meta.uid).collect();
-    missing.extend(choice.named().into_iter().filter(|uid| uids.contains(*uid) && !there.contains(uid)));
-    missing.sort_unstable();
-    missing.dedup();
-    Ok((metas, missing))
 }
 
 fn on_one_server(
@@ -240,23 +134,27 @@ fn on_one_server(
     server: &Server,
     choice: &Choice,
     (from, to): (&Folder, &Folder),
-    done: &mut Done,
+    told: &mut Told,
 ) -> Result<()> {
-    let access = if args.dry_run { Access::ReadOnly } else { Access::ReadWrite };
+    let same = || Error::usage("the source and the destination are the same folder").at(&server.place);
+    if from == to {
+        return Err(same());
+    }
+    let dry_run = args.dry_run.dry_run;
+    let access = if dry_run { Access::ReadOnly } else { Access::ReadWrite };
     let mut session = Session::connect(server, access, &app.context, &app.trace)?;
     let mut relocator = Relocator::new(app, server, args.state.as_deref(), args.settle)?;
-    if verb == Verb::Move && !args.dry_run {
+    if verb == Verb::Move && !dry_run {
         relocator.finish_open(&mut session)?;
-        for (folder, uid, reason) in std::mem::take(&mut relocator.problems) {
-            done.problem_in(&folder, uid, &reason);
-        }
+        let unfinished = std::mem::take(&mut relocator.problems);
+        told.problems.extend(unfinished.into_iter().map(|(folder, uid, reason)| problem(&folder, uid, reason)));
     }
     let mailboxes = session.list()?;
     let source = find(&mut session, &mailboxes, from, "")?;
     let target = match find(&mut session, &mailboxes, to, "--create makes it") {
         Err(error) if error.kind() == Kind::Usage && error.remedy().is_some() && args.create => {
             let wire_name = session.wire_name(to)?;
-            if !args.dry_run {
+            if !dry_run {
                 session.create(&wire_name)?;
                 // A folder nobody subscribed to still holds its mail.
                 let _ = session.subscribe(&wire_name);
@@ -266,43 +164,51 @@ fn on_one_server(
         other => other?,
     };
     if source.wire_name == target.wire_name {
-        return Err(Error::usage("the source and the destination are the same folder").at(session.place()));
+        return Err(same());
     }
-    let mut selected = if args.dry_run { session.examine(&source.wire_name)? } else { session.select(&source.wire_name)? };
-    let (metas, missing) = choose(choice, &mut selected)?;
+    // A copy changes nothing here.
+    let writes = verb == Verb::Move && !dry_run;
+    let mut selected = if writes { session.select(&source.wire_name)? } else { session.examine(&source.wire_name)? };
+    let Checked { messages, missing } = check(&mut selected, choice, app)?;
     // What this run finished for one that died was chosen then, and is no longer here to be chosen.
-    let finished: BTreeMap<u32, Moved> = relocator
-        .finished
-        .iter()
-        .filter(|(source, destination, _)| source == from && destination == to)
-        .map(|(_, _, one)| (one.uid, *one))
-        .collect();
-    done.selected = (metas.len() + finished.len()) as u64;
-    finished.values().for_each(|one| done.add(*one, None));
-    let uids: UidSet = metas.iter().map(|meta| meta.uid).collect();
-    let relocated = if args.dry_run {
-        let moved = metas.iter().map(|meta| Moved { uid: meta.uid, new_uid: None }).collect();
-        Relocated { moved, ..Relocated::default() }
-    } else if uids.is_empty() {
-        Relocated::default()
-    } else {
-        match verb {
-            Verb::Move => relocator.relocate(&mut selected, from, &target, &uids)?,
-            Verb::Copy => told(&uids, selected.copy(&uids, &target.wire_name)?),
-        }
-    };
-    let flags: BTreeMap<u32, &Meta> = metas.iter().map(|meta| (meta.uid, meta)).collect();
-    for one in relocated.moved.iter().chain(&relocated.marked) {
-        done.add(*one, flags.get(&one.uid).map(|meta| meta.flags.as_slice()));
+    let finished: BTreeMap<u32, Moved> =
+        relocator.finished.iter().filter(|(here, there, _)| here == from && there == to).map(|(.., one)| (one.uid, *one)).collect();
+    told.selected = (messages.len() + finished.len()) as u64;
+    told.problems.extend(missing.into_iter().filter(|uid| !finished.contains_key(uid)).map(|uid| problem(from, uid, NO_SUCH)));
+    if dry_run {
+        told.changed = told.selected;
+        preview(&mut selected, from, &messages, &|flags| flags.to_vec(), &mut |row| {
+            told.rows.push(row.clone());
+            Ok(())
+        })?;
+        return farewell(session.logout());
     }
-    relocated.marked.iter().for_each(|one| done.problem(one.uid, super::relocate::MARKED));
-    missing.iter().filter(|uid| !finished.contains_key(uid)).for_each(|uid| done.problem(*uid, super::fetch::NO_SUCH));
-    relocated.gone.iter().for_each(|uid| done.problem(uid, "it was gone before it could be had"));
+    let uids: UidSet = messages.iter().map(|one| one.uid).collect();
+    let relocated = match verb {
+        _ if uids.is_empty() => Relocated::default(),
+        Verb::Move => relocator.relocate(&mut selected, from, &target, &uids)?,
+        Verb::Copy => placed(&uids, selected.copy(&uids, &target.wire_name)?),
+    };
+    let flags: BTreeMap<u32, _> = messages.iter().map(|one| (one.uid, &one.flags)).collect();
+    let marked: BTreeSet<u32> = relocated.marked.iter().map(|one| one.uid).collect();
+    for one in finished.values().chain(&relocated.moved).chain(&relocated.marked) {
+        let mut now = flags.get(&one.uid).map(|flags| flags.to_vec()).unwrap_or_default();
+        if marked.contains(&one.uid) && !now.contains(&deleted()) {
+            now.push(deleted());
+        }
+        let row = ChangedRow { folder: from.to_string(), uid: Some(one.uid), new_uid: one.new_uid, ..ChangedRow::default() };
+        told.rows.push(row.with_flags(&now));
+    }
+    told.changed = told.rows.len() as u64;
+    told.problems.extend(marked.into_iter().map(|uid| problem(from, uid, MARKED)));
+    told.problems.extend(relocated.gone.iter().map(|uid| problem(from, uid, "it was gone before it could be had")));
     match relocated.error {
-        // Nothing at all was done: that is no success in part.
-        Some(error) if error.kind() != Kind::Refused || done.messages.is_empty() => return Err(error),
-        Some(error) => relocated.left.iter().for_each(|uid| done.problem(uid, &error.to_string())),
-        None => {}
+        // Nothing at all was done, or nobody knows: that is no success in part.
+        Some(error) if is_loss(&error) || told.rows.is_empty() => return Err(error),
+        Some(error) => told.problems.extend(relocated.left.iter().map(|uid| problem(from, uid, error.to_string()))),
+        None => told.problems.extend(
+            relocated.left.iter().map(|uid| problem(from, uid, "it is not known whether an earlier run copied it, so it was left alone")),
+        ),
     }
     relocator.finish()?;
     farewell(session.logout())
