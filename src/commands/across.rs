@@ -21,7 +21,7 @@ use crate::state::{self, Batch, Change, CopyRow, Journal, State};
 use crate::store::open::{self, Opener};
 use crate::store::{FolderInfo, Outcome, Outgoing, Sink, Source, Wait};
 use crate::summary::delivery_date;
-use crate::transfer::{Exactly, Options, SourceFlags, Transfer};
+use crate::transfer::{Exactly, Options, SourceFlags, Transfer, locate};
 
 /// So much of a message is looked at for the date of its delivery.
 const HEADER_OCTETS: usize = 256 * 1024;
@@ -192,7 +192,7 @@ impl Run<'_> {
     }
 
     fn source_flags(&self) -> SourceFlags {
-        if open::keeps_flags(self.place) { SourceFlags::Kept } else { SourceFlags::None(self.args.seen) }
+        if open::keeps_flags(self.place) { SourceFlags::Kept } else { SourceFlags::None(self.args.seen_there) }
     }
 
     fn into_account(&self, choosing: Choosing, told: &mut Told) -> Result<()> {
@@ -306,11 +306,10 @@ impl Run<'_> {
         }
         let mut sink = open::sink(self.destination, Access::ReadOnly, context, &self.app.trace)?;
         let info = self.destination_folder(sink.as_mut())?;
-        let validity = sink.open(&info, false)?.and_then(|opened| opened.generation);
-        let generation = match validity {
-            Some(validity) => journal.generation(mailbox, validity)?,
-            None => None,
-        };
+        let generation = locate(sink.as_mut(), journal, &info)?;
+        let placed: HashMap<state::CopyId, CopyRow> =
+            journal.copies(&open::identity(self.place)?, &self.from, mailbox)?.into_values().map(|row| (row.id, row)).collect();
+        let there: Vec<(One, CopyRow)> = there.into_iter().map(|(one, row)| (one, placed.get(&row.id).cloned().unwrap_or(row))).collect();
         let wanted: HashSet<u32> = there.iter().filter(|(_, row)| row.generation == generation).filter_map(|(_, row)| row.uid).collect();
         let mut listed = match wanted.iter().min() {
             Some(first) if generation.is_some() => sink.look(*first)?.messages,

@@ -21,13 +21,14 @@ use crate::transfer::{DateFrom, Seen};
 
 /// What `move` and `copy` are told.
 #[derive(clap::Args)]
+#[group(id = "transport")]
 pub struct Args {
     /// Where the messages are: an account, URL or local place, with or without a folder (INBOX)
     pub place: String,
     /// The folder they go to, of the same account or of any other place (without a folder: INBOX)
     pub destination: String,
     /// UIDs (POP3 and local places: message numbers): 17 20:40 100:*; - reads them from standard input
-    #[arg(value_name = "UID", allow_hyphen_values = true)]
+    #[arg(value_name = "UID")]
     pub uids: Vec<Uids>,
     /// Selection.
     #[command(flatten)]
@@ -40,7 +41,7 @@ pub struct Args {
     pub dry_run: DryRun,
     /// What of a source without flags (POP3, eml) counts as read at another place: all, none, or older-than:AGE
     #[arg(long, value_name = "WHICH", default_value = "none", value_parser = super::migrate::seen)]
-    pub seen: Seen,
+    pub seen_there: Seen,
     /// Where the date of a message comes from when its source keeps none (POP3)
     #[arg(long, value_name = "FIELD", value_enum, default_value = "received")]
     pub date_from: DateFrom,

@@ -705,6 +705,20 @@ impl Transfer<'_> {
     }
 }
 
+/// Opens a folder of the destination to look into it, and finds out under which UIDs copies lie of which the server did not
+/// tell. `None` when the folder, or its UIDVALIDITY, is none that copies went to.
+///
+/// # Errors
+/// What ended the session; local trouble.
+pub fn locate(sink: &mut dyn Sink, journal: &mut Journal, folder: &FolderInfo) -> Result<Option<GenerationId>> {
+    let Some(SinkState { generation: Some(uid_validity), uid_next, .. }) = sink.open(folder, false)? else { return Ok(None) };
+    let mailbox = journal.mailbox(&folder.folder)?;
+    let Some(generation) = journal.generation(mailbox, uid_validity)? else { return Ok(None) };
+    let target = Target { mailbox, generation, uid_validity: Some(uid_validity), floor: uid_next.unwrap_or(1) };
+    settle::place(sink, journal, &target, &mut SeenByUid::new())?;
+    Ok(Some(generation))
+}
+
 /// Does two things at once: two servers far away answer in the time of one.
 fn both<A: Send, B>(first: impl FnOnce() -> A + Send, second: impl FnOnce() -> B) -> (A, B) {
     thread::scope(|scope| {
