@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::App;
 use super::changing::{ChangedRow, Checked, MaxDelete, NO_SUCH, check, preview, problem};
+use super::ledger::Ledger;
 use super::picked::{Picked, PickedSource, Read, name_of};
 use super::reading::{Choice, examine, farewell, folder_of, numbered, offset, with_reader};
 use super::transport::{Args, Told, Verb};
@@ -15,14 +16,17 @@ use crate::account::{Location, Place, Protocol};
 use crate::error::{Error, Result};
 use crate::folder::Folder;
 use crate::imap::session::{Access, Session};
-use crate::message::{Digest, Flag, Key};
+use crate::message::{Digest, Flag, Key, Message};
 use crate::report::{Event, Report};
 use crate::state::{self, Batch, Change, CopyRow, Journal, State};
 use crate::store::open::{self, Opener};
-use crate::store::{FolderInfo, Outcome, Outgoing, Sink, Source, Wait};
+use crate::store::{FolderInfo, Listed, Outcome, Outgoing, Sink, Source, Wait};
 use crate::summary::delivery_date;
 use crate::transfer::{Exactly, Options, SourceFlags, Transfer, locate};
 
+/// Messages and octets that are written to files together at most.
+const GROUP_MESSAGES: usize = 256;
+const GROUP_OCTETS: u64 = 8 * 1024 * 1024;
 /// So much of a message is looked at for the date of its delivery.
 const HEADER_OCTETS: usize = 256 * 1024;
 
@@ -355,29 +359,19 @@ impl Run<'_> {
         let info = self.destination_folder(sink.as_mut())?;
         sink.open(&info, true)?;
         let mut there = contents(sink.as_mut())?;
+        let identity = open::identity(self.destination)?;
+        let dir = match &self.args.state {
+            Some(dir) => dir.clone(),
+            None => state::default_dir(&identity)?,
+        };
+        let origin = (open::identity(self.place)?, self.from.clone());
+        let mut ledger =
+            Ledger::open(&dir, &identity, context, origin, &self.to, &there).map_err(|error| error.at(&self.destination.shown))?;
         let progress = super::progress(self.app);
         let bytes = wanted.iter().filter_map(|listed| listed.size).fold(0, u64::saturating_add);
         progress.event(Event::Planned { folder: self.from.to_string(), messages: wanted.len() as u64, bytes });
         let mut taken: HashMap<String, Digest> = HashMap::new();
-        let mut refused: HashMap<String, String> = HashMap::new();
-        let mut outstanding: HashMap<u64, String> = HashMap::new();
-        let mut altered: HashSet<String> = HashSet::new();
-        let mut settle =
-            |sink: &mut dyn Sink, wait, outstanding: &mut HashMap<u64, String>, refused: &mut HashMap<String, String>| -> Result<()> {
-                for placement in sink.settle(wait)? {
-                    let Some(name) = outstanding.remove(&placement.ticket) else { continue };
-                    match placement.outcome {
-                        Outcome::Stored { altered: how, .. } => {
-                            if !how.is_empty() {
-                                altered.insert(name);
-                            }
-                        }
-                        Outcome::Refused(error) => drop(refused.insert(name, error.to_string())),
-                        Outcome::Unknown | Outcome::NotSent { .. } => drop(refused.insert(name, "it could not be written".to_owned())),
-                    }
-                }
-                Ok(())
-            };
+        let mut writing = Writing { offset: offset(self.place), ..Writing::default() };
         let flags = self.source_flags();
         let result = source.read(&wanted, &mut |index, message| {
             context.check()?;
@@ -386,16 +380,16 @@ impl Run<'_> {
             let mut message = match message {
                 Ok(message) => message,
                 Err(error) => {
-                    refused.insert(name, error.to_string());
+                    writing.refused.insert(name, error.to_string());
                     return Ok(());
                 }
             };
-            let (content, bytes) = (message.digests.content, message.body.len());
-            taken.insert(name.clone(), content);
-            progress.event(Event::Copied { folder: self.from.to_string(), bytes });
-            // What a run that died brought there, or anybody else: the same message twice would be one too many.
-            if let Some(count) = there.get_mut(&content).filter(|count| **count > 0) {
-                *count -= 1;
+            let content = message.digests.content;
+            taken.insert(name, content);
+            progress.event(Event::Copied { folder: self.from.to_string(), bytes: message.body.len() });
+            // A copy leaves out what is there; a move must know that the message there is not the one it takes away.
+            let equal = there.get_mut(&content).filter(|count| **count > 0).map(|count| *count -= 1).is_some();
+            if ledger.wrote(listed, &message)? || (equal && self.verb == Verb::Copy) {
                 return Ok(());
             }
             if message.internal_date.is_none() {
@@ -404,15 +398,17 @@ impl Run<'_> {
             if matches!(flags, SourceFlags::None(crate::transfer::Seen::All)) && message.flags.is_empty() {
                 message.flags.push(Flag::seen());
             }
-            let ticket = u64::from(listed.id.saturating_add(offset(self.place)));
-            outstanding.insert(ticket, name);
-            sink.append(Outgoing { ticket, message })?;
-            settle(sink.as_mut(), Wait::No, &mut outstanding, &mut refused)
+            writing.octets += message.body.len();
+            writing.waiting.push((listed.clone(), message));
+            if writing.waiting.len() >= GROUP_MESSAGES || writing.octets >= GROUP_OCTETS {
+                writing.flush(sink.as_mut(), &mut ledger)?;
+            }
+            Ok(())
         });
         // What was received whole is kept, whatever ended the reading.
-        let settled = settle(sink.as_mut(), Wait::All, &mut outstanding, &mut refused);
+        let written = writing.flush(sink.as_mut(), &mut ledger);
         progress.event(Event::Finished);
-        settled?;
+        written?;
         result?;
         farewell(source.finish())?;
         // Looked at afresh: what stands there now is what counts.
@@ -420,11 +416,11 @@ impl Run<'_> {
         sink.finish()?;
         let mut proved = Vec::new();
         for one in choosing.messages {
-            let reason = match (refused.get(&one.name), taken.get(&one.name)) {
+            let reason = match (writing.refused.get(&one.name), taken.get(&one.name)) {
                 (Some(reason), _) => reason.clone(),
                 (None, None) => "it was gone before it could be read".to_owned(),
                 (None, Some(content)) => match there.get_mut(content).filter(|count| **count > 0) {
-                    Some(_) if self.verb == Verb::Move && altered.contains(&one.name) => {
+                    Some(_) if self.verb == Verb::Move && writing.altered.contains(&one.name) => {
                         "it was copied, and altered on the way, so it stays".to_owned()
                     }
                     Some(count) => {
@@ -438,6 +434,7 @@ impl Run<'_> {
             told.problems.push(problem(&self.from, one.shown, reason));
         }
         if self.verb == Verb::Copy {
+            ledger.gone(std::iter::empty())?;
             told.rows.extend(proved.iter().map(|(one, _)| self.row(one, None)));
             told.changed = told.rows.len() as u64;
             return Ok(());
@@ -445,7 +442,57 @@ impl Run<'_> {
         let leaving: Vec<Leaving> =
             proved.iter().map(|(one, content)| Leaving { shown: one.shown, name: one.name.clone(), content: *content }).collect();
         let vacated = vacate(self.app, self.place, &self.from, &picked, &leaving)?;
+        ledger.gone(leaving.iter().filter(|one| vacated.gone.contains(&one.shown)).map(|one| one.name.as_str()))?;
         self.told_left(proved.iter().map(|(one, _)| (one, None)), vacated, told)
+    }
+}
+
+/// Messages on their way into files, in groups.
+#[derive(Default)]
+struct Writing {
+    /// What is added to the ids of a listing to get the numbers people see.
+    offset: u32,
+    waiting: Vec<(Listed, Message)>,
+    octets: u64,
+    refused: HashMap<String, String>,
+    altered: HashSet<String>,
+}
+
+impl Writing {
+    /// Makes all that waits durable.
+    fn flush(&mut self, sink: &mut dyn Sink, ledger: &mut Ledger) -> Result<()> {
+        self.octets = 0;
+        let group = std::mem::take(&mut self.waiting);
+        if group.is_empty() {
+            return Ok(());
+        }
+        ledger.intend(&group)?;
+        let mut names: HashMap<u64, String> = HashMap::new();
+        for (listed, message) in group {
+            let fresh = ledger.fresh_ticket(message.digests.content);
+            let ticket = fresh.unwrap_or_else(|| u64::from(listed.id.saturating_add(self.offset)));
+            names.insert(ticket, name_of(&listed));
+            sink.append(Outgoing { ticket, message })?;
+        }
+        let mut settled: Vec<(String, Option<String>)> = Vec::new();
+        for placement in sink.settle(Wait::All)? {
+            let Some(name) = names.remove(&placement.ticket) else { continue };
+            let refused = match placement.outcome {
+                Outcome::Stored { altered, .. } => {
+                    if !altered.is_empty() {
+                        self.altered.insert(name.clone());
+                    }
+                    None
+                }
+                Outcome::Refused(error) => Some(error.to_string()),
+                Outcome::Unknown | Outcome::NotSent { .. } => Some("it could not be written".to_owned()),
+            };
+            if let Some(reason) = &refused {
+                self.refused.insert(name.clone(), reason.clone());
+            }
+            settled.push((name, refused));
+        }
+        ledger.settled(settled.iter().map(|(name, refused)| (name.as_str(), refused.clone())))
     }
 }
 

@@ -9,6 +9,7 @@ mod deliver;
 pub mod fetch;
 pub mod flag;
 pub mod folders;
+mod ledger;
 pub mod list;
 pub mod migrate;
 pub mod r#move;

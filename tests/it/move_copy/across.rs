@@ -390,3 +390,49 @@ fn an_answer_that_gets_lost_on_the_way_out_is_made_good() {
         case.assert_moved(&format!("{verb} {fault:?}"));
     }
 }
+
+#[test]
+fn files_that_are_the_very_store_the_messages_leave_lose_nothing() {
+    let tool = Tool::new();
+    // One file of a folder moves into that folder; and a folder moves into itself under another name.
+    let dir = tool.path("files");
+    std::fs::create_dir_all(dir.join("sub")).unwrap();
+    let bodies = [1, 2, 2].map(|number| mail::plain(number, 200));
+    for (number, body) in bodies.iter().enumerate() {
+        std::fs::write(dir.join(format!("00000{number}.eml")), body).unwrap();
+    }
+    let (one, all) = (format!("eml:{}/000001.eml", dir.display()), format!("eml:{}", dir.display()));
+    for _ in 0..2 {
+        tool.run(&["move", &one, &all, "--all"]);
+        assert_eq!(multiset(&files(&dir)), multiset(&bodies));
+    }
+    tool.run(&["move", &all, &all, "--all"]).expect_code(2);
+    std::os::unix::fs::symlink(&dir, tool.path("link")).unwrap();
+    tool.run(&["move", &all, &format!("eml:{}", tool.path("link").display()), "--all"]).expect_code(2);
+    std::fs::write(dir.join("sub/000001.eml"), &bodies[0]).unwrap();
+    let (inner, outer) = (format!("eml:{}/sub", dir.display()), format!("eml:{}//sub", dir.display()));
+    tool.run(&["move", &inner, &outer, "--all"]);
+    assert_eq!(files(&dir.join("sub")).len(), 1);
+}
+
+#[test]
+fn a_server_whose_own_maildir_is_the_destination_loses_nothing_wherever_the_run_dies() {
+    let user = dovecot_user!("move-own-maildir");
+    let bodies = [1, 2, 2, 3].map(|number| mail::plain(number, 200));
+    user.deliver("INBOX", &bodies);
+    let root = ["mail", "Maildir", "."].map(|name| user.home().join(name)).into_iter().find(|path| path.join("cur").is_dir());
+    let Some(root) = root else { panic!("no Maildir in {:?}", std::fs::read_dir(user.home()).unwrap().collect::<Vec<_>>()) };
+    let destination = format!("maildir:{}", root.display());
+    let mut tool = Tool::new();
+    tool.account("work", &user);
+    for step in (1..60).step_by(2) {
+        tool.set_env("MAILHAUL_TEST_CRASH", step.to_string());
+        tool.run(&["move", "work", &destination, "--all"]);
+        tool.unset_env("MAILHAUL_TEST_CRASH");
+        let there: Vec<Vec<u8>> = ["new", "cur"].iter().flat_map(|half| files(&root.join(half))).collect();
+        let there = multiset(&there);
+        for (digest, count) in multiset(&bodies) {
+            assert!(there.get(&digest).is_some_and(|found| *found >= count), "killed at {step}");
+        }
+    }
+}
