@@ -115,7 +115,7 @@ pub(super) fn run(
             server.login(&app.context)?;
         }
     }
-    if destination.server().is_some() { run.into_account(choosing, told) } else { run.into_files(choosing, told) }
+    if destination.server().is_some() { run.to_account(choosing, told) } else { run.to_files(choosing, told) }
 }
 
 impl Run<'_> {
@@ -199,7 +199,7 @@ impl Run<'_> {
         if open::keeps_flags(self.place) { SourceFlags::Kept } else { SourceFlags::None(self.args.seen_there) }
     }
 
-    fn into_account(&self, choosing: Choosing, told: &mut Told) -> Result<()> {
+    fn to_account(&self, choosing: Choosing, told: &mut Told) -> Result<()> {
         let (app, context) = (self.app, &self.app.context);
         let (source_name, destination_name) = (open::identity(self.place)?, open::identity(self.destination)?);
         let dir = match &self.args.state {
@@ -347,7 +347,7 @@ impl Run<'_> {
         Ok(proved)
     }
 
-    fn into_files(&self, choosing: Choosing, told: &mut Told) -> Result<()> {
+    fn to_files(&self, choosing: Choosing, told: &mut Told) -> Result<()> {
         let context = &self.app.context;
         let opener = Opener::new(self.place, context, &self.app.trace);
         let picked = Arc::new(choosing.picked);

@@ -48,9 +48,9 @@ impl Relocator<'_> {
         for ((route, floor), moves) in routes {
             match (names.get(&route.source), names.get(&route.destination)) {
                 (Some(from), Some(to)) => self.finish_route(session, &route, floor, moves, from, to)?,
-                (None, _) => self.give_up(&route, &moves, format!("the folder {} is gone", route.source))?,
+                (None, _) => self.give_up(&route, &moves, &format!("the folder {} is gone", route.source))?,
                 (_, None) => {
-                    self.give_up(&route, &moves, format!("the folder {} is gone, so nothing tells what was copied", route.destination))?
+                    self.give_up(&route, &moves, &format!("the folder {} is gone, so nothing tells what was copied", route.destination))?;
                 }
             }
         }
@@ -58,7 +58,7 @@ impl Relocator<'_> {
     }
 
     /// Forgets moves of which nothing can be proved any more: the messages stay where they are.
-    fn give_up(&mut self, route: &Route, moves: &[Relocation], why: String) -> Result<()> {
+    fn give_up(&mut self, route: &Route, moves: &[Relocation], why: &str) -> Result<()> {
         for one in moves {
             self.problems.push((route.source.clone(), one.uid, format!("an interrupted move to {} is given up: {why}", route.destination)));
         }
@@ -78,7 +78,7 @@ impl Relocator<'_> {
         loop {
             let mut selected = session.select(from)?;
             if selected.state().uid_validity != Some(route.source_validity) {
-                return self.give_up(route, &moves, format!("the UIDVALIDITY of {} changed", route.source));
+                return self.give_up(route, &moves, &format!("the UIDVALIDITY of {} changed", route.source));
             }
             let expunges = selected.expunges();
             let asked: UidSet = moves.iter().map(|one| one.uid).collect();
@@ -93,7 +93,7 @@ impl Relocator<'_> {
                 return self.give_up(
                     route,
                     &moves,
-                    format!("the UIDVALIDITY of {} changed, so nothing tells what was copied", route.destination),
+                    &format!("the UIDVALIDITY of {} changed, so nothing tells what was copied", route.destination),
                 );
             };
             if !verdict.unprovable.is_empty() {

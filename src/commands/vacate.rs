@@ -56,12 +56,12 @@ pub(super) fn vacate(app: &App, place: &Place, folder: &Folder, picked: &Picked,
         Location::Maildir(path) => {
             let mut source = MaildirSource::new(path);
             let ids = ids(&mut source, folder, picked, leaving)?;
-            local(leaving, ids, |wanted, each| source.remove(wanted, &app.context, each))
+            local(leaving, &ids, |wanted, each| source.remove(wanted, &app.context, each))
         }
         Location::Eml(path) => {
             let mut source = EmlSource::new(path);
             let ids = ids(&mut source, folder, picked, leaving)?;
-            local(leaving, ids, |wanted, each| source.remove(wanted, &app.context, each))
+            local(leaving, &ids, |wanted, each| source.remove(wanted, &app.context, each))
         }
         Location::Mbox(_) | Location::Stdio => Err(Error::usage("this version takes no messages out of this place").at(&place.shown)),
     }
@@ -121,7 +121,7 @@ fn ids(source: &mut dyn Source, folder: &Folder, picked: &Picked, leaving: &[Lea
 
 fn local(
     leaving: &[Leaving],
-    ids: HashMap<String, u32>,
+    ids: &HashMap<String, u32>,
     remove: impl FnOnce(&[(u32, Digest)], &mut dyn FnMut(usize, Result<()>)) -> Result<()>,
 ) -> Result<Vacated> {
     let mut vacated = Vacated::default();

@@ -362,3 +362,115 @@ fn folders_with_hostile_names_take_messages() {
         assert_eq!(back["changed"], 1, "{name}");
     }
 }
+
+/// At least 200 names that folders should not have: traversal, NUL, escapes, overlong ones, twins but for their case.
+fn hostile_names() -> Vec<String> {
+    let bases = [
+        "..",
+        ".",
+        "../..",
+        "etc%2Fpasswd",
+        "%2F",
+        "%2F%2F",
+        "a%2F..%2Fb",
+        "%00",
+        "a%00b",
+        "%0A",
+        "a%0D%0AX BAD",
+        "%1B[31mred",
+        "%1B]0;t%07",
+        "%7F",
+        "%C2%85",
+        "\u{202e}gpj",
+        "\u{200b}",
+        "\u{feff}x",
+        "e\u{301}",
+        "é",
+        "İ",
+        "ß",
+        "\"",
+        "\\",
+        "\"a\" b",
+        "{5}",
+        "{5+}",
+        "(",
+        ")",
+        "*",
+        "%25",
+        "a*b",
+        "a%25b",
+        "&",
+        "&-",
+        "&AOk-",
+        "&AAA",
+        "~",
+        "~root",
+        "$HOME",
+        "`id`",
+        "$(id)",
+        "'",
+        ";",
+        "|",
+        "<",
+        ">",
+        "-",
+        "--all",
+        "-rf",
+        "#news",
+        "NIL",
+        "inbox2",
+        "INBOX.x",
+        "Inbox",
+        " ",
+        " a",
+        "a ",
+        "a  b",
+        "\t",
+        ".hidden",
+        "a.b",
+        "日本語",
+        "𝒳",
+        "👩\u{200d}👩",
+    ];
+    let mut names: Vec<String> = Vec::new();
+    for base in bases {
+        names.extend([base.to_owned(), format!("Box/{base}"), format!("{base}x/Below")]);
+    }
+    names.extend((1..=8).map(|level| vec!["deep"; level * 4].join("/")));
+    names.extend([50, 200, 255, 300, 1000, 5000].map(|length| "n".repeat(length)));
+    names.extend(["Twin", "twin", "TWIN", "tWIN"].map(str::to_owned));
+    assert!(names.len() >= 200, "{}", names.len());
+    names
+}
+
+#[test]
+fn two_hundred_hostile_names_as_destinations_lose_nothing_and_touch_nothing_else() {
+    let user = dovecot_user!("copy-hostile-corpus");
+    user.deliver("INBOX", &[mail::plain(1, 100)]);
+    let (tool, names) = (tool(&user), hostile_names());
+    let count = |user: &User| -> usize { user.folders().iter().filter(|folder| *folder != "INBOX").count() };
+    let mut taken = 0;
+    for (index, name) in names.iter().enumerate() {
+        let place = format!("work/{name}");
+        // Looking closely at each takes its time: at every eighth, unless all is asked for.
+        let closely = full() || index % 8 == 0;
+        let before = if closely { count(&user) } else { 0 };
+        let output = tool.run(&["copy", "work", &place, "1", "--create", "--json"]);
+        let shown = String::from_utf8_lossy(&output.stdout).into_owned() + &output.stderr;
+        assert!(!shown.chars().any(|letter| letter.is_control() && letter != '\n'), "{name:?}: {output}");
+        assert!([0, 2, 6].contains(&output.code), "{name:?}: {output}");
+        if output.code == 0 {
+            taken += 1;
+            // What was made is found again under the very name, and holds the message.
+            if closely {
+                let listed = tool.run(&["list", &place, "-o", "tsv", "--fields", "uid"]).expect_code(0);
+                assert!(listed.text().contains('1'), "{name:?}: {listed}");
+            }
+        } else if closely {
+            assert_eq!(count(&user), before, "{name:?}: {output}");
+        }
+    }
+    say(&format!("hostile names: {} tried, {taken} taken", names.len()));
+    assert!(taken > 80, "{taken}");
+    assert_eq!(user.messages("INBOX").len(), 1);
+}
