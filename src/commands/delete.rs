@@ -35,7 +35,7 @@ pub struct Args {
     /// An account or URL, with or without a folder (INBOX)
     pub place: String,
     /// UIDs (POP3: message numbers), as in 17 20:40 100:*; - reads them from standard input
-    #[arg(value_name = "UID", allow_hyphen_values = true)]
+    #[arg(value_name = "UID")]
     pub uids: Vec<Uids>,
     /// Remove the messages for ever, in place of moving them to the Trash
     #[arg(long, conflicts_with = "trash")]

@@ -23,7 +23,7 @@ pub struct Args {
     /// An account or URL, with or without a folder (INBOX)
     pub place: String,
     /// UIDs, as in 17 20:40 100:*; - reads them from standard input
-    #[arg(value_name = "UID", allow_hyphen_values = true)]
+    #[arg(value_name = "UID")]
     pub uids: Vec<Uids>,
     /// Add these flags: seen, answered, flagged, draft, deleted, or any keyword
     #[arg(long, value_name = "F,F", value_delimiter = ',', help_heading = "Change")]

@@ -19,6 +19,9 @@ pub(super) const MAX_SET: usize = 7000;
 const LISTING_OCTETS: usize = 16 * 1024 - 512;
 /// Messages one command asks a summary of: named one by one they still fit [`MAX_SET`] octets.
 const CHUNK: usize = 500;
+/// Without headers so many, while their text is no longer than that: runs of UIDs take little room.
+const SHORT_CHUNK: usize = 4000;
+const SHORT_SET: usize = 1000;
 /// The most messages [`Selected::newest`] asks for.
 pub const NEWEST: u64 = 500;
 
@@ -319,11 +322,23 @@ impl<'a> Selected<'a> {
                     Some(ready) => ready,
                     None => {
                         // Any order fits a line: UIDs one by one take eleven octets at most.
-                        let chunk: Vec<u32> = (&mut *order).take(CHUNK).collect();
+                        let mut chunk: Vec<u32> = (&mut *order).take(CHUNK).collect();
                         if chunk.is_empty() {
                             break;
                         }
-                        let set: UidSet = chunk.iter().copied().collect();
+                        let mut set: UidSet = chunk.iter().copied().collect();
+                        while !headers
+                            && chunk.len() < SHORT_CHUNK
+                            && chunk.len().is_multiple_of(CHUNK)
+                            && set.to_string().len() < SHORT_SET
+                        {
+                            let more: Vec<u32> = (&mut *order).take(CHUNK).collect();
+                            if more.is_empty() {
+                                break;
+                            }
+                            set.extend(more.iter().copied());
+                            chunk.extend(more);
+                        }
                         let command = summaries_command(&set, headers)?;
                         (chunk, set, command)
                     }

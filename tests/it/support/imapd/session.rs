@@ -63,7 +63,7 @@ impl Session<'_> {
                     self.wire.line(&format!("{tag} {words}"))?;
                     continue;
                 }
-                Some(CommandFault::HangUpAfter) => self.wire.mute_after = Some(0),
+                Some(CommandFault::HangUpAfter) => self.wire.silent = true,
                 None => {}
             }
             if matches!(self.command(&tag, &verb, &parts)?, Next::End) || fault.is_some() {
