@@ -1,7 +1,7 @@
 //! What verbs share that change messages: choosing and checking them again before anything is done, giving flags to just
 //! those, the ceiling for deletions, and the document that says what was done. It decides nothing about where mail goes.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::str::FromStr;
 
@@ -9,14 +9,14 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::App;
-use super::reading::Choice;
+use super::choice::Choice;
 use crate::cli::OutputArgs;
 use crate::error::{Error, Kind, Result, Scope};
 use crate::exit::ExitCode;
 use crate::folder::Folder;
 use crate::imap::UidSet;
 use crate::imap::changing::{Change, Rest};
-use crate::imap::selected::Selected;
+use crate::imap::selected::{Meta, Selected};
 use crate::imap::session::Session;
 use crate::message::{Flag, InternalDate};
 use crate::output::{Column, Format, Head, Row, Rows, terminal_width};
@@ -277,32 +277,28 @@ pub(super) struct Checked {
 }
 
 /// Chooses messages and looks at each before anything is done to it: what a server's SEARCH found counts only as long as
-/// the flags, dates and sizes it tells of do not say otherwise.
+/// the flags, dates and sizes it tells of bear it out.
 pub(super) fn check(selected: &mut Selected<'_>, choice: &Choice, app: &App) -> Result<Checked> {
     // Asked for before anything else: whatever changes from now on has a higher one.
     let mod_seq = selected.state().highest_mod_seq.filter(|_| choice.query().by_flags() && selected.has_mod_seqs());
-    let (uids, mut missing) = choice.uids(selected)?;
     let mut lists = FlagLists::default();
+    let mut candidate = |meta: Meta| Ok(Candidate { uid: meta.uid, flags: lists.shared(meta.flags)?, mod_seq });
+    if !choice.query().is_empty() {
+        let (metas, missing) = choice.metas(selected)?;
+        return Ok(Checked { messages: metas.into_iter().map(candidate).collect::<Result<_>>()?, missing });
+    }
+    // All of a large folder may be meant: only what is needed of each is kept.
+    let (uids, mut missing) = choice.uids(selected)?;
     let mut messages = Vec::new();
-    let mut told = UidSet::new();
-    let mut contradicted: u64 = 0;
     selected.summaries(&uids, false, &mut |meta| {
         app.context.check()?;
-        told.insert(meta.uid);
-        let facts = Facts { flags: Some(&meta.flags), size: meta.size, internal_date: meta.internal_date, ..Facts::default() };
-        if choice.query().holds(&facts) == Some(false) {
-            contradicted += 1;
-        } else {
-            messages.push(Candidate { uid: meta.uid, flags: lists.shared(meta.flags)?, mod_seq });
-        }
+        messages.push(candidate(meta)?);
         Ok(())
     })?;
-    if contradicted > 0 {
-        app.note(&format!("{contradicted} messages that the server's search found do not match when looked at; they are left alone"));
+    if choice.direct().is_some() {
+        let there: UidSet = messages.iter().map(|candidate| candidate.uid).collect();
+        missing = choice.missing(|uid| there.contains(uid));
     }
-    let known: HashSet<u32> = missing.iter().copied().collect();
-    missing.extend(choice.named().into_iter().filter(|uid| uids.contains(*uid) && !told.contains(*uid) && !known.contains(uid)));
-    missing.sort_unstable();
     Ok(Checked { messages, missing })
 }
 

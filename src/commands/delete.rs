@@ -9,7 +9,8 @@ use super::App;
 use super::changing::{
     ChangedRow, Checked, Done, DryRun, MaxDelete, NO_SUCH, Reflag, Reflagged, check, is_loss, preview, problem, reflag, select,
 };
-use super::reading::{Choice, Chosen, Numbered, Reader, examine, farewell, folder_of};
+use super::choice::{Choice, Picked, Store};
+use super::reading::{examine, farewell, folder_of};
 use super::relocate::{MARKED, Mailfolder, Moved, Relocator, deleted, find};
 use crate::account::{Location, Place, Protocol, Server};
 use crate::cli::{Credentials, OutputArgs, Selection, Uids, duration};
@@ -22,7 +23,7 @@ use crate::imap::session::{Access, Mailbox, Session};
 use crate::plan::use_by_name;
 use crate::pop3::{Session as Pop3Session, What};
 use crate::store::pop3::Pop3Source;
-use crate::store::{Listed, SpecialUse};
+use crate::store::{Listed, Source, SpecialUse};
 use crate::summary::Summary;
 
 const SCHEMA: &str = "mailhaul.delete/1";
@@ -284,7 +285,11 @@ fn delete_pop3(args: &Args, place: &Place, server: &Server, app: &App) -> Result
     } else {
         Pop3Source::connect_to_delete(server, &app.context, &app.trace)?
     };
-    let Chosen { mut wanted, missing } = Numbered { source: &mut source, folder: folder.clone(), offset: 0 }.choose(&choice)?;
+    let messages = source.list(&folder)?.messages;
+    let exists = messages.len() as u64;
+    let there: BTreeSet<u32> = messages.iter().map(|listed| listed.id).collect();
+    let missing = choice.missing(|number| there.contains(&number));
+    let Picked { mut wanted, unreadable } = choice.of_listing(&mut Store::Pop3(&mut source), messages, 0)?;
     if !missing.is_empty() {
         let numbers: Vec<String> = missing.iter().map(u32::to_string).collect();
         return Err(Error::new(
@@ -294,7 +299,8 @@ fn delete_pop3(args: &Args, place: &Place, server: &Server, app: &App) -> Result
         .at(&place.shown)
         .hint("nothing was deleted; numbers hold for one session, --uidl ID names a message for good"));
     }
-    let mut problems = Vec::new();
+    // What cannot be looked into cannot be known to be meant.
+    let mut problems: Vec<_> = unreadable.iter().map(|(listed, error)| problem(&folder, listed.id, error.to_string())).collect();
     if !args.uidl.is_empty() {
         let asked: BTreeSet<&str> = args.uidl.iter().map(String::as_str).collect();
         let mut found: BTreeMap<String, Vec<Listed>> = BTreeMap::new();
@@ -315,7 +321,6 @@ fn delete_pop3(args: &Args, place: &Place, server: &Server, app: &App) -> Result
         wanted = found.into_values().flatten().collect();
         wanted.sort_by_key(|listed| listed.id);
     }
-    let exists = u64::from(source.session().stat()?.messages);
     let allowed = args.max_delete.check(wanted.len() as u64, exists, &folder).map_err(|error| error.at(&place.shown));
     let rows: Vec<ChangedRow> = wanted
         .iter()

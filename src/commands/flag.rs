@@ -3,7 +3,8 @@
 
 use super::App;
 use super::changing::{ChangedRow, Checked, Done, DryRun, NO_SUCH, Reflag, Reflagged, check, preview, problem, reflag, select};
-use super::reading::{Choice, farewell, folder_of};
+use super::choice::Choice;
+use super::reading::{farewell, folder_of};
 use crate::account::{Location, Place, Protocol, Server};
 use crate::cli::{Credentials, OutputArgs, Selection, Uids};
 use crate::error::{Error, Result};

@@ -6,7 +6,7 @@ use std::io::{IsTerminal, StdoutLock};
 use serde_json::Value;
 
 use super::App;
-use super::reading::{Choice, examine, farewell, folder_of, local_source, numbered, offset};
+use super::reading::{Choice, Store, examine, farewell, folder_of, local_source, numbered, offset};
 use crate::account::{Location, Place, Protocol, Server};
 use crate::cli::{Credentials, OutputArgs, Selection};
 use crate::error::{Error, Kind, Result};
@@ -69,6 +69,7 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
     table.begin(std::io::sink())?;
     places.iter().filter(|place| place.server().is_none()).try_for_each(|place| local_source(place).map(drop))?;
     let choice = Choice::new(&args.selection, [])?;
+    places.iter().try_for_each(|place| choice.suits(place))?;
     let progress = super::progress_beside(app, std::io::stdout().is_terminal());
     let mut listing = Listing {
         table,
@@ -207,7 +208,12 @@ fn imap_row(blank: &MessageRow, meta: &Meta) -> MessageRow {
 
 fn list_pop3(server: &Server, folder: &Folder, blank: &MessageRow, choice: &Choice, listing: &mut Listing<'_>, app: &App) -> Result<()> {
     let mut source = Pop3Source::connect(server, &app.context, &app.trace)?;
-    let mut wanted = choice.pick_listed(source.list(folder)?.messages, 0);
+    let mut wanted = {
+        let messages = source.list(folder)?.messages;
+        let picked = choice.of_listing(&mut Store::Pop3(&mut source), messages, 0)?;
+        picked.unreadable.iter().for_each(|(listed, error)| listing.problem(&numbered_row(blank, listed, 0), error));
+        picked.wanted
+    };
     for listed in &mut wanted {
         // A row shows the unique-id even where others have the same one.
         listed.key = source.unique_id(listed).map(|uidl| Key::Uidl { uidl });
@@ -271,7 +277,12 @@ fn pop3_headers(source: &mut Pop3Source, wanted: &[Listed], blank: &MessageRow, 
 fn list_local(place: &Place, folder: &Folder, blank: &MessageRow, choice: &Choice, listing: &mut Listing<'_>, app: &App) -> Result<()> {
     let offset = offset(place);
     let mut source = local_source(place)?;
-    let wanted = choice.pick_listed(source.list(folder)?.messages, offset);
+    let wanted = {
+        let messages = source.list(folder)?.messages;
+        let picked = choice.of_listing(&mut Store::Local(source.as_mut()), messages, offset)?;
+        picked.unreadable.iter().for_each(|(listed, error)| listing.problem(&numbered_row(blank, listed, offset), error));
+        picked.wanted
+    };
     listing.planned(folder, wanted.len() as u64);
     source.read(&wanted, &mut |index, message| {
         app.context.check()?;

@@ -3,6 +3,7 @@
 
 mod across;
 mod changing;
+mod choice;
 pub mod copy;
 pub mod delete;
 mod deliver;

@@ -11,17 +11,21 @@ use super::wire::Received;
 use crate::error::{Error, Kind, Result};
 use crate::message::{Flag, InternalDate};
 use crate::net::Phase;
+use crate::query::Facts;
 
 /// Octets of UIDs in one command; some servers cut lines at 8192.
 pub(super) const MAX_SET: usize = 7000;
 
-/// Octets of requests of a listing that may be unanswered.
-const LISTING_OCTETS: usize = 16 * 1024 - 512;
 /// Messages one command asks a summary of: named one by one they still fit [`MAX_SET`] octets.
 const CHUNK: usize = 500;
-/// Without headers so many, while their text is no longer than that: runs of UIDs take little room.
-const SHORT_CHUNK: usize = 4000;
-const SHORT_SET: usize = 1000;
+/// Chunks in flight.
+const DEPTH: usize = 2;
+/// The same without headers, whose answers are short: messages of one command, octets of their UIDs, chunks in flight.
+const BARE_CHUNK: usize = 4000;
+const BARE_OCTETS: usize = 3900;
+const BARE_DEPTH: usize = 4;
+/// So few octets of requests unanswered are next to none.
+const FEW_OCTETS: usize = 1024;
 /// The most messages [`Selected::newest`] asks for.
 pub const NEWEST: u64 = 500;
 
@@ -61,6 +65,17 @@ impl MailboxState {
     }
 }
 
+/// What is asked of messages beside flags, date and size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ask<'a> {
+    /// Nothing.
+    Numbers,
+    /// The fields that a summary shows.
+    Summary,
+    /// Just these fields, at least one.
+    Fields(&'a [&'a str]),
+}
+
 /// What a listing tells of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Meta {
@@ -74,6 +89,13 @@ pub struct Meta {
     pub flags: Vec<Flag>,
     /// The header, where it was asked for.
     pub header: Option<Vec<u8>>,
+}
+
+impl Meta {
+    /// What it says for a query: flags, size and date. The header is left out, for it holds but a few fields.
+    pub fn facts(&self) -> Facts<'_> {
+        Facts { flags: Some(&self.flags), size: self.size, internal_date: self.internal_date, header: None, whole: None }
+    }
 }
 
 /// A mailbox selected in a session.
@@ -169,11 +191,16 @@ impl<'a> Selected<'a> {
         let simple = Command::new("UID SEARCH").raw(" ALL");
         // What is under way already is as good.
         let command = if self.session.wire.is_next_ahead(&simple) { simple } else { search_all_command(&self.session.capabilities) };
+        self.run_search(&command)
+    }
+
+    /// Asks a search of any kind and takes in as many UIDs as the mailbox can hold.
+    pub(super) fn run_search(&mut self, command: &Command) -> Result<UidSet> {
         let mut found = UidSet::new();
         let most = self.most_messages();
         let mut listed = 0;
         self.session.wire.expect_long_lines(true);
-        let outcome = self.session.run(&command, Phase::Listing, "SEARCH was refused", &mut |received| {
+        let outcome = self.session.run(command, Phase::Listing, "SEARCH was refused", &mut |received| {
             match received.response {
                 Response::Untagged(Untagged::Search(uids)) => {
                     listed += uids.len() as u64;
@@ -288,13 +315,37 @@ impl<'a> Selected<'a> {
     }
 
     /// Hands over, in chunks of a few hundred and in rising order, what `list` shows of `uids`: flags, size, date and the
-    /// header fields that [`crate::summary`] reads. Two chunks are in flight (without headers some thousands of messages);
-    /// memory does not grow with the mailbox.
+    /// header fields that [`crate::summary`] reads. Two chunks are in flight; memory does not grow with the mailbox.
     ///
     /// # Errors
     /// Refusal or loss of the connection, or what `each` returned.
     pub fn summaries(&mut self, uids: &UidSet, headers: bool, each: &mut dyn FnMut(Meta) -> Result<()>) -> Result<()> {
-        self.summaries_in_order(&mut uids.iter(), headers, each)
+        self.metas(uids, if headers { Ask::Summary } else { Ask::Numbers }, each)
+    }
+
+    /// As [`Self::summaries`], with the header fields that are asked for; without any the chunks are larger.
+    pub(super) fn metas(&mut self, uids: &UidSet, ask: Ask<'_>, each: &mut dyn FnMut(Meta) -> Result<()>) -> Result<()> {
+        let mut rest = uids.iter().peekable();
+        let (most, depth) = if ask == Ask::Numbers { (BARE_CHUNK, BARE_DEPTH) } else { (CHUNK, DEPTH) };
+        let mut next = || {
+            let mut chunk: Vec<u32> = Vec::new();
+            let mut octets = 0;
+            let mut in_range = false;
+            while chunk.len() < most
+                && octets < BARE_OCTETS
+                && let Some(uid) = rest.next()
+            {
+                // Two numbers are written of a range, each with what parts it from its neighbour.
+                let adjacent = chunk.last().and_then(|last| last.checked_add(1)) == Some(uid);
+                if !(adjacent && in_range) {
+                    octets += uid.checked_ilog10().unwrap_or(0) as usize + 2;
+                }
+                in_range = adjacent;
+                chunk.push(uid);
+            }
+            chunk
+        };
+        self.chunks(&mut next, depth, ask, each)
     }
 
     /// As [`Self::summaries`], in the order given.
@@ -307,49 +358,37 @@ impl<'a> Selected<'a> {
         headers: bool,
         each: &mut dyn FnMut(Meta) -> Result<()>,
     ) -> Result<()> {
-        // Without headers answers are short, and a few round trips tell of ten thousand messages: commands go out together,
-        // and again when little is left unanswered.
-        let (commands, low) = if headers { (2, LISTING_OCTETS) } else { (8, LISTING_OCTETS / 16) };
+        // Any order fits a line: UIDs one by one take eleven octets at most.
+        let mut next = || (&mut *order).take(CHUNK).collect();
+        self.chunks(&mut next, DEPTH, if headers { Ask::Summary } else { Ask::Numbers }, each)
+    }
+
+    /// Asks for one chunk of UIDs after the other, `depth` of them at once, until one is empty.
+    fn chunks(
+        &mut self,
+        next: &mut dyn FnMut() -> Vec<u32>,
+        depth: usize,
+        ask: Ask<'_>,
+        each: &mut dyn FnMut(Meta) -> Result<()>,
+    ) -> Result<()> {
         let mut in_flight: VecDeque<(String, UidSet, Vec<u32>, usize)> = VecDeque::new();
-        let mut unanswered = 0;
-        let mut ready: Option<(Vec<u32>, UidSet, Command)> = None;
         let mut found: BTreeMap<u32, Meta> = BTreeMap::new();
         let mut octets = 0;
+        let mut unanswered = 0;
         loop {
-            let refill = unanswered <= low;
-            while refill && in_flight.len() < commands {
-                let (chunk, set, command) = match ready.take() {
-                    Some(ready) => ready,
-                    None => {
-                        // Any order fits a line: UIDs one by one take eleven octets at most.
-                        let mut chunk: Vec<u32> = (&mut *order).take(CHUNK).collect();
-                        if chunk.is_empty() {
-                            break;
-                        }
-                        let mut set: UidSet = chunk.iter().copied().collect();
-                        while !headers
-                            && chunk.len() < SHORT_CHUNK
-                            && chunk.len().is_multiple_of(CHUNK)
-                            && set.to_string().len() < SHORT_SET
-                        {
-                            let more: Vec<u32> = (&mut *order).take(CHUNK).collect();
-                            if more.is_empty() {
-                                break;
-                            }
-                            set.extend(more.iter().copied());
-                            chunk.extend(more);
-                        }
-                        let command = summaries_command(&set, headers)?;
-                        (chunk, set, command)
-                    }
-                };
-                let length = command.to_string().len();
-                if unanswered > 0 && unanswered + length > LISTING_OCTETS {
-                    ready = Some((chunk, set, command));
+            // Where requests are long several go out together, and more when nearly all are answered: that is one round trip.
+            let refill = unanswered <= FEW_OCTETS || in_flight.len() < 2;
+            while refill && in_flight.len() < depth {
+                let chunk = next();
+                if chunk.is_empty() {
                     break;
                 }
+                let set: UidSet = chunk.iter().copied().collect();
+                let command = metas_command(&set, ask)?;
+                let length = command.to_string().len();
                 unanswered += length;
-                in_flight.push_back((self.session.wire.send(&command).map_err(|error| error.at(&self.session.place))?, set, chunk, length));
+                let tag = self.session.wire.send(&command).map_err(|error| error.at(&self.session.place))?;
+                in_flight.push_back((tag, set, chunk, length));
             }
             let Some((tag, set, chunk, length)) = in_flight.pop_front() else { return Ok(()) };
             unanswered -= length;
@@ -389,7 +428,17 @@ pub(super) fn search_all_command(capabilities: &Capabilities) -> Command {
 
 /// What [`Selected::summaries`] asks of a few messages.
 pub(super) fn summaries_command(uids: &UidSet, headers: bool) -> Result<Command> {
-    Ok(Command::new("UID FETCH").sp().uid_set(uids)?.raw(items(headers)))
+    metas_command(uids, if headers { Ask::Summary } else { Ask::Numbers })
+}
+
+fn metas_command(uids: &UidSet, ask: Ask<'_>) -> Result<Command> {
+    let command = Command::new("UID FETCH").sp().uid_set(uids)?;
+    let Ask::Fields(names) = ask else { return Ok(command.raw(items(ask == Ask::Summary))) };
+    let mut command = command.raw(" (UID FLAGS INTERNALDATE RFC822.SIZE BODY.PEEK[HEADER.FIELDS (");
+    for (index, name) in names.iter().enumerate() {
+        command = if index > 0 { command.sp() } else { command }.astring(name.as_bytes())?;
+    }
+    Ok(command.raw(")])"))
 }
 
 fn items(headers: bool) -> &'static str {

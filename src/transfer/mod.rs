@@ -259,9 +259,7 @@ impl Transfer<'_> {
             let destination = match there.iter().find(|info| info.folder == folder) {
                 Some(info) if info.selectable => info.clone(),
                 Some(_) => return Err(Error::usage(format!("the folder {folder} holds other folders and no messages"))),
-                None if exactly.create || folder.is_inbox() => {
-                    FolderInfo { folder, special_use: None, subscribed: true, selectable: true }
-                }
+                None if exactly.create || folder.is_inbox() => FolderInfo { folder, special_use: None, subscribed: true, selectable: true },
                 None => return Err(Error::usage(format!("there is no folder {folder}")).hint("--create makes it")),
             };
             Ok(Pair { source, destination })
@@ -271,7 +269,13 @@ impl Transfer<'_> {
 
     /// The keys of copies that are done and not at the destination any more: somebody removed them, and now they are asked for
     /// again.
-    fn stale(&mut self, sink: &mut dyn Sink, target: &Target, copies: &HashMap<String, CopyRow>, seen: &mut SeenByUid) -> Result<HashSet<String>> {
+    fn stale(
+        &mut self,
+        sink: &mut dyn Sink,
+        target: &Target,
+        copies: &HashMap<String, CopyRow>,
+        seen: &mut SeenByUid,
+    ) -> Result<HashSet<String>> {
         let done = || copies.iter().filter(|(_, row)| row.state == State::Done);
         if done().next().is_none() {
             return Ok(HashSet::new());
