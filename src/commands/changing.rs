@@ -15,7 +15,7 @@ use crate::error::{Error, Kind, Result, Scope};
 use crate::exit::ExitCode;
 use crate::folder::Folder;
 use crate::imap::UidSet;
-use crate::imap::changing::{Change, Rest};
+use crate::imap::changing::{Change, FlagsNow, Rest};
 use crate::imap::selected::{Meta, Selected};
 use crate::imap::session::Session;
 use crate::message::{Flag, InternalDate};
@@ -268,6 +268,13 @@ pub(super) struct Candidate {
     mod_seq: Option<u64>,
 }
 
+impl Candidate {
+    /// Whether a change can be made to depend on nobody else's.
+    pub(super) fn conditional(&self) -> bool {
+        self.mod_seq.is_some()
+    }
+}
+
 /// What a choice came to, with every message looked at.
 pub(super) struct Checked {
     /// Rising by UID.
@@ -336,6 +343,8 @@ pub(super) struct Reflag {
     pub(super) set: Option<Vec<Flag>>,
     /// With `set`: flags that the mailbox does not let anybody change, so that a difference in them is none.
     pub(super) fixed: Vec<Flag>,
+    /// Messages that need no change are stored too where that tells whether they still are as they were chosen.
+    pub(super) confirm: bool,
 }
 
 impl Reflag {
@@ -379,15 +388,16 @@ impl Reflagged {
 /// at once more; then it is left alone and named.
 pub(super) fn reflag(selected: &mut Selected<'_>, choice: &Choice, messages: &[Candidate], change: &Reflag) -> Result<Reflagged> {
     let mut all = Reflagged::default();
-    let wanted: Vec<Candidate> = messages.iter().filter(|candidate| change.changes(&candidate.flags)).cloned().collect();
+    let needs = |candidate: &&Candidate| change.changes(&candidate.flags) || (change.confirm && candidate.mod_seq.is_some());
+    let wanted: Vec<Candidate> = messages.iter().filter(needs).cloned().collect();
     let modified = store(selected, &wanted, change, &mut all)?;
     if !modified.is_empty() && all.lost.is_none() {
         let now = selected.flags_now(&modified)?;
         let mut lists = FlagLists::default();
         let mut again = Vec::new();
-        for (uid, (flags, mod_seq)) in now {
+        for (uid, FlagsNow { flags, mod_seq }) in now {
             let facts = Facts { flags: Some(&flags), ..Facts::default() };
-            if choice.query().holds(&facts) == Some(false) || !change.changes(&flags) {
+            if choice.query().holds(&facts) == Some(false) || !(change.confirm || change.changes(&flags)) {
                 continue;
             }
             match mod_seq {
@@ -406,7 +416,8 @@ pub(super) fn reflag(selected: &mut Selected<'_>, choice: &Choice, messages: &[C
 
 /// One round of STORE; gives those that somebody else changed meanwhile.
 fn store(selected: &mut Selected<'_>, messages: &[Candidate], change: &Reflag, all: &mut Reflagged) -> Result<UidSet> {
-    let lacks = |candidate: &&Candidate| change.add.iter().any(|flag| !candidate.flags.contains(flag));
+    let confirmed = |candidate: &&Candidate| change.confirm && candidate.mod_seq.is_some();
+    let lacks = |candidate: &&Candidate| confirmed(candidate) || change.add.iter().any(|flag| !candidate.flags.contains(flag));
     let has = |candidate: &&Candidate| change.remove.iter().any(|flag| candidate.flags.contains(flag));
     let mut modified = UidSet::new();
     let mut untouched = UidSet::new();
@@ -455,7 +466,7 @@ fn store(selected: &mut Selected<'_>, messages: &[Candidate], change: &Reflag, a
         // A refused STORE may have changed some of its messages all the same.
         let now = selected.flags_now(&failed)?;
         gone = failed.iter().filter(|uid| !now.contains_key(uid)).collect();
-        failed = failed.iter().filter(|uid| now.get(uid).is_some_and(|(flags, _)| change.changes(flags))).collect();
+        failed = failed.iter().filter(|uid| now.get(uid).is_some_and(|now| change.changes(&now.flags))).collect();
     }
     let reason = error.as_ref().map(ToString::to_string).unwrap_or_default();
     all.problems.extend(unknown.iter().map(|uid| (uid, format!("not known whether it was changed: {reason}"))));

@@ -236,9 +236,11 @@ fn remove(selected: &mut Selected<'_>, choice: &Choice, messages: &[super::chang
         return Err(Error::refused(format!("the folder {folder} lets nobody delete messages")));
     }
     let Reflagged { changed, problems, lost, refused } =
-        reflag(selected, choice, messages, &Reflag { add: mark.to_vec(), ..Reflag::default() })?;
+        reflag(selected, choice, messages, &Reflag { add: mark.to_vec(), confirm: true, ..Reflag::default() })?;
     let mut outcome = Outcome { problems, ..Outcome::default() };
-    let marked_before = messages.iter().filter(|candidate| candidate.flags.contains(&deleted())).map(|candidate| candidate.uid);
+    // Those that carried the mark before need no other, and with a condition they are among the changed.
+    let marked_before =
+        messages.iter().filter(|candidate| !candidate.conditional() && candidate.flags.contains(&deleted())).map(|candidate| candidate.uid);
     let uids: UidSet = changed.iter().map(|candidate| candidate.uid).chain(marked_before).collect();
     let moved = |uid| Moved { uid, new_uid: None };
     if lost.is_some() {

@@ -58,7 +58,7 @@ impl Args {
             Some(names) => Some(flags(names)?),
             None => None,
         };
-        let change = Reflag { add: flags(&self.add)?, remove: flags(&self.remove)?, set, fixed: Vec::new() };
+        let change = Reflag { add: flags(&self.add)?, remove: flags(&self.remove)?, set, ..Reflag::default() };
         if let Some(both) = change.add.iter().find(|flag| change.remove.contains(flag)) {
             return Err(Error::usage(format!("the flag {both} cannot be added and removed at once")));
         }

@@ -128,6 +128,33 @@ fn a_message_that_got_another_flag_meanwhile_is_not_deleted_for_the_flag_it_had(
 }
 
 #[test]
+fn a_message_that_was_marked_before_is_not_removed_for_a_flag_it_lost_meanwhile() {
+    let behaviour = Behaviour { meddling: vec![(2, "-\\Seen".to_owned())], ..Behaviour::default().with("CONDSTORE") };
+    let server = filled(behaviour, 3);
+    server.change("INBOX", |mailbox| {
+        mailbox.messages.iter_mut().for_each(|message| message.flags.extend(["\\Seen".to_owned(), "\\Deleted".to_owned()]));
+    });
+    delete(&[&server.url(), "--permanently", "--seen"]).expect_code(0);
+    assert_eq!(state(&server, "INBOX"), [(2, "\\Deleted".to_owned())].into());
+}
+
+#[test]
+fn without_move_the_trash_gets_copies_and_just_the_originals_go() {
+    let server = filled(Behaviour::default(), 3);
+    server.fill("Trash", &[]);
+    server.change("INBOX", |mailbox| mailbox.messages[0].flags.push("\\Deleted".to_owned()));
+    let output = delete(&[&server.url(), "2:3", "--json"]).expect_code(0).json();
+    assert_eq!((&output["changed"], &output["messages"][1]["new_uid"]), (&json!(2), &json!(2)));
+    assert_eq!(state(&server, "INBOX"), [(1, "\\Deleted".to_owned())].into());
+    assert_eq!(server.mailbox("Trash").messages.len(), 2);
+    assert!(!server.log().iter().any(|line| line.ends_with(" EXPUNGE")));
+    // A Trash that takes no more: the messages stay.
+    server.behave(|behaviour| behaviour.faults = vec![("UID COPY".to_owned(), 2, CommandFault::Refuse("NO [OVERQUOTA] full".to_owned()))]);
+    delete(&[&server.url(), "1"]).expect_code(11).expect_stderr("full");
+    assert_eq!(server.mailbox("INBOX").messages.len(), 1);
+}
+
+#[test]
 fn a_dry_run_names_the_messages_and_nothing_is_gone() {
     let user = dovecot_user!("delete-dry");
     user.plant("INBOX", &[Plant::new("Subject: one\r\n\r\n"), Plant::new("Subject: two\r\n\r\n")]);
