@@ -1,7 +1,7 @@
 //! What verbs share that change messages: choosing and checking them again before anything is done, giving flags to just
 //! those, the ceiling for deletions, and the document that says what was done. It decides nothing about where mail goes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::rc::Rc;
 use std::str::FromStr;
 
@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::App;
-use super::choice::Choice;
+use super::choice::{Choice, Picked, Store};
 use crate::cli::OutputArgs;
 use crate::error::{Error, Kind, Result, Scope};
 use crate::exit::ExitCode;
@@ -22,10 +22,13 @@ use crate::message::{Flag, InternalDate};
 use crate::output::{Column, Format, Head, Row, Rows, terminal_width};
 use crate::query::Facts;
 use crate::report::{Event, Problem, Report};
+use crate::store::{Listed, Source};
 use crate::summary::{Address, Summary};
 
 /// What is said of a message named one by one that is not there.
 pub(super) const NO_SUCH: &str = "there is no such message";
+/// So much of a message is looked at for its header.
+pub(super) const HEADER_BYTES: usize = 256 * 1024;
 /// Octets of different sets of flags that one mailbox may show.
 const MAX_FLAG_OCTETS: usize = 16 * 1024 * 1024;
 /// Unless `--max-delete` says otherwise so many messages may go in one run, or this part of the folder if that is more.
@@ -307,6 +310,42 @@ pub(super) fn check(selected: &mut Selected<'_>, choice: &Choice, app: &App) -> 
         missing = choice.missing(|uid| there.contains(uid));
     }
     Ok(Checked { messages, missing })
+}
+
+/// What a choice came to among files.
+pub(super) struct LocalChoice {
+    pub(super) wanted: Vec<Listed>,
+    /// Named one by one and not there, or not to be looked into.
+    pub(super) problems: Vec<Problem>,
+}
+
+/// Lists a folder of files and chooses; people count messages from one.
+pub(super) fn local_choice(source: &mut dyn Source, folder: &Folder, choice: &Choice) -> Result<LocalChoice> {
+    let messages = source.list(folder)?.messages;
+    let there: HashSet<u32> = messages.iter().map(|listed| listed.id.saturating_add(1)).collect();
+    let mut problems: Vec<Problem> =
+        choice.missing(|number| there.contains(&number)).into_iter().map(|number| problem(folder, number, NO_SUCH)).collect();
+    let Picked { wanted, unreadable } = choice.of_listing(&mut Store::Local(source), messages, 1)?;
+    problems.extend(unreadable.iter().map(|(listed, error)| problem(folder, listed.id.saturating_add(1), error.to_string())));
+    Ok(LocalChoice { wanted, problems })
+}
+
+/// Rows of files; with `headers` each is read for what tells it apart.
+pub(super) fn local_rows(
+    source: &mut dyn Source,
+    rows: &[(Listed, ChangedRow)],
+    headers: bool,
+    row: &mut dyn FnMut(&ChangedRow) -> Result<()>,
+) -> Result<()> {
+    if !headers {
+        return rows.iter().try_for_each(|(_, one)| row(one));
+    }
+    let wanted: Vec<Listed> = rows.iter().map(|(listed, _)| listed.clone()).collect();
+    source.read(&wanted, &mut |index, message| match (rows.get(index), message) {
+        (Some((_, blank)), Ok(message)) => row(&blank.clone().with_summary(Summary::of(&message.body.prefix(HEADER_BYTES)?))),
+        (Some((_, blank)), Err(_)) => row(blank),
+        (None, _) => Ok(()),
+    })
 }
 
 /// Every different list of flags once.

@@ -290,3 +290,28 @@ fn pop3_that_ends_badly_leaves_no_certainty_and_says_so() {
     assert_eq!((&output.json()["changed"], &output.json()["problems"][2]["uid"]), (&json!(0), &json!(3)));
     assert_eq!(maildrop.bodies().len(), 2);
 }
+
+#[test]
+fn a_maildir_loses_just_the_named_files_and_only_for_ever() {
+    let tool = Tool::new();
+    let root = tool.path("mail");
+    for half in ["new", "cur", "tmp"] {
+        std::fs::create_dir_all(root.join(half)).unwrap();
+    }
+    for name in ["new/1.a", "cur/2.b:2,S", "cur/3.c:2,T", "cur/4.d:2,"] {
+        std::fs::write(root.join(name), format!("Subject: {name}\r\n\r\n")).unwrap();
+    }
+    let place = format!("maildir:{}", root.display());
+    let left = || ["new/1.a", "cur/2.b:2,S", "cur/3.c:2,T", "cur/4.d:2,"].iter().filter(|name| root.join(name).exists()).count();
+    delete_with(&tool, &[&place, "1"], None).expect_code(2).expect_stderr("--permanently");
+    delete_with(&tool, &[&place, "--permanently"], None).expect_code(2);
+    delete_with(&tool, &[&place, "--permanently", "--all", "--max-delete", "3"], None).expect_code(10);
+    let dry = delete_with(&tool, &[&place, "--permanently", "--seen", "-n", "--json"], None).expect_code(0).json();
+    assert_eq!(dry["messages"][0]["subject"], "cur/2.b:2,S");
+    assert_eq!(left(), 4);
+    delete_with(&tool, &[&place, "--permanently", "--seen"], None).expect_code(0);
+    assert!(!root.join("cur/2.b:2,S").exists());
+    delete_with(&tool, &[&place, "--permanently", "1", "9"], None).expect_code(3).expect_stderr("9");
+    assert_eq!(left(), 2);
+    assert!(root.join("cur/3.c:2,T").exists());
+}
