@@ -291,3 +291,28 @@ fn flags_of_a_maildir_are_letters_in_its_file_names() {
     run(&tool, &["flag", &place, "--add", "flagged", "--subject", "three"], None).expect_code(3).expect_stderr("another file");
     assert!(names().contains(&"cur/3.c:2,".to_owned()) && names().contains(&"cur/3.c:2,F".to_owned()));
 }
+
+#[test]
+fn a_hundred_thousand_uids_from_standard_input_are_taken() {
+    let user = dovecot_user!("flag-stdin");
+    let messages: Vec<Plant> = (0..3000).map(|_| Plant::new("Subject: x\r\n\r\n")).collect();
+    user.plant("INBOX", &messages);
+    let input: String = (0..100_000).map(|number| format!("{}\n", 2 * number + 1)).collect();
+    let tool = Tool::new();
+    let trace = tool.trace();
+    let output = run(
+        &tool,
+        &["flag", &user.imaps(), "--add", "seen,Work", "-", "--trace", trace.to_str().unwrap(), "-o", "json"],
+        Some(input.as_bytes()),
+    );
+    // Each of them was named, so each that is not there is.
+    let document = output.expect_code(3).json();
+    assert_eq!((&document["changed"], document["problems"].as_array().unwrap().len()), (&json!(1500), 98_500));
+    let long = |line: &str| line.split_once("[… ").and_then(|(_, rest)| rest.split(' ').next()?.parse::<u32>().ok());
+    let trace = tool.read_trace();
+    assert!(trace.lines().filter(|line| line.contains("C: ")).filter_map(long).all(|octets| octets < 8000), "a line is too long");
+    let mut client = user.client();
+    client.examine("INBOX").unwrap();
+    assert_eq!(client.uid_search("SEEN KEYWORD Work").unwrap().len(), 1500);
+    client.logout().unwrap();
+}
