@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, HashSet};
 use std::rc::Rc;
 use std::str::FromStr;
 
-use serde::Serialize;
 use serde_json::Value;
 
 use super::App;
@@ -18,12 +17,12 @@ use crate::imap::UidSet;
 use crate::imap::changing::{Change, FlagsNow, Rest};
 use crate::imap::selected::{Meta, Selected};
 use crate::imap::session::Session;
-use crate::message::{Flag, InternalDate};
-use crate::output::{Column, Format, Head, Row, Rows, terminal_width};
+use crate::message::Flag;
+use crate::output::{ChangedRow, Format, Head, Rows, terminal_width};
 use crate::query::Facts;
 use crate::report::{Event, Problem, Report};
 use crate::store::{Listed, Source};
-use crate::summary::{Address, Summary};
+use crate::summary::Summary;
 
 /// What is said of a message named one by one that is not there.
 pub(super) const NO_SUCH: &str = "there is no such message";
@@ -90,92 +89,6 @@ impl MaxDelete {
         }
         let error = format!("{planned} of the {of} messages of {folder} would be deleted, and at most {most} may be in one run");
         Err(Error::new(Kind::Safety, error).hint(format!("nothing was deleted; if it is meant so, add --max-delete {planned}")))
-    }
-}
-
-/// A message that was changed, or would be.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, schemars::JsonSchema)]
-pub(super) struct ChangedRow {
-    /// The folder, `/` between levels.
-    pub folder: String,
-    /// UID; absent on POP3 and local places.
-    pub uid: Option<u32>,
-    /// The message number; on POP3 and local places only.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub number: Option<u32>,
-    /// The unique-id; on POP3 only.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub uidl: Option<String>,
-    /// UID where it is now, where the server tells.
-    pub new_uid: Option<u32>,
-    /// Its flags now, without backslash, system flags lower case.
-    pub flags: Vec<String>,
-    /// The `Date` field, RFC 3339; with `--dry-run` only.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub date: Option<String>,
-    /// The `From` field; with `--dry-run` only.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub from: Vec<Address>,
-    /// The `Subject` field, decoded; with `--dry-run` only.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub subject: Option<String>,
-}
-
-impl ChangedRow {
-    /// Takes over flags as the protocol writes them.
-    #[must_use]
-    pub(super) fn with_flags(mut self, flags: &[Flag]) -> Self {
-        self.flags = flags.iter().map(ToString::to_string).collect();
-        self
-    }
-
-    /// Takes over what the header says, for people to tell messages apart.
-    #[must_use]
-    pub(super) fn with_summary(mut self, summary: Summary) -> Self {
-        self.date = summary.date.and_then(InternalDate::rfc3339);
-        self.from = summary.from;
-        self.subject = summary.subject;
-        self
-    }
-}
-
-impl Row for ChangedRow {
-    const COLUMNS: &'static [Column] = &[
-        Column::cut("folder", 40),
-        Column::number("uid"),
-        Column::number("number"),
-        Column::text("uidl"),
-        Column::number("new_uid"),
-        Column::text("flags"),
-        Column::text("date"),
-        Column::cut("from", 30),
-        Column::cut("subject", usize::MAX),
-    ];
-
-    fn cell(&self, field: &str, for_people: bool) -> String {
-        let number = |value: Option<u32>| value.map(|value| value.to_string()).unwrap_or_default();
-        match field {
-            "folder" => self.folder.clone(),
-            "uid" => number(self.uid),
-            "number" => number(self.number),
-            "uidl" => self.uidl.clone().unwrap_or_default(),
-            "new_uid" => number(self.new_uid),
-            "flags" => self.flags.join(if for_people { " " } else { "," }),
-            "date" => {
-                let text = self.date.as_deref().unwrap_or_default();
-                if for_people { text.get(..16).unwrap_or(text).replace('T', " ") } else { text.to_owned() }
-            }
-            "from" => {
-                let shown = self.from.iter().map(|one| match (&one.name, &one.address) {
-                    (Some(name), _) if for_people => name.clone(),
-                    (Some(name), Some(address)) => format!("{name} <{address}>"),
-                    (name, address) => address.as_ref().or(name.as_ref()).cloned().unwrap_or_default(),
-                });
-                shown.collect::<Vec<_>>().join(", ")
-            }
-            "subject" => self.subject.clone().unwrap_or_default(),
-            _ => String::new(),
-        }
     }
 }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::App;
 use super::changing::{
-    ChangedRow, Checked, Done, DryRun, HEADER_BYTES, LocalChoice, MaxDelete, NO_SUCH, Reflag, Reflagged, check, is_loss, local_choice,
-    local_rows, preview, problem, reflag, select,
+    Checked, Done, DryRun, HEADER_BYTES, LocalChoice, MaxDelete, NO_SUCH, Reflag, Reflagged, check, is_loss, local_choice, local_rows,
+    preview, problem, reflag, select,
 };
 use super::choice::{Choice, Picked, Store, pop3_headers};
 use super::reading::{examine, farewell, folder_of};
@@ -21,6 +21,7 @@ use crate::folder::Folder;
 use crate::imap::UidSet;
 use crate::imap::selected::Selected;
 use crate::imap::session::{Access, Mailbox, Session};
+use crate::output::ChangedRow;
 use crate::plan::use_by_name;
 use crate::pop3::Session as Pop3Session;
 use crate::store::maildir::MaildirSource;

@@ -5,8 +5,7 @@ use std::path::Path;
 
 use super::App;
 use super::changing::{
-    ChangedRow, Checked, Done, DryRun, LocalChoice, NO_SUCH, Reflag, Reflagged, check, local_choice, local_rows, preview, problem, reflag,
-    select,
+    Checked, Done, DryRun, LocalChoice, NO_SUCH, Reflag, Reflagged, check, local_choice, local_rows, preview, problem, reflag, select,
 };
 use super::choice::Choice;
 use super::reading::{farewell, folder_of};
@@ -18,6 +17,7 @@ use crate::folder::Folder;
 use crate::imap::encode::can_send_flag;
 use crate::imap::session::{Access, Session};
 use crate::message::Flag;
+use crate::output::ChangedRow;
 use crate::report::Problem;
 use crate::store::maildir::MaildirSource;
 
@@ -116,7 +116,7 @@ fn run_imap(args: &Args, place: &Place, server: &Server, change: Reflag, choice:
     let folder = folder_of(place);
     let mut session = Session::connect(server, Access::ReadWrite, &app.context, &app.trace)?;
     let mut selected = select(&mut session, &folder)?;
-    let (mut change, denied) = permitted(change, &|flags| selected.state().permitted(flags));
+    let (mut change, denied) = permitted(change, |flags| selected.state().permitted(flags));
     let mut problems = Vec::new();
     left_out(&change, &denied, &folder, place, &mut problems)?;
     let Checked { messages, missing } = check(&mut selected, choice, app)?;
@@ -169,7 +169,7 @@ fn run_maildir(args: &Args, place: &Place, path: &Path, change: Reflag, choice: 
     let LocalChoice { wanted, mut problems } = local_choice(&mut source, &folder, choice)?;
     let mut rows = Vec::new();
     let mut marker = source.marker()?;
-    let (change, denied) = permitted(change, &|flags| marker.permitted(flags));
+    let (change, denied) = permitted(change, |flags| marker.permitted(flags));
     left_out(&change, &denied, &folder, place, &mut problems)?;
     for listed in &wanted {
         app.context.check()?;
@@ -216,7 +216,7 @@ fn left_out(change: &Reflag, denied: &[Flag], folder: &Folder, place: &Place, pr
 }
 
 /// The part of a change that the mailbox lets anybody make, and the flags it does not keep.
-fn permitted(mut change: Reflag, keeps: &dyn Fn(&[Flag]) -> (Vec<Flag>, Vec<Flag>)) -> (Reflag, Vec<Flag>) {
+fn permitted(mut change: Reflag, keeps: impl Fn(&[Flag]) -> (Vec<Flag>, Vec<Flag>)) -> (Reflag, Vec<Flag>) {
     let mut denied = Vec::new();
     let mut keep = |flags: &mut Vec<Flag>| {
         let (kept, not) = keeps(flags);
@@ -257,7 +257,7 @@ mod tests {
         let flags = |names: &[&str]| names.iter().map(|name| Flag::new(*name)).collect::<Vec<_>>();
         let state = MailboxState { permanent_flags: Some(flags(&["\\Seen", "Work"])), ..MailboxState::default() };
         let change = Reflag { add: flags(&["\\seen", "other"]), remove: flags(&["work", "\\Draft"]), ..Reflag::default() };
-        let (change, denied) = permitted(change, &|flags| state.permitted(flags));
+        let (change, denied) = permitted(change, |flags| state.permitted(flags));
         assert_eq!((change.add, change.remove, denied), (flags(&["\\Seen"]), flags(&["Work"]), flags(&["other", "\\Draft"])));
     }
 }

@@ -1,6 +1,7 @@
 //! What reaches people and scripts: rows and documents on standard output, progress and notes on standard error. This
 //! room knows rows, counts and terminals; it never knows a protocol, a store or the journal.
 
+mod changed;
 mod copied;
 mod json;
 mod message;
@@ -10,6 +11,7 @@ pub mod sanitize;
 mod table;
 
 pub use crate::report::{Format, ProgressMode};
+pub use changed::{ChangedDocument, ChangedRow};
 pub use copied::{AlteredMessage, CopySummary};
 pub use json::{write_document, write_error};
 pub use message::MessageRow;
