@@ -86,6 +86,7 @@ fn to_stdout(args: &Args, place: &Place, uids: &[Uids], app: &App) -> Result<Exi
         return Err(Error::usage("without --to DIR a message is written as it is; -o and --format belong to --to"));
     }
     let choice = Choice::new(&args.selection, uids)?;
+    choice.suits(place)?;
     if choice.is_all() && place.server().is_some() {
         return Err(Error::usage("which message? none is named").hint("name its UID, or get all of them with --to DIR"));
     }
@@ -141,6 +142,7 @@ fn conclude(problems: Vec<Problem>, progress: &Progress) -> ExitCode {
 
 fn into_files(args: &Args, place: &Place, uids: &[Uids], target: Target, app: &App) -> Result<ExitCode> {
     let choice = Choice::new(&args.selection, uids)?;
+    choice.suits(place)?;
     let progress = super::progress(app);
     let started = app.context.now();
     let folder = folder_of(place).to_string();

@@ -9,7 +9,7 @@ use crate::message::{Flag, InternalDate};
 use super::date;
 use super::uid_set::UidSet;
 
-pub use search::check_raw_keys;
+pub use search::{Form, check_raw_keys, is_ascii, search_command, wider};
 
 /// The longest string sent in quotes; some servers cut lines at 1000 octets.
 const MAX_QUOTED: usize = 1000;

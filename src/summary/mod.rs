@@ -1,7 +1,7 @@
 //! What people want to see of a message: who, to whom, about what, when. The one user of mail-parser; tolerant of
 //! anything a header may hold, and never the judge of what a message *is* (digests are). It touches no socket and no file.
 
-mod text;
+mod words;
 
 use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::message::InternalDate;
 
-pub use text::{body_texts, field_texts, header_texts};
+pub use words::{body_texts, field_texts, header_texts};
 
 /// A header is looked at up to this many bytes; what stands beyond is not shown.
 const HEADER_BYTES: usize = 1024 * 1024;
