@@ -69,6 +69,31 @@ impl Choice {
         self.limit != Some(1) && self.named().len() > 1
     }
 
+    /// The same without a limit: whoever puts messages in order counts them himself.
+    pub(super) fn unlimited(&self) -> Self {
+        Self { uids: self.uids.clone(), not_uids: self.not_uids.clone(), limit: None, query: self.query.clone(), all: self.all }
+    }
+
+    /// The same without a query and a limit: whoever reads messages anyway asks the query himself.
+    pub(super) fn by_number(&self) -> Self {
+        Self { query: Query::default(), ..self.unlimited() }
+    }
+
+    /// How many are wanted.
+    pub(super) fn limit(&self) -> Option<u64> {
+        self.limit
+    }
+
+    /// Whether it comes to so many of the newest, whatever they are.
+    pub(super) fn is_newest(&self) -> bool {
+        self.limit.is_some() && self.unlimited().is_all()
+    }
+
+    /// As [`Self::direct`], as a set.
+    pub(super) fn direct_set(&self) -> Option<imap::UidSet> {
+        self.direct().map(|uids| uids.into_iter().collect())
+    }
+
     /// UIDs that need no look at what is there.
     pub(super) fn direct(&self) -> Option<Vec<u32>> {
         let alone = self.limit.is_none() && self.not_uids.is_none() && self.query.is_empty();

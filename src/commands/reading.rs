@@ -6,10 +6,11 @@ use std::collections::BTreeSet;
 use super::App;
 pub(super) use super::choice::{Choice, Store};
 use crate::account::{Location, Place, Protocol};
-use crate::error::{Error, Kind, Result, Scope};
+use crate::error::{Error, Kind, Result};
 use crate::folder::Folder;
 use crate::imap;
 use crate::imap::bulk::Wanted;
+use crate::imap::opening::{First, Opening};
 use crate::imap::selected::Selected;
 use crate::imap::session::{Access, Session};
 use crate::message::Message;
@@ -50,13 +51,21 @@ pub(super) trait Reader {
     fn read(&mut self, wanted: &[Listed], each: &mut dyn FnMut(usize, Result<Message>) -> Result<()>) -> Result<()>;
 }
 
-/// Opens a place of any kind read-only, lets `work` read its folder, and says goodbye.
-pub(super) fn with_reader<T>(place: &Place, app: &App, work: impl FnOnce(&mut dyn Reader) -> Result<T>) -> Result<T> {
+/// Opens a place of any kind read-only, lets `work` read the messages of `choice` in its folder, and says goodbye. What
+/// `choice` will ask an IMAP server first, and the body of a message named alone, is asked with the login.
+pub(super) fn with_reader<T>(place: &Place, choice: &Choice, app: &App, work: impl FnOnce(&mut dyn Reader) -> Result<T>) -> Result<T> {
     let folder = folder_of(place);
     match &place.location {
         Location::Server(server) if server.protocol == Protocol::Imap => {
-            let mut session = Session::connect(server, Access::ReadOnly, &app.context, &app.trace)?;
-            let result = work(&mut ImapFolder(examine(&mut session, &folder)?))?;
+            let direct = choice.direct_set();
+            let first = match &direct {
+                Some(uids) if uids.len() == 1 => First::Bodies(uids),
+                Some(uids) => First::Summaries { uids, headers: false },
+                None => First::Search(choice.query()),
+            };
+            let opening = Opening { folder: &folder, writable: false, first };
+            let mut session = Session::connect_at(server, Access::ReadOnly, &app.context, &app.trace, &opening)?;
+            let result = work(&mut ImapFolder(session.open_folder(&folder, false)?))?;
             farewell(session.logout())?;
             Ok(result)
         }
@@ -71,19 +80,6 @@ pub(super) fn with_reader<T>(place: &Place, app: &App, work: impl FnOnce(&mut dy
             work(&mut Numbered { store: Store::Local(source.as_mut()), folder, offset: offset(place) })
         }
     }
-}
-
-/// Opens a folder to look at.
-pub(super) fn examine<'a>(session: &'a mut Session, folder: &Folder) -> Result<Selected<'a>> {
-    let wire_name = session.wire_name(folder)?;
-    session.examine(&wire_name).map_err(|error| match error.kind() {
-        Kind::Refused => Error::refused(format!("the folder {folder} cannot be opened"))
-            .at(error.place().unwrap_or_default())
-            .said(error.server_said().unwrap_or_default())
-            .hint("check its name")
-            .scoped(Scope::Mailbox),
-        _ => error,
-    })
 }
 
 /// All that was asked for is done: a server that takes offence at the goodbye changes nothing about that.

@@ -7,7 +7,7 @@ use super::encode::Command;
 use super::session::{Capabilities, Session};
 use super::types::{Code, Fetch, Response, Untagged};
 use super::uid_set::UidSet;
-use super::wire::Received;
+use super::wire::{Received, refusal};
 use crate::error::{Error, Kind, Result};
 use crate::message::{Flag, InternalDate};
 use crate::net::Phase;
@@ -365,36 +365,46 @@ impl<'a> Selected<'a> {
         ask: Ask<'_>,
         each: &mut dyn FnMut(Meta) -> Result<()>,
     ) -> Result<()> {
-        let mut in_flight: VecDeque<(String, UidSet, Vec<u32>)> = VecDeque::new();
+        let mut in_flight: VecDeque<Chunk> = VecDeque::new();
         let mut found: BTreeMap<u32, Meta> = BTreeMap::new();
         let mut octets = 0;
         loop {
             while in_flight.len() < depth {
-                let chunk = next();
-                if chunk.is_empty() {
+                let order = next();
+                if order.is_empty() {
                     break;
                 }
-                let set: UidSet = chunk.iter().copied().collect();
-                let command = metas_command(&set, ask)?;
-                in_flight.push_back((self.session.wire.send(&command).map_err(|error| error.at(&self.session.place))?, set, chunk));
+                let uids: UidSet = order.iter().copied().collect();
+                let (tag, early) = self.session.wire.ask(&metas_command(&uids, ask)?).map_err(|error| error.at(&self.session.place))?;
+                in_flight.push_back(Chunk { tag, early, uids, order });
             }
-            let Some((tag, set, chunk)) = in_flight.pop_front() else { return Ok(()) };
-            self.session.wire.conn.deadline(Phase::Listing);
+            let Some(chunk) = in_flight.pop_front() else { return Ok(()) };
             let place = &self.session.place;
-            self.session
-                .wire
-                .finish(&tag, "listing the messages was refused", &mut |received: Received| {
-                    if let Response::Untagged(Untagged::Fetch(fetch)) = received.response
-                        && let Some(mut meta) = meta(fetch)
-                        && (set.contains(meta.uid) || in_flight.iter().any(|(_, other, _)| other.contains(meta.uid)))
-                    {
-                        octets += cut(&mut meta, octets);
-                        merge(&mut found, meta);
-                    }
-                    Ok(())
-                })
-                .map_err(|error| error.at(place))?;
-            for uid in chunk {
+            let wire = &mut self.session.wire;
+            let mut each_response = |received: Received| {
+                if let Response::Untagged(Untagged::Fetch(fetch)) = received.response
+                    && let Some(mut meta) = meta(fetch)
+                    && (chunk.uids.contains(meta.uid) || in_flight.iter().any(|other| other.uids.contains(meta.uid)))
+                {
+                    octets += cut(&mut meta, octets);
+                    merge(&mut found, meta);
+                }
+                Ok(())
+            };
+            wire.conn.deadline(Phase::Listing);
+            let mut status = wire.finish_any(&chunk.tag, &mut each_response);
+            if chunk.early && status.as_ref().is_ok_and(|status| !status.is_ok()) {
+                // Too soon for this server, perhaps.
+                status = wire.send(&metas_command(&chunk.uids, ask)?).and_then(|tag| {
+                    wire.conn.deadline(Phase::Listing);
+                    wire.finish_any(&tag, &mut each_response)
+                });
+            }
+            let status = status.map_err(|error| error.at(place))?;
+            if !status.is_ok() {
+                return Err(refusal("listing the messages was refused", &status).at(place));
+            }
+            for uid in chunk.order {
                 if let Some(meta) = found.remove(&uid) {
                     octets = octets.saturating_sub(weight(&meta));
                     each(meta)?;
@@ -402,6 +412,16 @@ impl<'a> Selected<'a> {
             }
         }
     }
+}
+
+/// Messages whose summaries are on their way.
+struct Chunk {
+    tag: String,
+    /// Whether the command went ahead of its time.
+    early: bool,
+    uids: UidSet,
+    /// In which they are handed over.
+    order: Vec<u32>,
 }
 
 pub(super) fn open_command(wire_name: &[u8], writable: bool) -> Result<Command> {

@@ -88,7 +88,9 @@ fn uid_limit_and_fields_choose_rows_and_columns_over_both_protocols() {
         assert_eq!(rows(&["--limit", "100"]).lines().count(), 9);
         assert_eq!(rows(&["--uid", "2 5:4,100:*"]), "2\n4\n5\n9\n");
         assert_eq!(rows(&["--uid", "1:6", "--limit", "2"]), "5\n6\n");
-        assert_eq!(rows(&["--uid", "3", "--uid", "1,77"]), "1\n3\n");
+        assert_eq!(rows(&["--uid", "3", "--uid", "1,1:2"]), "1\n2\n3\n");
+        assert_eq!(rows(&["--reverse", "--uid", "2,4:6"]), "6\n5\n4\n2\n");
+        assert_eq!(rows(&["--reverse", "--limit", "2"]), "9\n8\n");
         assert_eq!(rows(&["--uid", "50:60"]), "");
         let fields = format!("subject,{field}");
         assert_eq!(list(&tool, &[&url, "--uid", "2", "--fields", &fields]).text(), "message 1\t2\n");
@@ -134,18 +136,34 @@ fn hostile_headers_reach_no_terminal_raw_and_scripts_whole() {
     }
 }
 
+/// What the program asked after EXAMINE, without the number of the connection and LOGOUT.
+fn asked(server: &Imapd) -> Vec<String> {
+    let log = server.log();
+    let behind = log.iter().skip_while(|line| !line.contains("EXAMINE")).skip(1).filter(|line| !line.contains("LOGOUT"));
+    behind.map(|line| line.split_once(' ').unwrap().1.to_owned()).collect()
+}
+
 #[test]
-fn the_newest_are_asked_for_by_uid_and_nothing_else_is_asked() {
+fn the_newest_are_asked_for_by_where_they_stand_and_nothing_else_is_asked() {
     let server = Imapd::start(imapd::Behaviour::default());
     server.fill("INBOX", &mail::many(30, 10));
     server.change("INBOX", |mailbox| mailbox.messages.iter_mut().for_each(|message| message.uid *= 10));
     let output = list(&Tool::new(), &[&server.url(), "--limit", "3", "--fields", "uid,subject"]).expect_code(0);
     assert_eq!(output.text(), "280\tmessage 27\n290\tmessage 28\n300\tmessage 29\n");
-    let log = server.log();
-    let after_login: Vec<&str> = log.iter().skip_while(|line| !line.contains("EXAMINE")).map(String::as_str).collect();
-    assert_eq!(after_login.len(), 4, "{log:?}");
-    assert!(after_login[1].starts_with("1 UID SEARCH") && after_login[2].starts_with("1 UID FETCH 280,290,300 "), "{log:?}");
-    assert_eq!(after_login[3], "1 LOGOUT");
+    let asked = asked(&server);
+    assert!(asked.len() == 1 && asked[0].starts_with("FETCH 28:* "), "{asked:?}");
+}
+
+#[test]
+fn newest_messages_that_a_server_forgets_to_tell_of_are_searched_for() {
+    let server = Imapd::start(imapd::Behaviour { unlisted: vec![29], ..imapd::Behaviour::default() });
+    server.fill("INBOX", &mail::many(30, 10));
+    let output = list(&Tool::new(), &[&server.url(), "--limit", "3", "--fields", "uid"]).expect_code(0);
+    // 29 is told of by nothing; whether it is still there only the search says.
+    assert_eq!(output.text(), "28\n30\n");
+    let asked = asked(&server);
+    assert_eq!(asked.len(), 3, "{asked:?}");
+    assert!(asked[1].starts_with("UID SEARCH") && asked[2].starts_with("UID FETCH 28:30 "), "{asked:?}");
 }
 
 #[test]
@@ -222,7 +240,7 @@ fn each_kind_of_failure_has_its_exit_code_and_leaves_standard_output_empty() {
     let tool = Tool::new();
     let nobody = format!("imap://ann@127.0.0.1:{free}?tls=none");
     let cases =
-        [(shut.url(), 4), (nobody, 5), (open.url_of("Missing"), 6), ("mbox:x".to_owned(), 2), (format!("maildir:{}", tool.text("no")), 2)];
+        [(shut.url(), 4), (nobody, 5), (open.url_of("Missing"), 2), ("mbox:x".to_owned(), 2), (format!("maildir:{}", tool.text("no")), 2)];
     for (place, code) in cases {
         let output = list(&tool, &[&place, "-o", "json"]).expect_code(code);
         assert!(output.stdout.is_empty(), "{output}");
@@ -355,4 +373,21 @@ fn progress_lines_for_programs_go_to_standard_error() {
     assert_eq!((&last["messages_done"], &last["messages_total"]), (&Value::from(4), &Value::from(4)));
     assert_eq!(output.text().lines().count(), 4);
     assert_eq!(list(&Tool::new(), &[&server.url()]).stderr, "");
+}
+
+#[test]
+fn a_message_that_was_named_and_is_not_there_is_named_again() {
+    let user = dovecot_user!("list-missing");
+    user.deliver("INBOX", &mail::many(3, 20));
+    let tool = Tool::new();
+    let maildir = format!("maildir:{}", user.home().join("Maildir").display());
+    for (url, field) in [(user.imaps(), "uid"), (user.pop3s(), "number"), (maildir, "number")] {
+        for set in ["2,77", "1:2,77", "77,2,2"] {
+            let output =
+                list(&tool, &[&url, "--fields", field, "--uid", set]).expect_code(3).expect_stderr("INBOX 77: there is no such message");
+            assert!(output.text().ends_with("2\n"), "{output}");
+            assert_eq!(output.stderr.lines().count(), 1, "{output}");
+        }
+        assert_eq!(list(&tool, &[&url, "--fields", field, "--uid", "3:77"]).expect_code(0).text(), "3\n");
+    }
 }
