@@ -10,7 +10,7 @@ use crate::cli::{Selection, UidSet, Uids};
 use crate::error::{Error, Result, Scope};
 use crate::imap;
 use crate::imap::selected::{Meta, Selected};
-use crate::message::{Body, Message};
+use crate::message::{Body, Flag, Message};
 use crate::pop3::What;
 use crate::query::{Facts, Query};
 use crate::store::pop3::Pop3Source;
@@ -185,21 +185,40 @@ impl Choice {
         Ok((picked.into_iter().collect(), self.missing(|uid| there.contains(uid))))
     }
 
-    /// For verbs that change mail: what is wanted, looked at once more by flags, dates and sizes as they are now, rising by
-    /// UID; and the UIDs named one by one that are not there.
-    pub(super) fn metas(&self, selected: &mut Selected<'_>) -> Result<(Vec<Meta>, Vec<u32>)> {
+    /// For verbs that change mail: hands over what is wanted, looked at once more by flags, dates and sizes as they are now,
+    /// rising by UID.
+    pub(super) fn look(&self, selected: &mut Selected<'_>, each: &mut dyn FnMut(Meta) -> Result<()>) -> Result<Looked> {
+        let mut contradicted = 0;
         if self.query.is_empty() || selected.state().exists == 0 {
-            let (uids, missing) = self.uids(selected)?;
-            let metas = if uids.is_empty() { Vec::new() } else { selected.matching(&uids, &self.query)? };
-            if self.direct().is_none() {
-                return Ok((metas, missing));
+            let (uids, mut missing) = self.uids(selected)?;
+            let mut told = imap::UidSet::new();
+            if !uids.is_empty() {
+                contradicted = selected.matching(&uids, &self.query, &mut |meta| {
+                    told.insert(meta.uid);
+                    each(meta)
+                })?;
             }
-            let there: imap::UidSet = metas.iter().map(|meta| meta.uid).collect();
-            return Ok((metas, self.missing(|uid| there.contains(uid))));
+            // Of those nobody looked for it is known only now.
+            missing.extend(self.missing(|uid| !uids.contains(uid) || told.contains(uid)));
+            missing.sort_unstable();
+            return Ok(Looked { missing, contradicted });
         }
         let candidates = self.candidates(selected)?;
-        let metas = self.newest(&candidates, |uids| selected.matching(&uids, &self.query), |meta: &Meta| meta.uid)?;
-        Ok((metas, Vec::new()))
+        if self.limit.is_none() {
+            let uids = candidates.into_iter().collect();
+            contradicted = selected.matching(&uids, &self.query, each)?;
+        } else {
+            let matching = |uids: imap::UidSet| {
+                let mut metas = Vec::new();
+                contradicted += selected.matching(&uids, &self.query, &mut |meta| {
+                    metas.push(meta);
+                    Ok(())
+                })?;
+                Ok(metas)
+            };
+            self.newest(&candidates, matching, |meta: &Meta| meta.uid)?.into_iter().try_for_each(each)?;
+        }
+        Ok(Looked { missing: Vec::new(), contradicted })
     }
 
     /// What the server finds for the query, of the UIDs named, whatever the limit.
@@ -283,6 +302,14 @@ fn read_uids(input: impl Read) -> Result<UidSet> {
     Ok(set)
 }
 
+/// What [`Choice::look`] saw beside the messages.
+pub(super) struct Looked {
+    /// Named one by one, and not there; rising.
+    pub(super) missing: Vec<u32>,
+    /// So many the server's search found although they do not match, or without telling what shows that they do.
+    pub(super) contradicted: u64,
+}
+
 /// Messages of a listing that are wanted.
 #[derive(Debug, Default)]
 pub(super) struct Picked {
@@ -314,6 +341,24 @@ impl Store<'_> {
         }
     }
 
+    /// What a listing tells of a message.
+    fn told<'a>(&self, listed: &Listed) -> Facts<'a> {
+        // Nobody ever flagged anything in a maildrop.
+        let flags: Option<&[Flag]> = if matches!(self, Self::Pop3(_)) { Some(&[]) } else { None };
+        Facts { flags, size: listed.size, internal_date: listed.internal_date, ..Facts::default() }
+    }
+
+    /// Those of a listing for which the query may hold, and whether it does for all of them, without reading any.
+    pub(super) fn sift(&self, mut messages: Vec<Listed>, query: &Query) -> (Vec<Listed>, bool) {
+        let mut decided = true;
+        messages.retain(|listed| {
+            let holds = query.holds(&self.told(listed));
+            decided &= holds.is_some();
+            holds != Some(false)
+        });
+        (messages, decided)
+    }
+
     /// Those of `messages` for which the query holds for certain.
     fn matching(&mut self, messages: &[Listed], query: &Query) -> Result<Picked> {
         let pop3 = matches!(self, Self::Pop3(_));
@@ -321,9 +366,7 @@ impl Store<'_> {
         let mut found = Picked::default();
         let (mut headers, mut wholes): (Vec<Listed>, Vec<Listed>) = (Vec::new(), Vec::new());
         for listed in messages {
-            let flags = pop3.then_some([].as_slice());
-            let facts = Facts { flags, size: listed.size, internal_date: listed.internal_date, ..Facts::default() };
-            match query.holds(&facts) {
+            match query.holds(&self.told(listed)) {
                 Some(true) => found.wanted.push(listed.clone()),
                 Some(false) => {}
                 None if needs.whole || (needs.size && listed.size.is_none()) => wholes.push(listed.clone()),

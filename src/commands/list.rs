@@ -459,8 +459,13 @@ impl<'a> Numbering<'a> {
             listing.missing(&self.blank.folder, choice.missing(|number| there.contains(&number)));
         }
         if !self.asked.order.keys.is_empty() || choice.limit().is_none() {
+            let named = choice.by_number().of_listing(&mut store, messages, self.offset)?.wanted;
+            let (left, decided) = store.sift(named, &self.query);
+            if decided {
+                self.query = Query::default();
+            }
             // Each is read for its row: that is when the query is asked.
-            return choice.by_number().of_listing(&mut store, messages, self.offset).map(|picked| picked.wanted);
+            return Ok(left);
         }
         // From the newest on, until there are enough.
         self.query = Query::default();

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::App;
 pub(super) use super::choice::{Choice, Store};
 use crate::account::{Location, Place, Protocol};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Kind, Result};
 use crate::folder::Folder;
 use crate::imap;
 use crate::imap::bulk::Wanted;
@@ -14,8 +14,8 @@ use crate::imap::opening::{First, Opening};
 use crate::imap::selected::Selected;
 use crate::imap::session::{Access, Session};
 use crate::message::Message;
-use crate::store::eml::EmlSource;
-use crate::store::maildir::MaildirSource;
+use crate::store::open::Opener;
+pub(super) use crate::store::open::local_source;
 use crate::store::pop3::Pop3Source;
 use crate::store::{Listed, Source};
 
@@ -75,6 +75,11 @@ pub(super) fn with_reader<T>(place: &Place, choice: &Choice, app: &App, work: im
             farewell(source.finish())?;
             Ok(result)
         }
+        Location::Stdio => {
+            let opener = Opener::new(place, &app.context, &app.trace);
+            let mut source = opener.source()?;
+            work(&mut Numbered { store: Store::Local(source.as_mut()), folder, offset: offset(place) })
+        }
         _ => {
             let mut source = local_source(place)?;
             work(&mut Numbered { store: Store::Local(source.as_mut()), folder, offset: offset(place) })
@@ -85,15 +90,6 @@ pub(super) fn with_reader<T>(place: &Place, choice: &Choice, app: &App, work: im
 /// All that was asked for is done: a server that takes offence at the goodbye changes nothing about that.
 pub(super) fn farewell(goodbye: Result<()>) -> Result<()> {
     goodbye.or_else(|error| if matches!(error.kind(), Kind::Interrupted(_)) { Err(error) } else { Ok(()) })
-}
-
-/// A place that lies on this machine.
-pub(super) fn local_source(place: &Place) -> Result<Box<dyn Source>> {
-    Ok(match &place.location {
-        Location::Maildir(path) => Box::new(MaildirSource::new(path)),
-        Location::Eml(path) => Box::new(EmlSource::new(path)),
-        _ => return Err(Error::usage("this version reads from IMAP, POP3, maildir: and eml: places only").at(&place.shown)),
-    })
 }
 
 struct ImapFolder<'a>(Selected<'a>);
@@ -137,10 +133,14 @@ impl Reader for ImapFolder<'_> {
     }
 }
 
-struct Numbered<'a> {
-    store: Store<'a>,
-    folder: Folder,
-    offset: u32,
+/// A place whose messages have numbers.
+pub(super) struct Numbered<'a> {
+    /// Where they are.
+    pub(super) store: Store<'a>,
+    /// Its folder.
+    pub(super) folder: Folder,
+    /// As [`offset`] says.
+    pub(super) offset: u32,
 }
 
 impl Reader for Numbered<'_> {

@@ -16,14 +16,13 @@ use crate::query::Facts;
 /// Octets of UIDs in one command; some servers cut lines at 8192.
 pub(super) const MAX_SET: usize = 7000;
 
+/// Octets of requests of a listing that may be unanswered.
+const LISTING_OCTETS: usize = 16 * 1024 - 512;
 /// Messages one command asks a summary of: named one by one they still fit [`MAX_SET`] octets.
 const CHUNK: usize = 500;
-/// Chunks in flight.
-const DEPTH: usize = 2;
-/// The same without headers, whose answers are short: messages of one command, octets of their UIDs, chunks in flight.
-const BARE_CHUNK: usize = 4000;
-const BARE_OCTETS: usize = 4000;
-const BARE_DEPTH: usize = 4;
+/// Without headers so many, while their text is no longer than that: runs of UIDs take little room.
+const SHORT_CHUNK: usize = 4000;
+const SHORT_SET: usize = 1000;
 /// The most messages [`Selected::newest`] asks for.
 pub const NEWEST: u64 = 500;
 
@@ -50,6 +49,8 @@ pub struct MailboxState {
     pub exists: u64,
     /// Flags that can be changed for ever; `None` where the server did not say (then all can, RFC 3501 section 7.1).
     pub permanent_flags: Option<Vec<Flag>>,
+    /// SELECT was answered with READ-ONLY: nothing here can be changed.
+    pub read_only: bool,
 }
 
 impl MailboxState {
@@ -100,7 +101,7 @@ pub struct Selected<'a> {
     state: MailboxState,
     wire_name: Vec<u8>,
     /// Opened with SELECT, so that CLOSE would expunge.
-    writable: bool,
+    pub(super) writable: bool,
 }
 
 impl<'a> Selected<'a> {
@@ -128,6 +129,7 @@ impl<'a> Selected<'a> {
             }
             Ok(())
         })?;
+        state.read_only = status.code == Some(Code::ReadOnly);
         // Some servers put it into the tagged line only.
         if let Some(Code::UidValidity(value)) = status.code {
             state.uid_validity.get_or_insert(value);
@@ -310,7 +312,8 @@ impl<'a> Selected<'a> {
     }
 
     /// Hands over, in chunks of a few hundred and in rising order, what `list` shows of `uids`: flags, size, date and the
-    /// header fields that [`crate::summary`] reads. Two chunks are in flight; memory does not grow with the mailbox.
+    /// header fields that [`crate::summary`] reads. Two chunks are in flight (without headers some thousands of messages);
+    /// memory does not grow with the mailbox.
     ///
     /// # Errors
     /// Refusal or loss of the connection, or what `each` returned.
@@ -320,26 +323,7 @@ impl<'a> Selected<'a> {
 
     /// As [`Self::summaries`], with the header fields that are asked for; without any the chunks are larger.
     pub(super) fn metas(&mut self, uids: &UidSet, ask: Ask<'_>, each: &mut dyn FnMut(Meta) -> Result<()>) -> Result<()> {
-        let mut rest = uids.iter();
-        let (most, depth) = if ask == Ask::Numbers { (BARE_CHUNK, BARE_DEPTH) } else { (CHUNK, DEPTH) };
-        let mut next = || {
-            let mut chunk: Vec<u32> = Vec::new();
-            let (mut octets, mut in_range) = (0, false);
-            while chunk.len() < most
-                && octets < BARE_OCTETS
-                && let Some(uid) = rest.next()
-            {
-                // A number and what parts it from its neighbours; within a range only the ends cost.
-                let follows = chunk.last().and_then(|last| last.checked_add(1)) == Some(uid);
-                if !(follows && in_range) {
-                    octets += uid.checked_ilog10().unwrap_or(0) as usize + 2;
-                }
-                in_range = follows;
-                chunk.push(uid);
-            }
-            chunk
-        };
-        self.chunks(&mut next, depth, ask, each)
+        self.chunks(&mut uids.iter(), ask, each)
     }
 
     /// As [`Self::summaries`], in the order given.
@@ -352,33 +336,44 @@ impl<'a> Selected<'a> {
         headers: bool,
         each: &mut dyn FnMut(Meta) -> Result<()>,
     ) -> Result<()> {
-        // Any order fits a line: UIDs one by one take eleven octets at most.
-        let mut next = || (&mut *order).take(CHUNK).collect();
-        self.chunks(&mut next, DEPTH, if headers { Ask::Summary } else { Ask::Numbers }, each)
+        self.chunks(order, if headers { Ask::Summary } else { Ask::Numbers }, each)
     }
 
-    /// Asks for one chunk of UIDs after the other, `depth` of them at once, until one is empty.
-    fn chunks(
-        &mut self,
-        next: &mut dyn FnMut() -> Vec<u32>,
-        depth: usize,
-        ask: Ask<'_>,
-        each: &mut dyn FnMut(Meta) -> Result<()>,
-    ) -> Result<()> {
+    /// Asks for chunks of UIDs, several at once, and hands over what came of each in the order given.
+    fn chunks(&mut self, order: &mut dyn Iterator<Item = u32>, ask: Ask<'_>, each: &mut dyn FnMut(Meta) -> Result<()>) -> Result<()> {
+        // Without headers answers are short, and a few round trips tell of ten thousand messages: commands go out together,
+        // and again when little is left unanswered.
+        let (commands, low) = if ask == Ask::Numbers { (8, LISTING_OCTETS / 16) } else { (2, LISTING_OCTETS) };
         let mut in_flight: VecDeque<Chunk> = VecDeque::new();
+        let mut unanswered = 0;
+        let mut ready: Option<(Vec<u32>, UidSet, Command)> = None;
         let mut found: BTreeMap<u32, Meta> = BTreeMap::new();
         let mut octets = 0;
         loop {
-            while in_flight.len() < depth {
-                let order = next();
-                if order.is_empty() {
+            let refill = unanswered <= low;
+            while refill && in_flight.len() < commands {
+                let (order, uids, command) = match ready.take() {
+                    Some(ready) => ready,
+                    None => {
+                        let (chunk, uids) = next_chunk(order, ask == Ask::Numbers);
+                        if chunk.is_empty() {
+                            break;
+                        }
+                        let command = metas_command(&uids, ask)?;
+                        (chunk, uids, command)
+                    }
+                };
+                let length = command.to_string().len();
+                if unanswered > 0 && unanswered + length > LISTING_OCTETS {
+                    ready = Some((order, uids, command));
                     break;
                 }
-                let uids: UidSet = order.iter().copied().collect();
-                let (tag, early) = self.session.wire.ask(&metas_command(&uids, ask)?).map_err(|error| error.at(&self.session.place))?;
-                in_flight.push_back(Chunk { tag, early, uids, order });
+                unanswered += length;
+                let (tag, early) = self.session.wire.ask(&command).map_err(|error| error.at(&self.session.place))?;
+                in_flight.push_back(Chunk { tag, early, uids, order, length });
             }
             let Some(chunk) = in_flight.pop_front() else { return Ok(()) };
+            unanswered -= chunk.length;
             let place = &self.session.place;
             let wire = &mut self.session.wire;
             let mut each_response = |received: Received| {
@@ -422,6 +417,24 @@ struct Chunk {
     uids: UidSet,
     /// In which they are handed over.
     order: Vec<u32>,
+    /// Octets of the command.
+    length: usize,
+}
+
+/// The UIDs of one command, in the order given and as a set; none where no more are left.
+fn next_chunk(order: &mut dyn Iterator<Item = u32>, short: bool) -> (Vec<u32>, UidSet) {
+    // Any order fits a line: UIDs one by one take eleven octets at most.
+    let mut chunk: Vec<u32> = (&mut *order).take(CHUNK).collect();
+    let mut uids: UidSet = chunk.iter().copied().collect();
+    while short && !chunk.is_empty() && chunk.len() < SHORT_CHUNK && uids.to_string().len() < SHORT_SET {
+        let more: Vec<u32> = (&mut *order).take(CHUNK).collect();
+        if more.is_empty() {
+            break;
+        }
+        uids.extend(more.iter().copied());
+        chunk.extend(more);
+    }
+    (chunk, uids)
 }
 
 pub(super) fn open_command(wire_name: &[u8], writable: bool) -> Result<Command> {
