@@ -48,7 +48,9 @@ impl Choice {
     /// As [`Self::new`], for a verb that changes mail: it must be told what to change.
     pub(super) fn changing<'a>(selection: &'a Selection, arguments: impl IntoIterator<Item = &'a Uids>) -> Result<Self> {
         let choice = Self::new(selection, arguments)?;
-        if choice.is_all() && !choice.all {
+        // A number of messages says how many, not which.
+        let said = choice.uids.is_some() || choice.not_uids.is_some() || !choice.query.is_empty() || choice.all;
+        if !said {
             return Err(Error::usage("nothing is selected").hint("name UIDs, give a query, or say --all"));
         }
         Ok(choice)
@@ -124,6 +126,9 @@ impl Choice {
     /// Those of a listing (ids, and `offset` more for the numbers people see) that are wanted. What the listing does not tell
     /// of a message is read from the store; POP3 knows no flags (nothing is seen) and no arrival but what the header says.
     pub(super) fn of_listing(&self, store: &mut Store<'_>, messages: Vec<Listed>, offset: u32) -> Result<Picked> {
+        if let Some(option) = self.query.server_only() {
+            return Err(Error::usage(format!("{option} is for IMAP servers alone")).at(store.source().place()));
+        }
         let highest = messages.last().map_or(0, |listed| listed.id.saturating_add(offset));
         let numbers: Vec<u32> = messages.iter().map(|listed| listed.id.saturating_add(offset)).collect();
         let mut picked = self.pick_all(numbers.into_iter(), highest).peekable();
@@ -384,25 +389,7 @@ impl Store<'_> {
                     }
                     Err(error) => return Err(error),
                 };
-                let spilled;
-                let bytes = match message.body.in_memory() {
-                    Some(bytes) => bytes,
-                    None => {
-                        spilled = message.body.prefix(MAX_WHOLE)?;
-                        &spilled
-                    }
-                };
-                let facts = Facts {
-                    flags: Some(&message.flags),
-                    size: listed.size.or(whole.then(|| message.body.len())),
-                    internal_date: listed
-                        .internal_date
-                        .or(message.internal_date)
-                        .or_else(|| if pop3 { delivery_date(bytes) } else { None }),
-                    header: Some(bytes),
-                    whole: whole.then_some(bytes),
-                };
-                if query.holds(&facts) == Some(true) {
+                if holds_for(&message, listed, pop3, whole, query)? {
                     found.wanted.push(listed.clone());
                 }
                 Ok(())
@@ -420,6 +407,32 @@ impl Store<'_> {
             Self::Pop3(source) => pop3_headers(source, wanted, &mut |index, outcome| each(index, outcome.and_then(bare))),
         }
     }
+}
+
+/// Whether a query holds for certain for a message that was read, `whole` or no more of it than the header.
+fn holds_for(message: &Message, listed: &Listed, pop3: bool, whole: bool, query: &Query) -> Result<bool> {
+    let spilled;
+    let bytes = match message.body.in_memory() {
+        Some(bytes) => bytes,
+        None => {
+            spilled = message.body.prefix(MAX_WHOLE)?;
+            &spilled
+        }
+    };
+    let arrived = listed.internal_date.or(message.internal_date);
+    let facts = Facts {
+        flags: Some(&message.flags),
+        size: listed.size.or(whole.then(|| message.body.len())),
+        internal_date: arrived.or_else(|| if pop3 { delivery_date(bytes) } else { None }),
+        header: Some(bytes),
+        whole: whole.then_some(bytes),
+    };
+    Ok(query.holds(&facts) == Some(true))
+}
+
+/// Whether a query holds for certain for a message that was read whole.
+pub(super) fn holds(message: &Message, listed: &Listed, pop3: bool, query: &Query) -> Result<bool> {
+    holds_for(message, listed, pop3, true, query)
 }
 
 fn bare(body: Body) -> Result<Message> {
@@ -463,6 +476,7 @@ pub(super) fn pop3_headers(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::query::Term;
     use crate::store::eml::EmlSource;
 
     fn choice(uids: Option<&str>, limit: Option<u64>) -> Choice {
@@ -523,5 +537,18 @@ mod tests {
         assert_eq!(checked, 1000);
         let none = |_| Ok(Vec::new());
         assert!(choice(None, Some(3)).newest(&candidates, none, |uid: &u32| *uid).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_verb_that_changes_mail_must_be_told_which_and_not_only_how_many() {
+        let selection = |limit, all| Selection { limit, all, ..Selection::default() };
+        for refused in [selection(None, false), selection(Some(3), false)] {
+            assert!(Choice::changing(&refused, []).is_err());
+        }
+        assert!(Choice::changing(&selection(Some(3), true), []).is_ok());
+        assert!(Choice::changing(&selection(None, false), [&"1".parse().unwrap()]).is_ok());
+        let query = Query { terms: vec![Term::Larger(5)] };
+        assert!(Choice::changing(&Selection { query, ..Selection::default() }, []).is_ok());
+        assert!(Choice::changing(&Selection { not_uid: vec!["1".parse().unwrap()], ..Selection::default() }, []).is_ok());
     }
 }

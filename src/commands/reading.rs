@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::App;
+use super::choice::holds;
 pub(super) use super::choice::{Choice, Store};
 use crate::account::{Location, Place, Protocol};
 use crate::error::{Kind, Result};
@@ -14,6 +15,7 @@ use crate::imap::opening::{First, Opening};
 use crate::imap::selected::Selected;
 use crate::imap::session::{Access, Session};
 use crate::message::Message;
+use crate::query::Query;
 use crate::store::open::Opener;
 pub(super) use crate::store::open::local_source;
 use crate::store::pop3::Pop3Source;
@@ -71,18 +73,18 @@ pub(super) fn with_reader<T>(place: &Place, choice: &Choice, app: &App, work: im
         }
         Location::Server(server) => {
             let mut source = Pop3Source::connect(server, &app.context, &app.trace)?;
-            let result = work(&mut Numbered { store: Store::Pop3(&mut source), folder, offset: offset(place) })?;
+            let result = work(&mut Numbered::new(Store::Pop3(&mut source), folder, offset(place)))?;
             farewell(source.finish())?;
             Ok(result)
         }
         Location::Stdio => {
             let opener = Opener::new(place, &app.context, &app.trace);
             let mut source = opener.source()?;
-            work(&mut Numbered { store: Store::Local(source.as_mut()), folder, offset: offset(place) })
+            work(&mut Numbered::new(Store::Local(source.as_mut()), folder, offset(place)))
         }
         _ => {
             let mut source = local_source(place)?;
-            work(&mut Numbered { store: Store::Local(source.as_mut()), folder, offset: offset(place) })
+            work(&mut Numbered::new(Store::Local(source.as_mut()), folder, offset(place)))
         }
     }
 }
@@ -141,6 +143,16 @@ pub(super) struct Numbered<'a> {
     pub(super) folder: Folder,
     /// As [`offset`] says.
     pub(super) offset: u32,
+    /// Messages that could not be looked into, and what is to hold for them once they can.
+    doubtful: BTreeSet<u32>,
+    query: Query,
+}
+
+impl<'a> Numbered<'a> {
+    /// A folder of a store.
+    pub(super) fn new(store: Store<'a>, folder: Folder, offset: u32) -> Self {
+        Self { store, folder, offset, doubtful: BTreeSet::new(), query: Query::default() }
+    }
 }
 
 impl Reader for Numbered<'_> {
@@ -150,7 +162,10 @@ impl Reader for Numbered<'_> {
         let missing = choice.missing(|number| there.contains(&number));
         let picked = choice.of_listing(&mut self.store, messages, self.offset)?;
         // Reading says what is wrong with those that could not be looked into.
-        let mut chosen: Vec<Listed> = picked.wanted.into_iter().chain(picked.unreadable.into_iter().map(|(listed, _)| listed)).collect();
+        self.doubtful = picked.unreadable.iter().map(|(listed, _)| listed.id).collect();
+        self.query = choice.query().clone();
+        let mut chosen = picked.wanted;
+        chosen.extend(picked.unreadable.into_iter().map(|(listed, _)| listed));
         chosen.sort_by_key(|listed| listed.id);
         let chosen = chosen.into_iter();
         let wanted = chosen.map(|listed| Listed { id: listed.id.saturating_add(self.offset), ..listed }).collect();
@@ -159,6 +174,15 @@ impl Reader for Numbered<'_> {
 
     fn read(&mut self, wanted: &[Listed], each: &mut dyn FnMut(usize, Result<Message>) -> Result<()>) -> Result<()> {
         let own: Vec<Listed> = wanted.iter().map(|listed| Listed { id: listed.id.saturating_sub(self.offset), ..listed.clone() }).collect();
-        self.store.source().read(&own, each)
+        if self.doubtful.is_empty() {
+            return self.store.source().read(&own, each);
+        }
+        let pop3 = matches!(self.store, Store::Pop3(_));
+        let (doubtful, query) = (&self.doubtful, &self.query);
+        self.store.source().read(&own, &mut |index, message| match (own.get(index), &message) {
+            // Now it can be read, and nobody asked for it.
+            (Some(listed), Ok(read)) if doubtful.contains(&listed.id) && !holds(read, listed, pop3, query)? => Ok(()),
+            _ => each(index, message),
+        })
     }
 }

@@ -93,6 +93,7 @@ pub(super) fn run(verb: Verb, args: &Args, app: &App) -> Result<ExitCode> {
     let place = app.place(&args.place, &sides.from)?;
     let destination = app.place(&args.destination, &sides.to)?;
     let choice = Choice::changing(&args.selection, &args.uids)?;
+    choice.suits(&place)?;
     let (from, to) = (folder_of(&place), folder_of(&destination));
     let mut done = Done::new(place.shown.clone(), from.clone());
     let outcome = match same_server(&place, &destination) {

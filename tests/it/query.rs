@@ -341,7 +341,7 @@ fn a_hundred_thousand_uids_from_standard_input_fit_short_lines() {
     assert!(output.text() == uids, "{}", output.text().lines().count());
     let log = server.log();
     assert!(log.iter().all(|line| line.len() <= 8000 - 16), "{:?}", log.iter().map(String::len).max());
-    assert!(log.len() < 200, "{}", log.len());
+    assert!(log.len() < 300, "{}", log.len());
     let junk = tool.run_with_input(&args, b"1\n\x1b[2Jx\n").expect_code(2).expect_stderr("standard input");
     assert!(!junk.stderr.contains('\x1b'), "{junk}");
 }
@@ -389,4 +389,56 @@ fn a_query_chooses_what_fetch_writes() {
     let to = tool.text("out");
     run(&tool, "fetch", &[&user.pop3s(), "--from", "example.org", "--not", "--subject", "parts", "--to", &to]).expect_code(0);
     assert_eq!(std::fs::read_dir(&to).unwrap().count(), 3);
+}
+
+#[test]
+fn what_is_deleted_is_what_was_asked_for_and_nothing_like_it() {
+    let user = dovecot_user!("query-delete");
+    user.plant("INBOX", &letters());
+    let tool = Tool::new();
+    // The server finds 11@example.org too, and both days of a moment.
+    run(&tool, "delete", &[&user.imaps(), "--permanently", "--message-id", "1@example.org"]).expect_code(0);
+    run(
+        &tool,
+        "delete",
+        &[&user.imaps(), "--permanently", "--newer-than", "2024-01-02T00:00:00Z", "--not", "--message-id", "11@example.org"],
+    )
+    .expect_code(0);
+    let uids: Vec<u32> = user.messages("INBOX").iter().map(|message| message.uid).collect();
+    assert_eq!(uids, [1, 3, 4, 5, 6]);
+    run(&tool, "delete", &[&user.imaps(), "--permanently", "--newer-than", "2024-01-01T23:59:59Z"]).expect_code(0);
+    run(&tool, "delete", &[&user.imaps(), "--permanently", "--limit", "1", "--older-than", "2003-07-01T23:59:59Z"]).expect_code(0);
+    let uids: Vec<u32> = user.messages("INBOX").iter().map(|message| message.uid).collect();
+    assert_eq!(uids, [3, 4, 5]);
+}
+
+#[test]
+fn a_search_that_finds_too_much_changes_nothing_that_does_not_match() {
+    for (query, left) in [
+        (&["--seen"][..], &[1, 2, 3][..]),
+        (&["--not", "--unseen"], &[1, 2, 3]),
+        (&["--larger", "1M"], &[1, 2, 3]),
+        (&["--before", "1990-01-01"], &[1, 2, 3]),
+        (&["--older-than", "100000d"], &[1, 2, 3]),
+        (&["--unseen", "--smaller", "1M"], &[]),
+    ] {
+        let server = Imapd::start(Behaviour::default());
+        server.fill("INBOX", &mail::many(3, 10));
+        // For a key it does not know it finds everything.
+        let url = server.url();
+        let _ = run(&Tool::new(), "delete", &[&[url.as_str(), "--permanently", "--max-delete", "100%"], query].concat());
+        let mut uids = Vec::new();
+        server.change("INBOX", |mailbox| uids = mailbox.messages.iter().map(|message| message.uid).collect());
+        assert_eq!(uids, left, "{query:?}");
+    }
+}
+
+#[test]
+fn a_pop3_message_that_cannot_be_looked_into_is_named_and_stays() {
+    let refuse = vec![(2, "no longer".to_owned())];
+    let server = Pop3d::start(pop3d::Behaviour { refuse, ..pop3d::Behaviour::default() }.without("TOP"), &mail::many(3, 10));
+    let output = run(&Tool::new(), "delete", &[&server.url(), "--from", "ann", "--max-delete", "100%"]).expect_code(3);
+    assert!(output.stderr.contains("no longer"), "{output}");
+    assert!(server.log().iter().all(|line| !line.ends_with("DELE 2")), "{:?}", server.log());
+    assert!(server.log().iter().any(|line| line.ends_with("DELE 3")), "{:?}", server.log());
 }
