@@ -186,7 +186,8 @@ fn local_part(list: &[Address]) -> String {
     folded(address.rsplit_once('@').map_or(address, |(local, _)| local))
 }
 
-/// Case aside, as `i;unicode-casemap` (RFC 5051) has it for letters that have one upper case.
+/// Case aside, as `i;unicode-casemap` (RFC 5051) has it, but that letters with accents are not taken apart: they stand behind
+/// all plain ones.
 fn folded(text: &str) -> String {
     let mut folded = String::new();
     for character in text.chars().flat_map(char::to_uppercase) {

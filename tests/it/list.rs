@@ -328,26 +328,38 @@ fn serve(wire: &mut Wire, count: u32, stall_at: Option<&str>, ends: &Mutex<(Send
     Ok(())
 }
 
-#[test]
-fn a_hundred_thousand_messages_are_listed_in_less_than_64_mib() {
-    let server = Endless::start(100_000, None);
+/// Lists the endless mailbox with a look at the memory it takes.
+fn listed_in_64_mib(server: &Endless, args: &[&str]) -> String {
     let tool = Tool::new();
-    let running = tool.spawn(&["list", "--password-file", tool.password_file().to_str().unwrap(), &server.url(), "-o", "jsonl"], None);
+    let (url, password) = (server.url(), tool.password_file());
+    let mut all = vec!["list", "--password-file", password.to_str().unwrap(), &url];
+    all.extend(args);
+    let running = tool.spawn(&all, None);
     // The program waits for the answer to its LOGOUT: everything is listed, and it still lives.
     server.at_end.recv().unwrap();
     let status = std::fs::read_to_string(format!("/proc/{}/status", running.id())).unwrap_or_default();
     server.go.send(()).unwrap();
-    let output = running.finish().expect_code(0);
-    let text = output.text();
+    if let Some(peak) = status.lines().find_map(|line| line.strip_prefix("VmHWM:")) {
+        let kib: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+        assert!(kib < 64 * 1024, "{kib} KiB");
+    }
+    running.finish().expect_code(0).text()
+}
+
+#[test]
+fn a_hundred_thousand_messages_are_listed_in_less_than_64_mib() {
+    let text = listed_in_64_mib(&Endless::start(100_000, None), &["-o", "jsonl"]);
     assert_eq!(text.lines().count(), 100_000);
     for (line, uid) in [(text.lines().next(), 1), (text.lines().last(), 100_000)] {
         let row: Value = serde_json::from_str(line.unwrap()).unwrap();
         assert_eq!((&row["uid"], &row["subject"]), (&Value::from(uid), &Value::from(format!("the message with the number {uid}"))));
     }
-    if let Some(peak) = status.lines().find_map(|line| line.strip_prefix("VmHWM:")) {
-        let kib: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
-        assert!(kib < 64 * 1024, "{kib} KiB");
-    }
+}
+
+#[test]
+fn the_first_of_a_hundred_thousand_that_are_sorted_here_are_found_in_less_than_64_mib() {
+    let args = ["--sort", "subject", "--reverse", "--limit", "3", "--fields", "uid"];
+    assert_eq!(listed_in_64_mib(&Endless::start(100_000, None), &args), "99999\n99998\n99997\n");
 }
 
 #[test]
