@@ -1,6 +1,15 @@
 //! What people want to see of a message: who, to whom, about what, when. The one user of mail-parser; tolerant of
 //! anything a header may hold, and never the judge of what a message *is* (digests are). It touches no socket and no file.
 
+mod decode;
+mod details;
+mod html;
+pub mod parts;
+pub mod text;
+
+pub use decode::Encoding;
+pub use details::{Details, Header};
+
 use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -318,6 +327,8 @@ mod tests {
                     let bytes = std::fs::read(entry.path()).unwrap();
                     Summary::of(&bytes);
                     delivery_date_before(&bytes, NOW);
+                    Details::of(&bytes);
+                    text::Text::of(&parts::Parts::of(&bytes));
                 }
             }
         }
