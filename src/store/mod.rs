@@ -1,6 +1,7 @@
 //! Stores: where messages come from and go to, one implementation a file, behind two small traits. A store knows its own
 //! protocol or file format and must never know the journal.
 
+pub mod attachments;
 mod delivery;
 pub mod eml;
 mod files;
