@@ -17,6 +17,6 @@ pub mod uid_set;
 pub mod utf7;
 mod wire;
 
-pub use changing::{Change, Stored};
+pub use changing::{Change, Placed, Rest, Stored};
 pub use encode::{Command, Part};
 pub use uid_set::UidSet;
