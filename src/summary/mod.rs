@@ -5,10 +5,11 @@ mod decode;
 mod details;
 mod html;
 pub mod parts;
-pub mod text;
+mod readable;
 
 pub use decode::Encoding;
 pub use details::{Details, Header};
+pub use readable::Readable;
 
 use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -328,7 +329,7 @@ mod tests {
                     Summary::of(&bytes);
                     delivery_date_before(&bytes, NOW);
                     Details::of(&bytes);
-                    text::Text::of(&parts::Parts::of(&bytes));
+                    Readable::of(&parts::Parts::of(&bytes));
                 }
             }
         }
