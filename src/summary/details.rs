@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use super::{Address, FIELD_BYTES, addresses, fields, message_id, non_empty, subject};
+use super::{Address, FIELD_BYTES, addresses, decoded, fields, message_id, non_empty};
 
 /// References are told up to this many.
 const REFERENCES: usize = 10_000;
@@ -50,8 +50,8 @@ impl Details {
                 _ => {}
             }
             let encoded = value.windows(2).any(|pair| pair == b"=?");
-            let decoded = if encoded { subject(value) } else { None };
-            let value = decoded.unwrap_or_else(|| String::from_utf8_lossy(value).into_owned());
+            let text = if encoded { decoded(value) } else { None };
+            let value = text.unwrap_or_else(|| String::from_utf8_lossy(value).into_owned());
             details.headers.push(Header { name, value });
         }
         details

@@ -390,7 +390,7 @@ fn parameters(value: &[u8]) -> Option<Parameters> {
 
 /// Many programs write encoded words where RFC 2231 wants something else.
 fn file_name(name: &str) -> String {
-    let decoded = if name.contains("=?") { super::subject(name.as_bytes()).map(Cow::Owned) } else { None };
+    let decoded = if name.contains("=?") { super::decoded(name.as_bytes()).map(Cow::Owned) } else { None };
     let name = decoded.unwrap_or(Cow::Borrowed(name));
     let end = name.char_indices().map(|(at, c)| at + c.len_utf8()).take_while(|end| *end <= NAME_BYTES).last().unwrap_or(0);
     name.get(..end).unwrap_or_default().to_owned()
