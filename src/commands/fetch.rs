@@ -31,7 +31,7 @@ pub struct Args {
     /// Write the messages as files below DIR (all of them, where none are selected) instead of one to standard output
     #[arg(long, help_heading = "Output", value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     pub to: Option<String>,
-    /// What --to makes: eml (the default), a file UID.eml each; or maildir
+    /// What --to makes: eml (the default), a file UID.eml each; maildir; or mbox, one file
     #[arg(long, help_heading = "Output", value_name = "FORMAT", value_enum, requires = "to")]
     pub format: Option<Files>,
     /// Output.
@@ -49,6 +49,8 @@ pub enum Files {
     Eml,
     /// A Maildir, with flags
     Maildir,
+    /// One mbox file (or, in a directory, its INBOX.mbox)
+    Mbox,
 }
 
 /// Runs `fetch`.

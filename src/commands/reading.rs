@@ -15,8 +15,8 @@ use crate::imap::selected::Selected;
 use crate::imap::session::{Access, Session};
 use crate::message::Message;
 use crate::query::Query;
-use crate::store::eml::EmlSource;
-use crate::store::maildir::MaildirSource;
+use crate::store::open::Opener;
+pub(super) use crate::store::open::local_source;
 use crate::store::pop3::Pop3Source;
 use crate::store::{Listed, Source};
 
@@ -203,6 +203,11 @@ pub(super) fn with_reader<T>(place: &Place, app: &App, work: impl FnOnce(&mut dy
             farewell(source.finish())?;
             Ok(result)
         }
+        Location::Stdio => {
+            let opener = Opener::new(place, &app.context, &app.trace);
+            let mut source = opener.source()?;
+            work(&mut Numbered { source: source.as_mut(), folder, offset: offset(place) })
+        }
         _ => {
             let mut source = local_source(place)?;
             work(&mut Numbered { source: source.as_mut(), folder, offset: offset(place) })
@@ -226,15 +231,6 @@ pub(super) fn examine<'a>(session: &'a mut Session, folder: &Folder) -> Result<S
 /// All that was asked for is done: a server that takes offence at the goodbye changes nothing about that.
 pub(super) fn farewell(goodbye: Result<()>) -> Result<()> {
     goodbye.or_else(|error| if matches!(error.kind(), Kind::Interrupted(_)) { Err(error) } else { Ok(()) })
-}
-
-/// A place that lies on this machine.
-pub(super) fn local_source(place: &Place) -> Result<Box<dyn Source>> {
-    Ok(match &place.location {
-        Location::Maildir(path) => Box::new(MaildirSource::new(path)),
-        Location::Eml(path) => Box::new(EmlSource::new(path)),
-        _ => return Err(Error::usage("this version reads from IMAP, POP3, maildir: and eml: places only").at(&place.shown)),
-    })
 }
 
 struct ImapFolder<'a>(Selected<'a>);

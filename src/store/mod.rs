@@ -7,6 +7,8 @@ pub mod eml;
 mod files;
 pub mod imap;
 pub mod maildir;
+pub mod mbox;
+pub mod open;
 pub mod pop3;
 
 use std::fmt;
