@@ -96,7 +96,7 @@ fn to_stdout(args: &Args, place: &Place, uids: &[Uids], app: &App) -> Result<Exi
     }
     let progress = super::progress_beside(app, true);
     let folder = folder_of(place).to_string();
-    let problems = with_reader(place, app, |reader| {
+    let problems = with_reader(place, &choice, app, |reader| {
         let Chosen { wanted, missing } = reader.choose(&choice)?;
         if wanted.len() > 1 {
             return Err(several());
@@ -148,7 +148,7 @@ fn into_files(args: &Args, place: &Place, uids: &[Uids], target: Target, app: &A
     let folder = folder_of(place).to_string();
     let destination = target.shown();
     let mut outcome = Outcome::default();
-    let result = with_reader(place, app, |reader| {
+    let result = with_reader(place, &choice, app, |reader| {
         let chosen = reader.choose(&choice)?;
         let mut delivery = Delivery::new(target, numbered(place), &folder, &mut outcome, &progress)?;
         copy(reader, &choice, &chosen, &mut delivery, app)

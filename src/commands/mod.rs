@@ -13,6 +13,7 @@ pub mod migrate;
 pub mod r#move;
 mod reading;
 pub mod schema;
+mod sorting;
 pub mod upload;
 
 use std::io::{IsTerminal, Write};

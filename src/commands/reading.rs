@@ -7,10 +7,11 @@ use std::io::Read;
 use super::App;
 use crate::account::{Location, Place, Protocol};
 use crate::cli::{Selection, UidSet, Uids};
-use crate::error::{Error, Kind, Result, Scope};
+use crate::error::{Error, Kind, Result};
 use crate::folder::Folder;
 use crate::imap;
 use crate::imap::bulk::Wanted;
+use crate::imap::opening::{First, Opening};
 use crate::imap::selected::Selected;
 use crate::imap::session::{Access, Session};
 use crate::message::Message;
@@ -66,6 +67,26 @@ impl Choice {
     /// Whether more than one message is named one by one.
     pub(super) fn names_several(&self) -> bool {
         self.limit != Some(1) && self.named().len() > 1
+    }
+
+    /// The same without a limit: whoever puts messages in order, or finds out more about them, counts them himself.
+    pub(super) fn unlimited(&self) -> Self {
+        Self { uids: self.uids.clone(), not_uids: self.not_uids.clone(), limit: None, query: self.query.clone(), all: self.all }
+    }
+
+    /// How many are wanted.
+    pub(super) fn limit(&self) -> Option<u64> {
+        self.limit
+    }
+
+    /// Whether it comes to so many of the newest, whatever they are.
+    pub(super) fn is_newest(&self) -> bool {
+        self.limit.is_some() && self.unlimited().is_all()
+    }
+
+    /// As [`Self::direct`], as a set.
+    pub(super) fn direct_set(&self) -> Option<imap::UidSet> {
+        self.direct().map(|uids| uids.into_iter().collect())
     }
 
     /// UIDs that need no look at what is there.
@@ -127,7 +148,7 @@ impl Choice {
     }
 
     /// The UIDs named one by one that are not there, ascending.
-    fn missing(&self, is_there: impl Fn(u32) -> bool) -> Vec<u32> {
+    pub(super) fn missing(&self, is_there: impl Fn(u32) -> bool) -> Vec<u32> {
         self.named().into_iter().filter(|uid| !is_there(*uid)).collect()
     }
 }
@@ -187,13 +208,21 @@ pub(super) trait Reader {
     fn read(&mut self, wanted: &[Listed], each: &mut dyn FnMut(usize, Result<Message>) -> Result<()>) -> Result<()>;
 }
 
-/// Opens a place of any kind read-only, lets `work` read its folder, and says goodbye.
-pub(super) fn with_reader<T>(place: &Place, app: &App, work: impl FnOnce(&mut dyn Reader) -> Result<T>) -> Result<T> {
+/// Opens a place of any kind read-only, lets `work` read the messages of `choice` in its folder, and says goodbye. What
+/// `choice` will ask an IMAP server first, and the body of a message named alone, is asked with the login.
+pub(super) fn with_reader<T>(place: &Place, choice: &Choice, app: &App, work: impl FnOnce(&mut dyn Reader) -> Result<T>) -> Result<T> {
     let folder = folder_of(place);
     match &place.location {
         Location::Server(server) if server.protocol == Protocol::Imap => {
-            let mut session = Session::connect(server, Access::ReadOnly, &app.context, &app.trace)?;
-            let result = work(&mut ImapFolder(examine(&mut session, &folder)?))?;
+            let direct = choice.direct_set();
+            let first = match &direct {
+                Some(uids) if uids.len() == 1 => First::Bodies(uids),
+                Some(uids) => First::Summaries { uids, headers: false },
+                None => First::Search(choice.query()),
+            };
+            let opening = Opening { folder: &folder, writable: false, first };
+            let mut session = Session::connect_at(server, Access::ReadOnly, &app.context, &app.trace, &opening)?;
+            let result = work(&mut ImapFolder(session.open_folder(&folder, false)?))?;
             farewell(session.logout())?;
             Ok(result)
         }
@@ -213,19 +242,6 @@ pub(super) fn with_reader<T>(place: &Place, app: &App, work: impl FnOnce(&mut dy
             work(&mut Numbered { source: source.as_mut(), folder, offset: offset(place) })
         }
     }
-}
-
-/// Opens a folder to look at.
-pub(super) fn examine<'a>(session: &'a mut Session, folder: &Folder) -> Result<Selected<'a>> {
-    let wire_name = session.wire_name(folder)?;
-    session.examine(&wire_name).map_err(|error| match error.kind() {
-        Kind::Refused => Error::refused(format!("the folder {folder} cannot be opened"))
-            .at(error.place().unwrap_or_default())
-            .said(error.server_said().unwrap_or_default())
-            .hint("check its name")
-            .scoped(Scope::Mailbox),
-        _ => error,
-    })
 }
 
 /// All that was asked for is done: a server that takes offence at the goodbye changes nothing about that.

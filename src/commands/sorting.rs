@@ -210,7 +210,9 @@ fn base_subject(subject: &str) -> String {
             rest = shorter.trim_end();
         }
         rest = strip_leaders(rest);
-        if let Some(inner) = rest.get(..5).filter(|start| start.eq_ignore_ascii_case("[fwd:")).and_then(|_| rest.get(5..)?.strip_suffix(']')) {
+        if let Some(inner) =
+            rest.get(..5).filter(|start| start.eq_ignore_ascii_case("[fwd:")).and_then(|_| rest.get(5..)?.strip_suffix(']'))
+        {
             rest = inner;
         }
         if rest == before {
