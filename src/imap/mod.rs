@@ -3,7 +3,7 @@
 //! or journals.
 
 pub mod bulk;
-mod changing;
+pub mod changing;
 pub mod date;
 pub mod encode;
 mod login;
