@@ -165,19 +165,56 @@ fn pop3_numbers_may_shift_between_runs_without_doubling_a_file() {
 }
 
 #[test]
-fn what_cannot_go_to_standard_output_is_refused_before_anything_is_connected_to() {
+fn what_contradicts_itself_is_refused_before_anything_is_connected_to() {
     let server = Imapd::start(imapd::Behaviour::default());
     server.fill("INBOX", &mail::many(3, 20));
+    let pop3 = Pop3d::start(pop3d::Behaviour::default(), &mail::many(3, 20));
     let tool = Tool::new();
-    fetch(&tool, &[&server.url()]).expect_code(2).expect_stderr("--to DIR");
-    fetch(&tool, &[&server.url(), "1", "2"]).expect_code(2).expect_stderr("--to DIR");
-    fetch(&tool, &[&server.url(), "1", "-o", "json"]).expect_code(2);
-    fetch(&tool, &[&server.url(), "1", "--format", "eml"]).expect_code(2);
-    fetch(&tool, &[&server.url(), "1", "--to", "mbox:x"]).expect_code(2);
-    fetch(&tool, &[&server.url(), "x"]).expect_code(2);
-    assert_eq!(server.connections(), 0);
-    let output = fetch(&tool, &[&server.url(), "1:*"]).expect_code(2).expect_stderr("mbox");
+    let url = server.url();
+    fetch(&tool, &[&url]).expect_code(2).expect_stderr("--to DIR");
+    for args in [
+        &["1", "-o", "table"][..],
+        &["1", "-o", "json", "--headers"],
+        &["1", "-o", "jsonl", "--part", "1"],
+        &["1", "--json", "--text"],
+        &["1", "--format", "eml"],
+        &["1", "--headers", "--text"],
+        &["1", "--part", "1", "--to", "x"],
+        &["1", "--attachments", "x", "--headers"],
+        &["1", "--name", "*.pdf"],
+        &["1", "--type", "image/*"],
+        &["1", "--part", "0"],
+        &["1", "--part", "1..2"],
+        &["1", "--part", "TEXT"],
+        &["1", "2", "--part", "1"],
+        &["--headers"],
+        &["--text"],
+        &["x"],
+    ] {
+        fetch(&tool, &[&[url.as_str()], args].concat()).expect_code(2);
+    }
+    fetch(&tool, &[&pop3.url(), "1", "--mark-seen"]).expect_code(2).expect_stderr("IMAP");
+    assert_eq!((server.connections(), pop3.connections()), (0, 0));
+    let output = fetch(&tool, &[&url, "1:*", "--part", "1"]).expect_code(2).expect_stderr("one message");
     assert!(output.stdout.is_empty());
+}
+
+#[test]
+fn several_messages_go_to_standard_output_as_an_mbox_that_gives_them_back() {
+    let server = Imapd::start(imapd::Behaviour::default());
+    let bodies = [mail::many(3, 20), vec![b"Subject: x\r\n\r\nFrom here\r\n>From there\r\n".to_vec()]].concat();
+    server.fill("INBOX", &bodies);
+    let tool = Tool::new();
+    let output = fetch(&tool, &[&server.url(), "1:*"]).expect_code(0);
+    assert!(output.stdout.starts_with(b"From ann@example.org ") && output.stderr.is_empty(), "{output}");
+    let fence = b"\nFrom ";
+    assert_eq!(output.stdout.windows(fence.len()).filter(|window| window == fence).count(), 3);
+    std::fs::write(tool.path("all.mbox"), &output.stdout).unwrap();
+    fetch(&tool, &[&format!("mbox:{}", tool.text("all.mbox")), "--to", "back"]).expect_code(0);
+    mail::assert_same_mail(&files(&tool.path("back")).into_values().collect::<Vec<_>>(), &bodies);
+    let one = fetch(&tool, &[&server.url(), "1", "--to", "-", "--format", "mbox"]).expect_code(0);
+    assert!(one.stdout.starts_with(b"From ann@example.org "));
+    assert_eq!(fetch(&tool, &[&server.url(), "--all"]).expect_code(0).stdout, output.stdout);
 }
 
 #[test]
