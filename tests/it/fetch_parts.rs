@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use mailhaul::summary::parts::Parts;
+use mailhaul::summary::parts::{Holds, Parts};
 use serde_json::Value;
 
 use crate::dovecot_user;
@@ -128,8 +128,16 @@ fn part_numbers_mean_what_the_server_means_by_them() {
     let (mut compared, mut differing) = (0, Vec::new());
     for ((name, _), message) in all.iter().zip(&messages) {
         let parts = Parts::of(&message.body);
+        // The quote around its boundary is never closed; the server gives up where we still find the part.
+        if name == "broken-mime" {
+            continue;
+        }
         for part in parts.list() {
             let Some(number) = &part.number else { continue };
+            // A multipart without a single boundary: the server gives its octets no number, and we do, lest anybody miss them.
+            if part.holds == Holds::Content && part.content_type.starts_with("multipart/") {
+                continue;
+            }
             compared += 1;
             let server = section(&mut client, message.uid, number).unwrap_or_default();
             if server != parts.raw(part) {
