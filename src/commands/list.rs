@@ -7,7 +7,7 @@ use std::io::{IsTerminal, StdoutLock};
 
 use serde_json::Value;
 
-use super::reading::{Choice, farewell, folder_of, local_source, numbered, offset};
+use super::reading::{Choice, Store, farewell, folder_of, local_source, numbered, offset};
 use super::sorting::{By, Order, Sorter};
 use super::{App, sorting};
 use crate::account::{Location, Place, Protocol, Server};
@@ -23,7 +23,7 @@ use crate::imap::sort::SortBy;
 use crate::message::{Body, Flag, InternalDate, Key};
 use crate::output::{Format, Head, MessageRow, Progress, Rows, terminal_width, write_error};
 use crate::pop3::What;
-use crate::query::{Facts, Query, Term};
+use crate::query::{Facts, Query};
 use crate::report::{Event, Problem, Report};
 use crate::store::pop3::Pop3Source;
 use crate::store::{Listed, Source};
@@ -35,10 +35,10 @@ const NO_SUCH: &str = "there is no such message";
 const HEADER_FIELDS: [&str; 6] = ["date", "from", "to", "cc", "subject", "message_id"];
 /// So much of a message is looked at for its header.
 const HEADER_BYTES: usize = 1024 * 1024;
+/// So much of it is searched for texts.
+const WHOLE_BYTES: usize = 64 * 1024 * 1024;
 /// The messages of a POP3 listing that show whether the server can do TOP; each it refuses is asked for with RETR.
 const TOP_TRIAL: usize = 50;
-/// Messages looked at together where the newest are wanted of which a condition holds.
-const LOOK: usize = 100;
 
 /// The arguments of `list`.
 #[derive(clap::Args)]
@@ -91,7 +91,6 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
     places.iter().try_for_each(|place| check(place, args, &choice))?;
     let asked = Asked {
         order: Order::new(&args.sort, args.reverse),
-        exact: exact(choice.query()),
         headers: chosen.is_none_or(|fields| fields.iter().any(|field| HEADER_FIELDS.contains(&field.trim()))),
         single: places.len() == 1 && !args.all_folders,
         all_folders: args.all_folders,
@@ -128,11 +127,7 @@ fn check(place: &Place, args: &Args, choice: &Choice) -> Result<()> {
     if place.server().is_none() {
         local_source(place)?;
     }
-    if let Some(option) = choice.query().server_only()
-        && place.server().is_none_or(|server| server.protocol != Protocol::Imap)
-    {
-        return Err(Error::usage(format!("{option} is for IMAP servers only")).at(&place.shown));
-    }
+    choice.suits(place)?;
     if args.all_folders && place.folder.is_some() {
         return Err(Error::usage("--all-folders lists all of a place, and this one names a folder").at(&place.shown));
     }
@@ -151,8 +146,6 @@ fn ends_all(error: &Error) -> bool {
 struct Asked {
     choice: Choice,
     order: Order,
-    /// The conditions that a server is asked in a wider form.
-    exact: Query,
     /// Whether a field asked for needs headers.
     headers: bool,
     /// Whether it is one folder of one place, so that a server's order is the order of all.
@@ -183,24 +176,8 @@ impl Asked {
     }
 
     fn imap_headers(&self) -> bool {
-        self.headers || self.order.needs_header() || needs_id(&self.exact)
+        self.headers || self.order.needs_header()
     }
-}
-
-/// The conditions of a query that IMAP's SEARCH cannot say exactly.
-fn exact(query: &Query) -> Query {
-    let inexact = |term: &&Term| {
-        let mut term = *term;
-        while let Term::Not(inner) = term {
-            term = inner;
-        }
-        matches!(term, Term::OlderThan(_) | Term::NewerThan(_) | Term::Larger(_) | Term::Smaller(_) | Term::MessageId(_))
-    };
-    Query { terms: query.terms.iter().filter(inexact).cloned().collect() }
-}
-
-fn needs_id(query: &Query) -> bool {
-    query.needs().header
 }
 
 struct Table<'a> {
@@ -343,7 +320,9 @@ fn list_mailbox(
 ) -> Result<()> {
     let uidvalidity = selected.state().uid_validity;
     let blank = MessageRow { uidvalidity, folder: folder.to_string(), ..blank.clone() };
-    let (choice, headers, falling) = (&asked.choice, asked.imap_headers(), asked.order.falling);
+    let (choice, headers) = (&asked.choice, asked.imap_headers());
+    // Sorting wants them as they stand.
+    let falling = asked.order.falling && asked.order.keys.is_empty();
     if let Some(limit) = asked.newest()
         && let Some(mut metas) = selected.newest(limit, headers)?
     {
@@ -351,7 +330,7 @@ fn list_mailbox(
         if falling {
             metas.reverse();
         }
-        return metas.into_iter().try_for_each(|meta| imap_row(&blank, &meta, asked, listing));
+        return metas.into_iter().try_for_each(|meta| imap_row(&blank, &meta, listing));
     }
     if asked.by_server() && choice.unlimited().is_all() {
         let sorted = if selected.state().exists == 0 { Some(Vec::new()) } else { selected.sort_all(&asked.order.keys)? };
@@ -359,10 +338,9 @@ fn list_mailbox(
             return in_order(selected, &sorted, folder, &blank, asked, listing, app);
         }
     }
-    // Whoever looks at messages before he counts them cannot have them counted for him.
+    // Whoever puts them in order counts them afterwards.
     let unlimited = choice.unlimited();
-    let counted = asked.order.keys.is_empty() && asked.exact.is_empty();
-    let looked = if counted { choice } else { &unlimited };
+    let looked = if asked.order.keys.is_empty() { choice } else { &unlimited };
     let (uids, missing) = looked.uids(selected)?;
     listing.missing(&blank.folder, missing);
     if asked.by_server()
@@ -371,15 +349,12 @@ fn list_mailbox(
     {
         return in_order(selected, &sorted, folder, &blank, asked, listing, app);
     }
-    if let Some(limit) = choice.limit().filter(|_| !counted && asked.order.keys.is_empty()) {
-        return newest_of(selected, &uids, limit, folder, &blank, asked, listing, app);
-    }
     listing.planned(folder, uids.len());
     let mut untold: BTreeSet<u32> = if looked.direct_set().is_some() { uids.iter().collect() } else { BTreeSet::new() };
     let mut each = |meta: Meta| {
         app.context.check()?;
         untold.remove(&meta.uid);
-        imap_row(&blank, &meta, asked, listing)
+        imap_row(&blank, &meta, listing)
     };
     if falling {
         let all: Vec<u32> = uids.iter().collect();
@@ -401,78 +376,19 @@ fn in_order(
     listing: &mut Listing<'_>,
     app: &App,
 ) -> Result<()> {
-    let mut left = asked.choice.limit().and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
-    listing.planned(folder, sorted.len().min(left) as u64);
+    let limit = asked.choice.limit().and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+    let wanted = sorted.get(..limit).unwrap_or(sorted);
+    listing.planned(folder, wanted.len() as u64);
     // This order stands.
     listing.sorter = None;
-    let mut rest = sorted;
-    while left > 0 && !rest.is_empty() {
-        // Most often all of them hold; where some do not, others take their places.
-        let (now, later) = rest.split_at_checked(left.max(LOOK).min(rest.len())).unwrap_or((rest, &[]));
-        let now = if asked.exact.is_empty() { now.get(..left.min(now.len())).unwrap_or(now) } else { now };
-        selected.summaries_in_order(&mut now.iter().copied(), asked.imap_headers(), &mut |meta| {
-            app.context.check()?;
-            if left > 0 && holds(&asked.exact, &meta) {
-                left -= 1;
-                listing.write(&row_of(blank, &meta))?;
-            }
-            Ok(())
-        })?;
-        if asked.exact.is_empty() {
-            break;
-        }
-        rest = later;
-    }
-    Ok(())
+    selected.summaries_in_order(&mut wanted.iter().copied(), asked.imap_headers(), &mut |meta| {
+        app.context.check()?;
+        listing.write(&row_of(blank, &meta))
+    })
 }
 
-/// The newest `limit` of `uids` for which the conditions hold that the server was asked in a wider form.
-#[expect(clippy::too_many_arguments, reason = "one step of list_mailbox")]
-fn newest_of(
-    selected: &mut Selected<'_>,
-    uids: &UidSet,
-    limit: u64,
-    folder: &Folder,
-    blank: &MessageRow,
-    asked: &Asked,
-    listing: &mut Listing<'_>,
-    app: &App,
-) -> Result<()> {
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let falling: Vec<u32> = uids.iter().collect::<Vec<_>>().into_iter().rev().collect();
-    let mut rest = falling.as_slice();
-    let mut found: Vec<u32> = Vec::new();
-    // Found first and shown afterwards: a listing that rises begins with the oldest of them.
-    while found.len() < limit && !rest.is_empty() {
-        let (now, later) = rest.split_at_checked((limit - found.len()).max(LOOK).min(rest.len())).unwrap_or((rest, &[]));
-        selected.summaries_in_order(&mut now.iter().copied(), needs_id(&asked.exact), &mut |meta| {
-            app.context.check()?;
-            if holds(&asked.exact, &meta) && found.len() < limit {
-                found.push(meta.uid);
-            }
-            Ok(())
-        })?;
-        rest = later;
-    }
-    if !asked.order.falling {
-        found.reverse();
-    }
-    listing.planned(folder, found.len() as u64);
-    selected.summaries_in_order(&mut found.into_iter(), asked.imap_headers(), &mut |meta| imap_row(blank, &meta, asked, listing))
-}
-
-/// Whether nothing that is known of a message speaks against the query.
-fn holds(query: &Query, meta: &Meta) -> bool {
-    let facts =
-        Facts { flags: Some(&meta.flags), size: meta.size, internal_date: meta.internal_date, header: meta.header.as_deref(), whole: None };
-    query.is_empty() || query.holds(&facts) != Some(false)
-}
-
-/// Takes a message of an IMAP mailbox, if it is wanted.
-fn imap_row(blank: &MessageRow, meta: &Meta, asked: &Asked, listing: &mut Listing<'_>) -> Result<()> {
-    if !holds(&asked.exact, meta) {
-        return Ok(());
-    }
+/// Takes a message of an IMAP mailbox.
+fn imap_row(blank: &MessageRow, meta: &Meta, listing: &mut Listing<'_>) -> Result<()> {
     let summary = || meta.header.as_deref().map(Summary::of).unwrap_or_default();
     listing.row(row_of(blank, meta), |order| order.key(meta.size, meta.internal_date, &summary()))
 }
@@ -499,48 +415,69 @@ struct Read {
 impl Read {
     fn new(body: &Body, flags: Vec<Flag>, listed: &Listed, query: &Query) -> Result<Self> {
         let whole = body.len() <= HEADER_BYTES as u64 || query.needs().whole;
-        let read = if whole { body.prefix(usize::try_from(body.len()).unwrap_or(usize::MAX))? } else { body.prefix(HEADER_BYTES)? };
-        let arrival = listed.internal_date.or_else(|| delivery_date(&read));
+        let spilled;
+        let read = match body.in_memory() {
+            Some(bytes) => bytes,
+            None => {
+                spilled = body.prefix(if whole { WHOLE_BYTES } else { HEADER_BYTES })?;
+                &spilled
+            }
+        };
+        let arrival = listed.internal_date.or_else(|| delivery_date(read));
         let facts = Facts {
             flags: Some(&flags),
             size: listed.size.or(Some(body.len())),
             internal_date: arrival,
-            header: Some(&read),
-            whole: whole.then_some(&read),
+            header: Some(read),
+            whole: whole.then_some(read),
         };
-        let holds = query.is_empty() || query.holds(&facts) != Some(false);
-        Ok(Self { summary: Summary::of(&read), arrival, holds, flags })
+        let holds = query.is_empty() || query.holds(&facts) == Some(true);
+        Ok(Self { summary: Summary::of(read), arrival, holds, flags })
     }
 }
 
-/// Rows of a folder that this program numbers or chooses among itself.
+/// Rows of a folder whose messages this program numbers and chooses among itself.
 struct Numbering<'a> {
     blank: MessageRow,
     offset: u32,
     asked: &'a Asked,
-    /// Rows wait where the newest of those that hold are wanted, or the last first.
-    waiting: Option<Sorter>,
+    /// What is asked of the messages that are read for their rows.
+    query: Query,
+    /// Rows wait where the last comes first.
+    falling: Option<Sorter>,
 }
 
 impl<'a> Numbering<'a> {
     fn new(blank: &MessageRow, folder: &Folder, offset: u32, asked: &'a Asked) -> Self {
-        let unsorted = asked.order.keys.is_empty();
-        let late = unsorted && (asked.order.falling || asked.choice.limit().is_some() && !asked.choice.query().is_empty());
-        // The newest are the first of a falling order.
-        let waiting = late.then(|| Sorter::new(Order { keys: Vec::new(), falling: true }, asked.choice.limit()));
-        Self { blank: MessageRow { folder: folder.to_string(), ..blank.clone() }, offset, asked, waiting }
+        let falling = asked.order.keys.is_empty() && asked.order.falling;
+        Self {
+            blank: MessageRow { folder: folder.to_string(), ..blank.clone() },
+            offset,
+            asked,
+            query: asked.choice.query().clone(),
+            falling: falling.then(|| Sorter::new(asked.order.clone(), None)),
+        }
     }
 
     /// Those of a listing that have to be looked at; the others that were named are named again.
-    fn pick(&self, messages: Vec<Listed>, listing: &mut Listing<'_>) -> Vec<Listed> {
+    fn pick(&mut self, mut store: Store<'_>, messages: Vec<Listed>, listing: &mut Listing<'_>) -> Result<Vec<Listed>> {
         let choice = &self.asked.choice;
         let there: BTreeSet<u32> = messages.iter().map(|listed| listed.id.saturating_add(self.offset)).collect();
-        listing.missing(&self.blank.folder, choice.missing(|number| there.contains(&number)));
-        if choice.query().is_empty() && self.asked.order.keys.is_empty() {
-            choice.pick_listed(messages, self.offset)
-        } else {
-            choice.unlimited().pick_listed(messages, self.offset)
+        if choice.query().is_empty() {
+            // Among those that match nobody is missed.
+            listing.missing(&self.blank.folder, choice.missing(|number| there.contains(&number)));
         }
+        if !self.asked.order.keys.is_empty() || choice.limit().is_none() {
+            // Each is read for its row: that is when the query is asked.
+            return choice.by_number().of_listing(&mut store, messages, self.offset).map(|picked| picked.wanted);
+        }
+        // From the newest on, until there are enough.
+        self.query = Query::default();
+        let picked = choice.of_listing(&mut store, messages, self.offset)?;
+        for (listed, error) in picked.unreadable {
+            listing.problem(&self.blank.folder, Some(listed.id.saturating_add(self.offset)), error.to_string());
+        }
+        Ok(picked.wanted)
     }
 
     fn row(&mut self, listed: &Listed, read: Option<Result<Read>>, listing: &mut Listing<'_>) -> Result<()> {
@@ -567,24 +504,21 @@ impl<'a> Numbering<'a> {
             }
             Some(Err(error)) => {
                 listing.problem(&self.blank.folder, Some(number), error.to_string());
-                if !self.asked.choice.query().is_empty() {
+                if !self.query.is_empty() {
                     // Nobody knows whether it is wanted.
                     return Ok(());
                 }
                 // The row stands all the same, with what the listings say.
             }
         }
-        match &mut self.waiting {
-            Some(waiting) => waiting.push(row, Vec::new()),
+        match &mut self.falling {
+            Some(falling) => falling.push(row, Vec::new()),
             None => listing.row(row, |order| order.key(listed.size, arrival, &summary)),
         }
     }
 
     fn finish(&mut self, listing: &mut Listing<'_>) -> Result<()> {
-        let mut rows = self.waiting.take().map(Sorter::finish).unwrap_or_default();
-        if !self.asked.order.falling {
-            rows.reverse();
-        }
+        let rows = self.falling.take().map(Sorter::finish).unwrap_or_default();
         rows.iter().try_for_each(|row| listing.write(row))
     }
 }
@@ -592,25 +526,19 @@ impl<'a> Numbering<'a> {
 fn list_pop3(server: &Server, folder: &Folder, blank: &MessageRow, asked: &Asked, listing: &mut Listing<'_>, app: &App) -> Result<()> {
     let mut source = Pop3Source::connect(server, &app.context, &app.trace)?;
     let mut rows = Numbering::new(blank, folder, 0, asked);
-    let mut wanted = rows.pick(source.list(folder)?.messages, listing);
+    let messages = source.list(folder)?.messages;
+    let mut wanted = rows.pick(Store::Pop3(&mut source), messages, listing)?;
     for listed in &mut wanted {
         // A row shows the unique-id even where others have the same one.
         listed.key = source.unique_id(listed).map(|uidl| Key::Uidl { uidl });
     }
     listing.planned(folder, wanted.len() as u64);
-    let needs = asked.choice.query().needs();
+    let needs = rows.query.needs();
     let by_header = asked.order.keys.iter().any(|key| key.by != SortBy::Size);
-    if asked.headers || by_header || needs.header || needs.whole || needs.internal_date {
+    if asked.headers || by_header || !rows.query.is_empty() {
         pop3_headers(&mut source, &wanted, &mut rows, needs.whole, listing, app)?;
     } else {
-        for listed in &wanted {
-            let read =
-                (!asked.choice.query().is_empty()).then(|| Read::new(&Body::from(Vec::new()), Vec::new(), listed, asked.choice.query()));
-            match read {
-                Some(Ok(read)) if !read.holds => {}
-                _ => rows.row(listed, None, listing)?,
-            }
-        }
+        wanted.iter().try_for_each(|listed| rows.row(listed, None, listing))?;
     }
     rows.finish(listing)?;
     listing.flush(listing.table.places.len() == 1)?;
@@ -627,7 +555,7 @@ fn pop3_headers(
     listing: &mut Listing<'_>,
     app: &App,
 ) -> Result<()> {
-    let query = rows.asked.choice.query();
+    let query = rows.query.clone();
     let session = source.session();
     let capabilities = session.capabilities();
     let mut what = if whole || capabilities.known && !capabilities.top { What::Whole } else { What::Top(0) };
@@ -635,7 +563,7 @@ fn pop3_headers(
     let trial = if what == What::Whole { 0 } else { TOP_TRIAL.min(numbers.len()) };
     let (first, rest) = numbers.split_at_checked(trial).unwrap_or_default();
     let read = |at: Option<&Listed>, outcome: Result<Body>| match at {
-        Some(listed) => outcome.and_then(|body| Read::new(&body, Vec::new(), listed, query)),
+        Some(listed) => outcome.and_then(|body| Read::new(&body, Vec::new(), listed, &query)),
         None => Err(Error::protocol("the server gave a message that was not asked for")),
     };
 
@@ -686,12 +614,13 @@ fn list_local(place: &Place, blank: &MessageRow, asked: &Asked, listing: &mut Li
             Err(error) => return Err(error),
         };
         let mut rows = Numbering::new(blank, &folder, offset(place), asked);
-        let wanted = rows.pick(messages, listing);
+        let wanted = rows.pick(Store::Local(source.as_mut()), messages, listing)?;
+        let query = rows.query.clone();
         listing.planned(&folder, wanted.len() as u64);
         source.read(&wanted, &mut |index, message| {
             app.context.check()?;
             let Some(listed) = wanted.get(index) else { return Ok(()) };
-            let read = message.and_then(|message| Read::new(&message.body, message.flags, listed, asked.choice.query()));
+            let read = message.and_then(|message| Read::new(&message.body, message.flags, listed, &query));
             rows.row(listed, Some(read), listing)
         })?;
         rows.finish(listing)?;

@@ -2,6 +2,7 @@
 //! (config, trace) once, and dispatches.
 
 mod changing;
+mod choice;
 pub mod copy;
 pub mod delete;
 mod deliver;

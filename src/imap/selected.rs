@@ -7,16 +7,23 @@ use super::encode::Command;
 use super::session::{Capabilities, Session};
 use super::types::{Code, Fetch, Response, Untagged};
 use super::uid_set::UidSet;
-use super::wire::Received;
+use super::wire::{Received, refusal};
 use crate::error::{Error, Kind, Result};
 use crate::message::{Flag, InternalDate};
 use crate::net::Phase;
+use crate::query::Facts;
 
 /// Octets of UIDs in one command; some servers cut lines at 8192.
 pub(super) const MAX_SET: usize = 7000;
 
 /// Messages one command asks a summary of: named one by one they still fit [`MAX_SET`] octets.
 const CHUNK: usize = 500;
+/// Chunks in flight.
+const DEPTH: usize = 2;
+/// The same without headers, whose answers are short: messages of one command, octets of their UIDs, chunks in flight.
+const BARE_CHUNK: usize = 4000;
+const BARE_OCTETS: usize = 4000;
+const BARE_DEPTH: usize = 4;
 /// The most messages [`Selected::newest`] asks for.
 pub const NEWEST: u64 = 500;
 
@@ -56,6 +63,17 @@ impl MailboxState {
     }
 }
 
+/// What is asked of messages beside flags, date and size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ask<'a> {
+    /// Nothing.
+    Numbers,
+    /// The fields that a summary shows.
+    Summary,
+    /// Just these fields, at least one.
+    Fields(&'a [&'a str]),
+}
+
 /// What a listing tells of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Meta {
@@ -69,6 +87,13 @@ pub struct Meta {
     pub flags: Vec<Flag>,
     /// The header, where it was asked for.
     pub header: Option<Vec<u8>>,
+}
+
+impl Meta {
+    /// What it says for a query: flags, size and date. The header is left out, for it holds but a few fields.
+    pub fn facts(&self) -> Facts<'_> {
+        Facts { flags: Some(&self.flags), size: self.size, internal_date: self.internal_date, header: None, whole: None }
+    }
 }
 
 /// A mailbox selected in a session.
@@ -164,11 +189,16 @@ impl<'a> Selected<'a> {
         let simple = Command::new("UID SEARCH").raw(" ALL");
         // What is under way already is as good.
         let command = if self.session.wire.is_next_ahead(&simple) { simple } else { search_all_command(&self.session.capabilities) };
+        self.run_search(&command)
+    }
+
+    /// Asks a search of any kind and takes in as many UIDs as the mailbox can hold.
+    pub(super) fn run_search(&mut self, command: &Command) -> Result<UidSet> {
         let mut found = UidSet::new();
         let most = self.most_messages();
         let mut listed = 0;
         self.session.wire.expect_long_lines(true);
-        let outcome = self.session.run(&command, Phase::Listing, "SEARCH was refused", &mut |received| {
+        let outcome = self.session.run(command, Phase::Listing, "SEARCH was refused", &mut |received| {
             match received.response {
                 Response::Untagged(Untagged::Search(uids)) => {
                     listed += uids.len() as u64;
@@ -288,7 +318,29 @@ impl<'a> Selected<'a> {
     /// # Errors
     /// Refusal or loss of the connection, or what `each` returned.
     pub fn summaries(&mut self, uids: &UidSet, headers: bool, each: &mut dyn FnMut(Meta) -> Result<()>) -> Result<()> {
-        self.summaries_in_order(&mut uids.iter(), headers, each)
+        self.metas(uids, if headers { Ask::Summary } else { Ask::Numbers }, each)
+    }
+
+    /// As [`Self::summaries`], with the header fields that are asked for; without any the chunks are larger.
+    pub(super) fn metas(&mut self, uids: &UidSet, ask: Ask<'_>, each: &mut dyn FnMut(Meta) -> Result<()>) -> Result<()> {
+        let mut rest = uids.iter().peekable();
+        let (most, depth) = if ask == Ask::Numbers { (BARE_CHUNK, BARE_DEPTH) } else { (CHUNK, DEPTH) };
+        let mut next = || {
+            let mut chunk: Vec<u32> = Vec::new();
+            let mut octets = 0;
+            while chunk.len() < most
+                && octets < BARE_OCTETS
+                && let Some(uid) = rest.next()
+            {
+                // A number and what parts it from its neighbours; within a range it costs nothing.
+                if chunk.last().and_then(|last| last.checked_add(1)) != Some(uid) {
+                    octets += 2 * (uid.checked_ilog10().unwrap_or(0) as usize + 2);
+                }
+                chunk.push(uid);
+            }
+            chunk
+        };
+        self.chunks(&mut next, depth, ask, each)
     }
 
     /// As [`Self::summaries`], in the order given.
@@ -301,37 +353,59 @@ impl<'a> Selected<'a> {
         headers: bool,
         each: &mut dyn FnMut(Meta) -> Result<()>,
     ) -> Result<()> {
-        let mut in_flight: VecDeque<(String, UidSet, Vec<u32>)> = VecDeque::new();
+        // Any order fits a line: UIDs one by one take eleven octets at most.
+        let mut next = || (&mut *order).take(CHUNK).collect();
+        self.chunks(&mut next, DEPTH, if headers { Ask::Summary } else { Ask::Numbers }, each)
+    }
+
+    /// Asks for one chunk of UIDs after the other, `depth` of them at once, until one is empty.
+    fn chunks(
+        &mut self,
+        next: &mut dyn FnMut() -> Vec<u32>,
+        depth: usize,
+        ask: Ask<'_>,
+        each: &mut dyn FnMut(Meta) -> Result<()>,
+    ) -> Result<()> {
+        let mut in_flight: VecDeque<Chunk> = VecDeque::new();
         let mut found: BTreeMap<u32, Meta> = BTreeMap::new();
         let mut octets = 0;
         loop {
-            while in_flight.len() < 2 {
-                // Any order fits a line: UIDs one by one take eleven octets at most.
-                let chunk: Vec<u32> = (&mut *order).take(CHUNK).collect();
-                if chunk.is_empty() {
+            while in_flight.len() < depth {
+                let order = next();
+                if order.is_empty() {
                     break;
                 }
-                let set: UidSet = chunk.iter().copied().collect();
-                let command = summaries_command(&set, headers)?;
-                in_flight.push_back((self.session.wire.send(&command).map_err(|error| error.at(&self.session.place))?, set, chunk));
+                let uids: UidSet = order.iter().copied().collect();
+                let (tag, early) = self.session.wire.ask(&metas_command(&uids, ask)?).map_err(|error| error.at(&self.session.place))?;
+                in_flight.push_back(Chunk { tag, early, uids, order });
             }
-            let Some((tag, set, chunk)) = in_flight.pop_front() else { return Ok(()) };
-            self.session.wire.conn.deadline(Phase::Listing);
+            let Some(chunk) = in_flight.pop_front() else { return Ok(()) };
             let place = &self.session.place;
-            self.session
-                .wire
-                .finish(&tag, "listing the messages was refused", &mut |received: Received| {
-                    if let Response::Untagged(Untagged::Fetch(fetch)) = received.response
-                        && let Some(mut meta) = meta(fetch)
-                        && (set.contains(meta.uid) || in_flight.iter().any(|(_, other, _)| other.contains(meta.uid)))
-                    {
-                        octets += cut(&mut meta, octets);
-                        merge(&mut found, meta);
-                    }
-                    Ok(())
-                })
-                .map_err(|error| error.at(place))?;
-            for uid in chunk {
+            let wire = &mut self.session.wire;
+            let mut each_response = |received: Received| {
+                if let Response::Untagged(Untagged::Fetch(fetch)) = received.response
+                    && let Some(mut meta) = meta(fetch)
+                    && (chunk.uids.contains(meta.uid) || in_flight.iter().any(|other| other.uids.contains(meta.uid)))
+                {
+                    octets += cut(&mut meta, octets);
+                    merge(&mut found, meta);
+                }
+                Ok(())
+            };
+            wire.conn.deadline(Phase::Listing);
+            let mut status = wire.finish_any(&chunk.tag, &mut each_response);
+            if chunk.early && status.as_ref().is_ok_and(|status| !status.is_ok()) {
+                // Too soon for this server, perhaps.
+                status = wire.send(&metas_command(&chunk.uids, ask)?).and_then(|tag| {
+                    wire.conn.deadline(Phase::Listing);
+                    wire.finish_any(&tag, &mut each_response)
+                });
+            }
+            let status = status.map_err(|error| error.at(place))?;
+            if !status.is_ok() {
+                return Err(refusal("listing the messages was refused", &status).at(place));
+            }
+            for uid in chunk.order {
                 if let Some(meta) = found.remove(&uid) {
                     octets = octets.saturating_sub(weight(&meta));
                     each(meta)?;
@@ -339,6 +413,16 @@ impl<'a> Selected<'a> {
             }
         }
     }
+}
+
+/// Messages whose summaries are on their way.
+struct Chunk {
+    tag: String,
+    /// Whether the command went ahead of its time.
+    early: bool,
+    uids: UidSet,
+    /// In which they are handed over.
+    order: Vec<u32>,
 }
 
 pub(super) fn open_command(wire_name: &[u8], writable: bool) -> Result<Command> {
@@ -352,7 +436,17 @@ pub(super) fn search_all_command(capabilities: &Capabilities) -> Command {
 
 /// What [`Selected::summaries`] asks of a few messages.
 pub(super) fn summaries_command(uids: &UidSet, headers: bool) -> Result<Command> {
-    Ok(Command::new("UID FETCH").sp().uid_set(uids)?.raw(items(headers)))
+    metas_command(uids, if headers { Ask::Summary } else { Ask::Numbers })
+}
+
+fn metas_command(uids: &UidSet, ask: Ask<'_>) -> Result<Command> {
+    let command = Command::new("UID FETCH").sp().uid_set(uids)?;
+    let Ask::Fields(names) = ask else { return Ok(command.raw(items(ask == Ask::Summary))) };
+    let mut command = command.raw(" (UID FLAGS INTERNALDATE RFC822.SIZE BODY.PEEK[HEADER.FIELDS (");
+    for (index, name) in names.iter().enumerate() {
+        command = if index > 0 { command.sp() } else { command }.astring(name.as_bytes())?;
+    }
+    Ok(command.raw(")])"))
 }
 
 fn items(headers: bool) -> &'static str {

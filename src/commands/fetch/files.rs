@@ -15,6 +15,7 @@ const SCHEMA: &str = "mailhaul.fetch/1";
 
 pub(super) fn into_files(args: &Args, place: &Place, uids: &[Uids], target: Target, app: &App) -> Result<ExitCode> {
     let choice = Choice::new(&args.selection, uids)?;
+    choice.suits(place)?;
     let progress = super::super::progress(app);
     let started = app.context.now();
     let folder = folder_of(place).to_string();

@@ -115,6 +115,7 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
     };
     stdout::check(args)?;
     let choice = Choice::new(&args.selection, &uids)?;
+    choice.suits(&place)?;
     if choice.is_all() && !args.selection.all && args.attachments.is_none() && place.server().is_some() {
         return Err(Error::usage("which message? none is named").hint("name its UID, or get all of them with --to DIR or --all"));
     }
