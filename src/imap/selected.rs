@@ -323,19 +323,21 @@ impl<'a> Selected<'a> {
 
     /// As [`Self::summaries`], with the header fields that are asked for; without any the chunks are larger.
     pub(super) fn metas(&mut self, uids: &UidSet, ask: Ask<'_>, each: &mut dyn FnMut(Meta) -> Result<()>) -> Result<()> {
-        let mut rest = uids.iter().peekable();
+        let mut rest = uids.iter();
         let (most, depth) = if ask == Ask::Numbers { (BARE_CHUNK, BARE_DEPTH) } else { (CHUNK, DEPTH) };
         let mut next = || {
             let mut chunk: Vec<u32> = Vec::new();
-            let mut octets = 0;
+            let (mut octets, mut in_range) = (0, false);
             while chunk.len() < most
                 && octets < BARE_OCTETS
                 && let Some(uid) = rest.next()
             {
-                // A number and what parts it from its neighbours; within a range it costs nothing.
-                if chunk.last().and_then(|last| last.checked_add(1)) != Some(uid) {
-                    octets += 2 * (uid.checked_ilog10().unwrap_or(0) as usize + 2);
+                // A number and what parts it from its neighbours; within a range only the ends cost.
+                let follows = chunk.last().and_then(|last| last.checked_add(1)) == Some(uid);
+                if !(follows && in_range) {
+                    octets += uid.checked_ilog10().unwrap_or(0) as usize + 2;
                 }
+                in_range = follows;
                 chunk.push(uid);
             }
             chunk
