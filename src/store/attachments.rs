@@ -17,6 +17,9 @@ const EXTENSION_BYTES: usize = 16;
 /// Files with one name and different content are numbered up to here.
 const MAX_TWINS: u32 = 100_000;
 
+/// Hands the octets of a file to what it is given.
+pub type Content<'a> = dyn FnMut(&mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> + 'a;
+
 /// An attachment in its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Saved {
@@ -53,12 +56,7 @@ impl Attachments {
     ///
     /// # Errors
     /// [`crate::error::Kind::Local`]; of message scope only when the names have run out.
-    pub fn save(
-        &mut self,
-        name: Option<&str>,
-        fallback: &str,
-        write: &mut dyn FnMut(&mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()>,
-    ) -> Result<Saved> {
+    pub fn save(&mut self, name: Option<&str>, fallback: &str, write: &mut Content<'_>) -> Result<Saved> {
         let temporary = OsString::from(format!(".mailhaul-{}-{}", std::process::id(), nonce()));
         let saved = self.write(&temporary, write).and_then(|(size, digest)| {
             let name = name.and_then(safe_name).or_else(|| safe_name(fallback)).unwrap_or_else(|| "attachment".to_owned());
@@ -79,7 +77,7 @@ impl Attachments {
         if std::mem::take(&mut self.unsynced) { self.dir.sync() } else { Ok(()) }
     }
 
-    fn write(&self, temporary: &OsStr, write: &mut dyn FnMut(&mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()>) -> Result<(u64, Digest)> {
+    fn write(&self, temporary: &OsStr, write: &mut Content<'_>) -> Result<(u64, Digest)> {
         let mut file = self.dir.create(temporary)?;
         let trouble = |error| Error::io(self.dir.path().display(), error);
         let (mut size, mut digester) = (0, Digester::default());

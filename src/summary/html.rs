@@ -53,9 +53,9 @@ impl Page {
             }
             return;
         }
-        let mut words = text.split(|c: char| c.is_whitespace()).peekable();
+        let words = text.split(char::is_whitespace);
         let mut first = true;
-        while let Some(word) = words.next() {
+        for word in words {
             self.blank |= !first;
             first = false;
             if !word.is_empty() {

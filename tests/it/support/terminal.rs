@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use rustix::pty;
 
-use super::tool::Tool;
+use super::tool::{Tool, program};
 
 /// Runs the program with its standard output on a new terminal; what it wrote there, and its exit code. The terminal's own
 /// carriage returns are taken off.
@@ -17,7 +17,7 @@ pub fn run(tool: &Tool, args: &[String]) -> (Vec<u8>, i32) {
     let path = pty::ptsname(&master, Vec::new()).unwrap();
     let slave: OwnedFd = std::fs::File::options().read(true).write(true).open(path.to_str().unwrap()).unwrap().into();
     let mut child = {
-        let mut command = tool.command(env!("CARGO_BIN_EXE_mailhaul"));
+        let mut command = tool.command(program());
         command.args(args).stdin(Stdio::null()).stdout(Stdio::from(slave)).stderr(Stdio::null());
         command.spawn().unwrap()
         // With the command the last handle of the other end but the program's goes away.
