@@ -72,6 +72,8 @@ pub(super) struct Purpose {
     pub(super) writable: bool,
     /// Headers are wanted and no bodies.
     pub(super) headers: bool,
+    /// It was chosen from before; what is wanted is known.
+    pub(super) again: bool,
 }
 
 /// Opens a place of any kind (read-only, unless `purpose` says otherwise), lets `work` read the messages of `choice` in its folder, and says goodbye. What
@@ -88,6 +90,7 @@ pub(super) fn with_reader<T>(
         Location::Server(server) if server.protocol == Protocol::Imap => {
             let direct = choice.direct_set();
             let first = match &direct {
+                _ if purpose.again => First::Nothing,
                 Some(uids) if uids.len() == 1 && purpose.headers => First::Nothing,
                 Some(uids) if uids.len() == 1 => First::Bodies(uids),
                 Some(uids) => First::Summaries { uids, headers: false },

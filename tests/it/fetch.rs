@@ -371,3 +371,25 @@ fn progress_lines_for_programs_count_messages_and_octets() {
     let octets: usize = bodies.iter().map(Vec::len).sum();
     assert_eq!((&last["messages_done"], &last["bytes_done"], &last["bytes_total"]), (&4.into(), &octets.into(), &octets.into()));
 }
+
+#[test]
+fn a_lost_connection_is_made_again_and_what_is_missing_comes() {
+    let server = Imapd::start(imapd::Behaviour { hang_up_at_uid: Some(4), ..imapd::Behaviour::default() });
+    let bodies = mail::many(6, 3000);
+    server.fill("INBOX", &bodies);
+    let mut tool = Tool::new();
+    tool.use_clock();
+    // A message that always breaks the connection is given up after a few times; what came stays.
+    fetch(&tool, &[&server.url(), "--to", "stuck"]).expect_code(5);
+    assert!((2..=12).contains(&server.connections()), "{}", server.connections());
+    server.behave(|behaviour| behaviour.hang_up_at_uid = None);
+    let before = server.connections();
+    server.behave(|behaviour| behaviour.mute_after = Some(12_000));
+    let summary = fetch(&tool, &[&server.url(), "--to", "mails", "-o", "json"]).expect_code(0).json();
+    assert_eq!((&summary["listed"], &summary["balanced"]), (&6.into(), &true.into()), "{summary}");
+    assert_eq!(summary["copied"].as_u64().unwrap() + summary["already_there"].as_u64().unwrap(), 6);
+    assert!(server.connections() > before + 1, "the first was lost");
+    mail::assert_same_mail(&files(&tool.path("mails")).into_values().collect::<Vec<_>>(), &bodies);
+    fetch(&tool, &[&server.url(), "--to", "stuck"]).expect_code(0);
+    mail::assert_same_mail(&files(&tool.path("stuck")).into_values().collect::<Vec<_>>(), &bodies);
+}

@@ -131,7 +131,7 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
         app,
         progress: &progress,
     };
-    let purpose = Purpose { writable: args.mark_seen, headers: args.headers };
+    let purpose = Purpose { writable: args.mark_seen, headers: args.headers, again: false };
     let problems = with_reader(&place, &choice, purpose, app, |reader| {
         let chosen = reader.choose(&choice)?;
         let mut come = match (&args.attachments, &args.part, format) {
