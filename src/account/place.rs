@@ -76,19 +76,23 @@ impl Place {
         let place = if text == "-" {
             Self { shown: "-".to_owned(), location: Location::Stdio, folder: None }
         } else if let Some(path) = text.strip_prefix("maildir:") {
-            let (path, folder) = split_maildir(path)?;
-            let shown = folder.as_ref().map_or_else(|| format!("maildir:{path}"), |folder| format!("maildir:{path}//{folder}"));
-            Self { shown, location: Location::Maildir(local_path(path)?), folder }
+            Self::of_path("maildir", path, Location::Maildir)?
         } else if let Some(path) = text.strip_prefix("mbox:") {
-            Self { shown: text.to_owned(), location: Location::Mbox(local_path(path)?), folder: None }
+            Self::of_path("mbox", path, Location::Mbox)?
         } else if let Some(path) = text.strip_prefix("eml:") {
-            Self { shown: text.to_owned(), location: Location::Eml(local_path(path)?), folder: None }
+            Self::of_path("eml", path, Location::Eml)?
         } else if text.contains("://") {
             Self::of_url(text, config, overrides)?
         } else {
             Self::of_account(text, config, overrides)?
         };
         Ok(place)
+    }
+
+    fn of_path(scheme: &str, text: &str, location: impl FnOnce(PathBuf) -> Location) -> Result<Self> {
+        let (path, folder) = split_local(text)?;
+        let shown = folder.as_ref().map_or_else(|| format!("{scheme}:{path}"), |folder| format!("{scheme}:{path}//{folder}"));
+        Ok(Self { shown, location: location(local_path(path)?), folder })
     }
 
     /// The server, where the place is one.
@@ -161,7 +165,7 @@ impl Overrides {
 }
 
 /// `PATH//FOLDER`, cut at the last `//` that does not begin the path.
-fn split_maildir(text: &str) -> Result<(&str, Option<Folder>)> {
+fn split_local(text: &str) -> Result<(&str, Option<Folder>)> {
     let leading = text.len() - text.trim_start_matches('/').len();
     let cut = text.rfind("//").filter(|cut| *cut >= leading);
     match cut.and_then(|cut| text.split_at_checked(cut)) {

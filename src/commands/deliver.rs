@@ -13,6 +13,7 @@ use crate::output::Progress;
 use crate::report::{Event, Outcome as Report, Problem, Report as _};
 use crate::store::eml::EmlSink;
 use crate::store::maildir::MaildirSink;
+use crate::store::mbox::MboxSink;
 use crate::store::{FolderInfo, Listed, Outcome, Outgoing, Placement, Sink, Wait};
 use crate::summary::delivery_date;
 
@@ -23,6 +24,7 @@ const HEADER_BYTES: usize = 256 * 1024;
 pub(super) enum Target {
     Eml(EmlSink),
     Maildir(MaildirSink),
+    Mbox(MboxSink),
 }
 
 impl Target {
@@ -32,6 +34,7 @@ impl Target {
         let text = match (named, format) {
             (true, _) => to.to_owned(),
             (false, Some(Files::Maildir)) => format!("maildir:{to}"),
+            (false, Some(Files::Mbox)) => format!("mbox:{to}"),
             (false, _) => format!("eml:{to}"),
         };
         let place = Place::parse(&text, &Config::default(), &Overrides::default())?;
@@ -42,7 +45,7 @@ impl Target {
         match (place.location, format) {
             (Location::Eml(path), Some(Files::Eml) | None) => Ok(Self::Eml(EmlSink::new(path, context))),
             (Location::Maildir(path), Some(Files::Maildir) | None) => Ok(Self::Maildir(MaildirSink::new(path, context))),
-            (Location::Mbox(_), _) => Err(Error::usage("this version writes no mbox; use --format eml or maildir")),
+            (Location::Mbox(path), Some(Files::Mbox) | None) => Ok(Self::Mbox(MboxSink::new(path, context))),
             _ => Err(Error::usage("--to and --format name two different formats")),
         }
     }
@@ -52,6 +55,7 @@ impl Target {
         match self {
             Self::Eml(sink) => sink.place(),
             Self::Maildir(sink) => sink.place(),
+            Self::Mbox(sink) => sink.place(),
         }
     }
 
@@ -59,6 +63,7 @@ impl Target {
         match self {
             Self::Eml(sink) => sink,
             Self::Maildir(sink) => sink,
+            Self::Mbox(sink) => sink,
         }
     }
 }
@@ -75,6 +80,8 @@ pub(super) struct Delivery<'a> {
     /// Octets of what is written and not yet durable, by ticket.
     outstanding: HashMap<u64, u64>,
     handed_over: BTreeSet<u32>,
+    /// Those of them that lie in the target durably.
+    safe: BTreeSet<u32>,
 }
 
 impl<'a> Delivery<'a> {
@@ -88,7 +95,7 @@ impl<'a> Delivery<'a> {
     ) -> Result<Self> {
         let inbox = FolderInfo { folder: Folder::inbox(), special_use: None, subscribed: true, selectable: true };
         target.sink().open(&inbox, true)?;
-        let by_content = numbered || matches!(target, Target::Maildir(_));
+        let by_content = numbered || matches!(target, Target::Maildir(_) | Target::Mbox(_));
         let there = if by_content {
             let mut there = HashMap::new();
             for listed in target.sink().look(1)?.messages {
@@ -100,7 +107,16 @@ impl<'a> Delivery<'a> {
         } else {
             None
         };
-        Ok(Self { target, there, folder, outcome, progress, outstanding: HashMap::new(), handed_over: BTreeSet::new() })
+        Ok(Self {
+            target,
+            there,
+            folder,
+            outcome,
+            progress,
+            outstanding: HashMap::new(),
+            handed_over: BTreeSet::new(),
+            safe: BTreeSet::new(),
+        })
     }
 
     /// Says what is to come.
@@ -116,6 +132,7 @@ impl<'a> Delivery<'a> {
         let bytes = message.body.len();
         if self.is_there(id, &message)? {
             self.outcome.counts.already_there += 1;
+            self.safe.insert(id);
             self.arrived(bytes);
             return Ok(());
         }
@@ -136,7 +153,7 @@ impl<'a> Delivery<'a> {
                 some
             })),
             (None, Target::Eml(sink)) => sink.holds(u64::from(id), message.digests.exact),
-            (None, Target::Maildir(_)) => Ok(false),
+            (None, Target::Maildir(_) | Target::Mbox(_)) => Ok(false),
         }
     }
 
@@ -152,6 +169,7 @@ impl<'a> Delivery<'a> {
         match placement.outcome {
             Outcome::Stored { altered, .. } => {
                 self.outcome.counts.copied += 1;
+                self.safe.insert(uid);
                 self.outcome.counts.bytes += bytes;
                 if !altered.is_empty() {
                     self.outcome.counts.altered += 1;
@@ -190,6 +208,11 @@ impl<'a> Delivery<'a> {
     pub(super) fn finish(&mut self) -> Result<BTreeSet<u32>> {
         self.settle(Wait::All)?;
         Ok(std::mem::take(&mut self.handed_over))
+    }
+
+    /// Those that lie in the target durably.
+    pub(super) fn safe(&self) -> &BTreeSet<u32> {
+        &self.safe
     }
 
     /// One of those planned was gone before it was read.

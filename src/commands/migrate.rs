@@ -2,7 +2,6 @@
 //! and says what came of it; `transfer` does the work.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -10,17 +9,13 @@ use serde::Serialize;
 use super::App;
 use crate::account::{Location, Place, Protocol, Server};
 use crate::cli::{OutputArgs, TwoPlaceCredentials, age, duration};
-use crate::error::{Error, Result, io_words};
+use crate::error::{Error, Result};
 use crate::exit::ExitCode;
 use crate::imap::session::Access;
 use crate::output::{Column, CopySummary, Head, Row, Rows, bytes_for_people, terminal_width, write_document};
 use crate::report::{Counts, FolderCounts, Outcome};
 use crate::state::{self, Journal};
-use crate::store::eml::EmlSource;
-use crate::store::imap::{ImapSink, ImapSource};
-use crate::store::maildir::MaildirSource;
-use crate::store::pop3::Pop3Source;
-use crate::store::{Sink, Source};
+use crate::store::open::{self, Opener};
 use crate::transfer::{DateFrom, Options, Preview, Seen, SourceFlags, Transfer, preview};
 
 const SCHEMA: &str = "mailhaul.migrate/1";
@@ -28,14 +23,14 @@ const SCHEMA: &str = "mailhaul.migrate/1";
 /// The arguments of `migrate`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Where the mail is: an account or URL (IMAP or POP3), maildir:PATH or eml:PATH
+    /// Where the mail is: an account or URL (IMAP or POP3), maildir:PATH, mbox:PATH or eml:PATH
     pub source: String,
     /// The IMAP account it goes to; a folder named here takes what arrives in it
     pub destination: String,
     /// Say what would be copied, by count and by message, and change nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// What of a source without flags (POP3, eml) counts as read: all, none, or older-than:AGE (as in older-than:30d)
+    /// What of a source without flags (POP3, eml, mbox) counts as read: all, none, or older-than:AGE (as in older-than:30d)
     #[arg(long, value_name = "WHICH", default_value = "none", value_parser = seen)]
     pub seen: Seen,
     /// Where the date of a message comes from when its source keeps none (POP3)
@@ -73,7 +68,7 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
     let source = app.place(&args.source, &sides.from)?;
     let destination = app.place(&args.destination, &sides.to)?;
     let server = destination_server(&destination)?;
-    let source_name = identity(&source)?;
+    let source_name = open::identity(&source)?;
     let destination_name = server.identity();
     if source_name == destination_name && (source.folder.is_none() || source.folder == destination.folder) {
         return Err(Error::usage("the source and the destination are the same").at(&destination.shown));
@@ -82,18 +77,16 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
         Some(dir) => dir.clone(),
         None => state::default_dir(&destination_name)?,
     };
-    let ends = Ends { app, source: &source, server, opened: AtomicU32::new(0) };
     if args.dry_run {
-        return dry_run(args, app, &ends, &destination, &source_name, &destination_name, &dir);
+        return dry_run(args, app, &source, &destination, &source_name, &destination_name, &dir);
     }
-    let has_flags = matches!(&source.location, Location::Server(server) if server.protocol == Protocol::Imap)
-        || matches!(source.location, Location::Maildir(_));
     // Asked for one after the other, and before the clock runs: both ends are opened at once.
     for place in [&source, &destination] {
         if let Some(server) = place.server() {
             server.login(&app.context)?;
         }
     }
+    let opener = Opener::new(&source, &app.context, &app.trace);
     let progress = super::progress(app);
     let started = app.context.now();
     let mut journal = Journal::open(&dir, &destination_name, &app.context).map_err(|error| error.at(&destination.shown))?;
@@ -102,13 +95,13 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
         report: &progress,
         journal: &mut journal,
         options: Options {
-            flags: if has_flags { SourceFlags::Kept } else { SourceFlags::None(args.seen) },
+            flags: if open::keeps_flags(&source) { SourceFlags::Kept } else { SourceFlags::None(args.seen) },
             date_from: args.date_from,
             settle: args.settle,
         },
         source_name,
-        open_source: &|| ends.open_source(),
-        open_sink: &|| ends.open_sink(Access::ReadWrite),
+        open_source: &|| opener.source(),
+        open_sink: &|| open::sink(&destination, Access::ReadWrite, &app.context, &app.trace),
         only: source.folder.clone(),
         into: destination.folder.clone(),
     }
@@ -133,38 +126,6 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
     }
 }
 
-struct Ends<'a> {
-    app: &'a App,
-    source: &'a Place,
-    server: &'a Server,
-    /// How often the source was opened.
-    opened: AtomicU32,
-}
-
-impl Ends<'_> {
-    fn open_source(&self) -> Result<Box<dyn Source>> {
-        let (context, trace) = (&self.app.context, &self.app.trace);
-        // A POP3 server that announces PIPELINING and cannot do it (wildduck#950, MailKit#174) loses the session again and
-        // again: after the second loss it is asked for one message at a time.
-        let pipelining = self.opened.fetch_add(1, Ordering::Relaxed) < 2;
-        Ok(match &self.source.location {
-            Location::Server(server) if server.protocol == Protocol::Imap => Box::new(ImapSource::connect(server, context, trace)?),
-            Location::Server(server) => Box::new(Pop3Source::connect_with(server, context, trace, pipelining)?),
-            Location::Maildir(path) => Box::new(MaildirSource::new(path)),
-            Location::Eml(path) => Box::new(EmlSource::new(path)),
-            Location::Mbox(_) | Location::Stdio => return Err(unsupported_source(self.source)),
-        })
-    }
-
-    fn open_sink(&self, access: Access) -> Result<Box<dyn Sink>> {
-        Ok(Box::new(ImapSink::connect(self.server, access, &self.app.context, &self.app.trace)?))
-    }
-}
-
-fn unsupported_source(place: &Place) -> Error {
-    Error::usage("this version migrates from IMAP, POP3, maildir: and eml: places only").at(&place.shown)
-}
-
 fn destination_server(place: &Place) -> Result<&Server> {
     match &place.location {
         Location::Server(server) if server.protocol == Protocol::Imap => Ok(server),
@@ -172,20 +133,6 @@ fn destination_server(place: &Place) -> Result<&Server> {
         _ => Err(Error::usage("this version migrates into IMAP accounts only")
             .at(&place.shown)
             .hint("mailhaul fetch --to DIR copies messages into local files")),
-    }
-}
-
-/// Under what the journal keeps the source, whatever the user calls it.
-fn identity(place: &Place) -> Result<String> {
-    let local = |kind: &str, path: &Path| {
-        let path = path.canonicalize().map_err(|error| Error::usage(format!("{}: {}", path.display(), io_words(&error))))?;
-        Ok(format!("{kind}:{}", path.display()))
-    };
-    match &place.location {
-        Location::Server(server) => Ok(server.identity()),
-        Location::Maildir(path) => local("maildir", path),
-        Location::Eml(path) => local("eml", path),
-        Location::Mbox(_) | Location::Stdio => Err(unsupported_source(place)),
     }
 }
 
@@ -229,18 +176,19 @@ impl Row for WouldCopy {
 fn dry_run(
     args: &Args,
     app: &App,
-    ends: &Ends<'_>,
+    from: &Place,
     destination: &Place,
     source_name: &str,
     destination_name: &str,
     dir: &Path,
 ) -> Result<ExitCode> {
     let journal = Journal::read_only(dir, destination_name).map_err(|error| error.at(&destination.shown))?;
-    let (mut source, mut sink) = (ends.open_source()?, ends.open_sink(Access::ReadOnly)?);
-    let previews = preview(source.as_mut(), sink.as_mut(), journal, source_name, ends.source.folder.as_ref(), destination.folder.as_ref())?;
+    let opener = Opener::new(from, &app.context, &app.trace);
+    let (mut source, mut sink) = (opener.source()?, open::sink(destination, Access::ReadOnly, &app.context, &app.trace)?);
+    let previews = preview(source.as_mut(), sink.as_mut(), journal, source_name, from.folder.as_ref(), destination.folder.as_ref())?;
     source.finish()?;
     sink.finish()?;
-    let report = DryRun::new(&ends.source.shown, &destination.shown, &previews);
+    let report = DryRun::new(&from.shown, &destination.shown, &previews);
     let mut stdout = std::io::stdout().lock();
     let format = super::format(&args.output);
     if format.is_json() {

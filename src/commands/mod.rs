@@ -191,7 +191,9 @@ PLACES
     imaps://ann@imap.example.org/F  IMAP with TLS (993); imap:// requires STARTTLS (143)
     pop3s://ann@pop.example.org     POP3 with TLS (995); pop3:// requires STLS (110)
     maildir:PATH  maildir:PATH//F   a Maildir or a tree of them
-    eml:PATH                        a folder of .eml files, or one file
+    mbox:PATH  mbox:PATH//F         an mbox file or a folder of them
+    eml:PATH  eml:PATH//F           a folder of .eml files, or one file
+    -                               standard input: one message or an mbox
     An @ in a user name is %40. Options: ?tls=implicit|starttls|none &auth=… &timeout=30s &connections=4
 
 PASSWORDS

@@ -3,7 +3,7 @@
 //! or journals.
 
 pub mod bulk;
-mod changing;
+pub mod changing;
 pub mod date;
 pub mod encode;
 mod login;
@@ -19,6 +19,6 @@ pub mod uid_set;
 pub mod utf7;
 mod wire;
 
-pub use changing::{Change, Stored};
+pub use changing::{Change, Placed, Rest, Stored};
 pub use encode::{Command, Part};
 pub use uid_set::UidSet;

@@ -50,6 +50,8 @@ pub struct MailboxState {
     pub exists: u64,
     /// Flags that can be changed for ever; `None` where the server did not say (then all can, RFC 3501 section 7.1).
     pub permanent_flags: Option<Vec<Flag>>,
+    /// SELECT was answered with READ-ONLY: nothing here can be changed.
+    pub read_only: bool,
 }
 
 impl MailboxState {
@@ -100,7 +102,7 @@ pub struct Selected<'a> {
     state: MailboxState,
     wire_name: Vec<u8>,
     /// Opened with SELECT, so that CLOSE would expunge.
-    writable: bool,
+    pub(super) writable: bool,
 }
 
 impl<'a> Selected<'a> {
@@ -128,6 +130,7 @@ impl<'a> Selected<'a> {
             }
             Ok(())
         })?;
+        state.read_only = status.code == Some(Code::ReadOnly);
         // Some servers put it into the tagged line only.
         if let Some(Code::UidValidity(value)) = status.code {
             state.uid_validity.get_or_insert(value);

@@ -164,6 +164,40 @@ impl Dir {
         made.map(File::from).map_err(|error| io(&self.path.join(name), error))
     }
 
+    /// As [`Self::create`], to read it back as well.
+    pub(super) fn create_both(&self, name: &OsStr) -> Result<File> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let made = fs::openat(&self.fd, name, flags, Mode::RUSR | Mode::WUSR);
+        made.map(File::from).map_err(|error| io(&self.path.join(name), error))
+    }
+
+    /// As [`Self::create`]; `None` when something stands there already.
+    pub(super) fn create_new(&self, name: &OsStr) -> std::io::Result<Option<File>> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match fs::openat(&self.fd, name, flags, Mode::RUSR | Mode::WUSR) {
+            Ok(fd) => Ok(Some(File::from(fd))),
+            Err(Errno::EXIST) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Opens a regular file to read and write, following no symbolic link and waiting for no FIFO. `None` when it is not there.
+    pub(super) fn file_to_change(&self, name: &OsStr) -> Result<Option<File>> {
+        let path = self.path.join(name);
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let fd = match fs::openat(&self.fd, name, flags, Mode::empty()) {
+            Ok(fd) => fd,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(Errno::LOOP | Errno::NXIO) => return Err(not_regular(&path).scoped(Scope::Run)),
+            Err(error) => return Err(io(&path, error)),
+        };
+        let stat = fs::fstat(&fd).map_err(|error| io(&path, error))?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(not_regular(&path).scoped(Scope::Run));
+        }
+        Ok(Some(File::from(fd)))
+    }
+
     /// Gives the file `name` of this directory the name `to` in `target`; `false` when something stands there already.
     pub(super) fn publish(&self, name: &OsStr, target: &Self, to: &OsStr) -> Result<bool> {
         match fs::renameat_with(&self.fd, name, &target.fd, to, RenameFlags::NOREPLACE) {
