@@ -320,7 +320,9 @@ fn list_mailbox(
 ) -> Result<()> {
     let uidvalidity = selected.state().uid_validity;
     let blank = MessageRow { uidvalidity, folder: folder.to_string(), ..blank.clone() };
-    let (choice, headers, falling) = (&asked.choice, asked.imap_headers(), asked.order.falling);
+    let (choice, headers) = (&asked.choice, asked.imap_headers());
+    // Sorting wants them as they stand.
+    let falling = asked.order.falling && asked.order.keys.is_empty();
     if let Some(limit) = asked.newest()
         && let Some(mut metas) = selected.newest(limit, headers)?
     {
@@ -413,17 +415,24 @@ struct Read {
 impl Read {
     fn new(body: &Body, flags: Vec<Flag>, listed: &Listed, query: &Query) -> Result<Self> {
         let whole = body.len() <= HEADER_BYTES as u64 || query.needs().whole;
-        let read = body.prefix(if whole { WHOLE_BYTES } else { HEADER_BYTES })?;
-        let arrival = listed.internal_date.or_else(|| delivery_date(&read));
+        let spilled;
+        let read = match body.in_memory() {
+            Some(bytes) => bytes,
+            None => {
+                spilled = body.prefix(if whole { WHOLE_BYTES } else { HEADER_BYTES })?;
+                &spilled
+            }
+        };
+        let arrival = listed.internal_date.or_else(|| delivery_date(read));
         let facts = Facts {
             flags: Some(&flags),
             size: listed.size.or(Some(body.len())),
             internal_date: arrival,
-            header: Some(&read),
-            whole: whole.then_some(&read),
+            header: Some(read),
+            whole: whole.then_some(read),
         };
         let holds = query.is_empty() || query.holds(&facts) == Some(true);
-        Ok(Self { summary: Summary::of(&read), arrival, holds, flags })
+        Ok(Self { summary: Summary::of(read), arrival, holds, flags })
     }
 }
 

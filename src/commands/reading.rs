@@ -1,7 +1,7 @@
 //! What verbs share that read messages of one folder: opening a place read-only, choosing among its messages with as few
 //! round trips as can be, and reading those. It never changes anything anywhere.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use super::App;
 use super::choice::holds;
@@ -11,10 +11,11 @@ use crate::error::{Kind, Result};
 use crate::folder::Folder;
 use crate::imap;
 use crate::imap::bulk::Wanted;
+use crate::imap::changing::Change;
 use crate::imap::opening::{First, Opening};
 use crate::imap::selected::Selected;
 use crate::imap::session::{Access, Session};
-use crate::message::Message;
+use crate::message::{Flag, Message};
 use crate::query::Query;
 use crate::store::open::Opener;
 pub(super) use crate::store::open::local_source;
@@ -51,23 +52,56 @@ pub(super) trait Reader {
 
     /// As [`Source::read`].
     fn read(&mut self, wanted: &[Listed], each: &mut dyn FnMut(usize, Result<Message>) -> Result<()>) -> Result<()>;
+
+    /// As [`Source::headers`].
+    fn headers(&mut self, wanted: &[Listed], each: &mut dyn FnMut(usize, Result<Vec<u8>>) -> Result<()>) -> Result<()>;
+
+    /// UIDVALIDITY, where the folder has one.
+    fn generation(&self) -> Option<u32> {
+        None
+    }
+
+    /// Marks messages of a folder opened to be changed as read; gives those that are not, and why.
+    fn mark_seen(&mut self, _ids: &BTreeSet<u32>) -> Result<Vec<(u32, String)>> {
+        Err(Error::usage("only an IMAP server can mark messages as read here"))
+    }
 }
 
-/// Opens a place of any kind read-only, lets `work` read the messages of `choice` in its folder, and says goodbye. What
+/// What a folder is opened for.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Purpose {
+    /// Flags will be changed.
+    pub(super) writable: bool,
+    /// Headers are wanted and no bodies.
+    pub(super) headers: bool,
+    /// It was chosen from before; what is wanted is known.
+    pub(super) again: bool,
+}
+
+/// Opens a place of any kind (read-only, unless `purpose` says otherwise), lets `work` read the messages of `choice` in its folder, and says goodbye. What
 /// `choice` will ask an IMAP server first, and the body of a message named alone, is asked with the login.
-pub(super) fn with_reader<T>(place: &Place, choice: &Choice, app: &App, work: impl FnOnce(&mut dyn Reader) -> Result<T>) -> Result<T> {
+pub(super) fn with_reader<T>(
+    place: &Place,
+    choice: &Choice,
+    purpose: Purpose,
+    app: &App,
+    work: impl FnOnce(&mut dyn Reader) -> Result<T>,
+) -> Result<T> {
     let folder = folder_of(place);
     match &place.location {
         Location::Server(server) if server.protocol == Protocol::Imap => {
             let direct = choice.direct_set();
             let first = match &direct {
+                _ if purpose.again => First::Nothing,
+                Some(uids) if uids.len() == 1 && purpose.headers => First::Nothing,
                 Some(uids) if uids.len() == 1 => First::Bodies(uids),
                 Some(uids) => First::Summaries { uids, headers: false },
                 None => First::Search(choice.query()),
             };
-            let opening = Opening { folder: &folder, writable: false, first };
-            let mut session = Session::connect_at(server, Access::ReadOnly, &app.context, &app.trace, &opening)?;
-            let result = work(&mut ImapFolder(session.open_folder(&folder, false)?))?;
+            let opening = Opening { folder: &folder, writable: purpose.writable, first };
+            let access = if purpose.writable { Access::ReadWrite } else { Access::ReadOnly };
+            let mut session = Session::connect_at(server, access, &app.context, &app.trace, &opening)?;
+            let result = work(&mut ImapFolder(session.open_folder(&folder, purpose.writable)?))?;
             farewell(session.logout())?;
             Ok(result)
         }
@@ -133,6 +167,28 @@ impl Reader for ImapFolder<'_> {
             each(index, message)
         })
     }
+
+    fn headers(&mut self, wanted: &[Listed], each: &mut dyn FnMut(usize, Result<Vec<u8>>) -> Result<()>) -> Result<()> {
+        let places: HashMap<u32, usize> = wanted.iter().enumerate().map(|(index, listed)| (listed.id, index)).collect();
+        let uids = wanted.iter().map(|listed| listed.id).collect();
+        self.0.headers(&uids, &mut |uid, header| places.get(&uid).map_or(Ok(()), |index| each(*index, header)))
+    }
+
+    fn generation(&self) -> Option<u32> {
+        self.0.state().uid_validity
+    }
+
+    fn mark_seen(&mut self, ids: &BTreeSet<u32>) -> Result<Vec<(u32, String)>> {
+        let (_, refused) = self.0.state().permitted(&[Flag::seen()]);
+        if !refused.is_empty() {
+            let reason = "the folder keeps no \\Seen flag, so it was not marked as read";
+            return Ok(ids.iter().map(|uid| (*uid, reason.to_owned())).collect());
+        }
+        let stored = self.0.store(&ids.iter().copied().collect(), Change::Add, &[Flag::seen()], None)?;
+        let reason =
+            stored.rest.error.map_or_else(|| "it was not marked as read".to_owned(), |error| format!("it was not marked as read: {error}"));
+        Ok(stored.rest.refused.iter().chain(stored.rest.unknown.iter()).map(|uid| (uid, reason.clone())).collect())
+    }
 }
 
 /// A place whose messages have numbers.
@@ -184,5 +240,10 @@ impl Reader for Numbered<'_> {
             (Some(listed), Ok(read)) if doubtful.contains(&listed.id) && !holds(read, listed, pop3, query)? => Ok(()),
             _ => each(index, message),
         })
+    }
+
+    fn headers(&mut self, wanted: &[Listed], each: &mut dyn FnMut(usize, Result<Vec<u8>>) -> Result<()>) -> Result<()> {
+        let own: Vec<Listed> = wanted.iter().map(|listed| Listed { id: listed.id.saturating_sub(self.offset), ..listed.clone() }).collect();
+        self.store.source().headers(&own, each)
     }
 }

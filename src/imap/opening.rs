@@ -78,7 +78,6 @@ impl Session {
         }
         match self.wire_name(opening.folder) {
             Ok(name) if guess != Some(name.as_slice()) || !self.wire.has_ahead() => {
-                self.wire.drop_ahead()?;
                 self.announce(&name, opening.writable, opening.first).map(drop)
             }
             _ => Ok(()),
@@ -92,6 +91,8 @@ impl Session {
     /// Loss of the connection.
     pub fn announce(&mut self, wire_name: &[u8], writable: bool, first: First<'_>) -> Result<bool> {
         let Ok(open) = selected::open_command(wire_name, writable) else { return Ok(false) };
+        // What nobody asked for would stand in the way.
+        self.wire.drop_ahead()?;
         // What cannot be written is told to whoever asks for it.
         let question = first.command(self).unwrap_or_default();
         let sent = self.wire.send_ahead(&open)?;

@@ -4,6 +4,7 @@
 mod copied;
 mod json;
 mod message;
+mod parsed;
 mod progress;
 mod rows;
 pub mod sanitize;
@@ -13,6 +14,7 @@ pub use crate::report::{Format, ProgressMode};
 pub use copied::{AlteredMessage, CopySummary};
 pub use json::{write_document, write_error};
 pub use message::MessageRow;
+pub use parsed::{AttachmentRow, AttachmentsDocument, ParsedDocument, ParsedMessage, PartRow};
 pub use progress::{Progress, Verbosity};
 pub use rows::{Head, Row, Rows};
 pub use table::{Column, bytes_for_people, terminal_width};
