@@ -8,14 +8,15 @@ use std::str::FromStr;
 use serde_json::Value;
 
 use super::App;
-use super::choice::{Choice, Picked, Store};
+use super::choice::{Looked, Picked, Store};
+use super::reading::Choice;
 use crate::cli::OutputArgs;
 use crate::error::{Error, Kind, Result, Scope};
 use crate::exit::ExitCode;
 use crate::folder::Folder;
 use crate::imap::UidSet;
 use crate::imap::changing::{Change, FlagsNow, Rest};
-use crate::imap::selected::{Meta, Selected};
+use crate::imap::selected::Selected;
 use crate::imap::session::Session;
 use crate::message::Flag;
 use crate::output::{ChangedRow, Format, Head, Rows, terminal_width};
@@ -205,22 +206,14 @@ pub(super) fn check(selected: &mut Selected<'_>, choice: &Choice, app: &App) -> 
     // Asked for before anything else: whatever changes from now on has a higher one.
     let mod_seq = selected.state().highest_mod_seq.filter(|_| choice.query().by_flags() && selected.has_mod_seqs());
     let mut lists = FlagLists::default();
-    let mut candidate = |meta: Meta| Ok(Candidate { uid: meta.uid, flags: lists.shared(meta.flags)?, mod_seq });
-    if !choice.query().is_empty() {
-        let (metas, missing) = choice.metas(selected)?;
-        return Ok(Checked { messages: metas.into_iter().map(candidate).collect::<Result<_>>()?, missing });
-    }
-    // All of a large folder may be meant: only what is needed of each is kept.
-    let (uids, mut missing) = choice.uids(selected)?;
     let mut messages = Vec::new();
-    selected.summaries(&uids, false, &mut |meta| {
+    let Looked { missing, contradicted } = choice.look(selected, &mut |meta| {
         app.context.check()?;
-        messages.push(candidate(meta)?);
+        messages.push(Candidate { uid: meta.uid, flags: lists.shared(meta.flags)?, mod_seq });
         Ok(())
     })?;
-    if choice.direct().is_some() {
-        let there: UidSet = messages.iter().map(|candidate| candidate.uid).collect();
-        missing = choice.missing(|uid| there.contains(uid));
+    if contradicted > 0 {
+        app.note(&format!("{contradicted} messages that the server's search found do not match when looked at; they are left alone"));
     }
     Ok(Checked { messages, missing })
 }

@@ -10,7 +10,7 @@ use crate::cli::{Selection, UidSet, Uids};
 use crate::error::{Error, Result, Scope};
 use crate::imap;
 use crate::imap::selected::{Meta, Selected};
-use crate::message::{Body, Message};
+use crate::message::{Body, Flag, Message};
 use crate::pop3::What;
 use crate::query::{Facts, Query};
 use crate::store::pop3::Pop3Source;
@@ -48,7 +48,9 @@ impl Choice {
     /// As [`Self::new`], for a verb that changes mail: it must be told what to change.
     pub(super) fn changing<'a>(selection: &'a Selection, arguments: impl IntoIterator<Item = &'a Uids>) -> Result<Self> {
         let choice = Self::new(selection, arguments)?;
-        if choice.is_all() && !choice.all {
+        // A number of messages says how many, not which.
+        let said = choice.uids.is_some() || choice.not_uids.is_some() || !choice.query.is_empty() || choice.all;
+        if !said {
             return Err(Error::usage("nothing is selected").hint("name UIDs, give a query, or say --all"));
         }
         Ok(choice)
@@ -67,6 +69,31 @@ impl Choice {
     /// Whether more than one message is named one by one.
     pub(super) fn names_several(&self) -> bool {
         self.limit != Some(1) && self.named().len() > 1
+    }
+
+    /// The same without a limit: whoever puts messages in order counts them himself.
+    pub(super) fn unlimited(&self) -> Self {
+        Self { uids: self.uids.clone(), not_uids: self.not_uids.clone(), limit: None, query: self.query.clone(), all: self.all }
+    }
+
+    /// The same without a query and a limit: whoever reads messages anyway asks the query himself.
+    pub(super) fn by_number(&self) -> Self {
+        Self { query: Query::default(), ..self.unlimited() }
+    }
+
+    /// How many are wanted.
+    pub(super) fn limit(&self) -> Option<u64> {
+        self.limit
+    }
+
+    /// Whether it comes to so many of the newest, whatever they are.
+    pub(super) fn is_newest(&self) -> bool {
+        self.limit.is_some() && self.unlimited().is_all()
+    }
+
+    /// As [`Self::direct`], as a set.
+    pub(super) fn direct_set(&self) -> Option<imap::UidSet> {
+        self.direct().map(|uids| uids.into_iter().collect())
     }
 
     /// UIDs that need no look at what is there.
@@ -99,6 +126,9 @@ impl Choice {
     /// Those of a listing (ids, and `offset` more for the numbers people see) that are wanted. What the listing does not tell
     /// of a message is read from the store; POP3 knows no flags (nothing is seen) and no arrival but what the header says.
     pub(super) fn of_listing(&self, store: &mut Store<'_>, messages: Vec<Listed>, offset: u32) -> Result<Picked> {
+        if let Some(option) = self.query.server_only() {
+            return Err(Error::usage(format!("{option} is for IMAP servers alone")).at(store.source().place()));
+        }
         let highest = messages.last().map_or(0, |listed| listed.id.saturating_add(offset));
         let numbers: Vec<u32> = messages.iter().map(|listed| listed.id.saturating_add(offset)).collect();
         let mut picked = self.pick_all(numbers.into_iter(), highest).peekable();
@@ -160,21 +190,40 @@ impl Choice {
         Ok((picked.into_iter().collect(), self.missing(|uid| there.contains(uid))))
     }
 
-    /// For verbs that change mail: what is wanted, looked at once more by flags, dates and sizes as they are now, rising by
-    /// UID; and the UIDs named one by one that are not there.
-    pub(super) fn metas(&self, selected: &mut Selected<'_>) -> Result<(Vec<Meta>, Vec<u32>)> {
+    /// For verbs that change mail: hands over what is wanted, looked at once more by flags, dates and sizes as they are now,
+    /// rising by UID.
+    pub(super) fn look(&self, selected: &mut Selected<'_>, each: &mut dyn FnMut(Meta) -> Result<()>) -> Result<Looked> {
+        let mut contradicted = 0;
         if self.query.is_empty() || selected.state().exists == 0 {
-            let (uids, missing) = self.uids(selected)?;
-            let metas = if uids.is_empty() { Vec::new() } else { selected.matching(&uids, &self.query)? };
-            if self.direct().is_none() {
-                return Ok((metas, missing));
+            let (uids, mut missing) = self.uids(selected)?;
+            let mut told = imap::UidSet::new();
+            if !uids.is_empty() {
+                contradicted = selected.matching(&uids, &self.query, &mut |meta| {
+                    told.insert(meta.uid);
+                    each(meta)
+                })?;
             }
-            let there: imap::UidSet = metas.iter().map(|meta| meta.uid).collect();
-            return Ok((metas, self.missing(|uid| there.contains(uid))));
+            // Of those nobody looked for it is known only now.
+            missing.extend(self.missing(|uid| !uids.contains(uid) || told.contains(uid)));
+            missing.sort_unstable();
+            return Ok(Looked { missing, contradicted });
         }
         let candidates = self.candidates(selected)?;
-        let metas = self.newest(&candidates, |uids| selected.matching(&uids, &self.query), |meta: &Meta| meta.uid)?;
-        Ok((metas, Vec::new()))
+        if self.limit.is_none() {
+            let uids = candidates.into_iter().collect();
+            contradicted = selected.matching(&uids, &self.query, each)?;
+        } else {
+            let matching = |uids: imap::UidSet| {
+                let mut metas = Vec::new();
+                contradicted += selected.matching(&uids, &self.query, &mut |meta| {
+                    metas.push(meta);
+                    Ok(())
+                })?;
+                Ok(metas)
+            };
+            self.newest(&candidates, matching, |meta: &Meta| meta.uid)?.into_iter().try_for_each(each)?;
+        }
+        Ok(Looked { missing: Vec::new(), contradicted })
     }
 
     /// What the server finds for the query, of the UIDs named, whatever the limit.
@@ -258,6 +307,14 @@ fn read_uids(input: impl Read) -> Result<UidSet> {
     Ok(set)
 }
 
+/// What [`Choice::look`] saw beside the messages.
+pub(super) struct Looked {
+    /// Named one by one, and not there; rising.
+    pub(super) missing: Vec<u32>,
+    /// So many the server's search found although they do not match, or without telling what shows that they do.
+    pub(super) contradicted: u64,
+}
+
 /// Messages of a listing that are wanted.
 #[derive(Debug, Default)]
 pub(super) struct Picked {
@@ -289,6 +346,24 @@ impl Store<'_> {
         }
     }
 
+    /// What a listing tells of a message.
+    fn told<'a>(&self, listed: &Listed) -> Facts<'a> {
+        // Nobody ever flagged anything in a maildrop.
+        let flags: Option<&[Flag]> = if matches!(self, Self::Pop3(_)) { Some(&[]) } else { None };
+        Facts { flags, size: listed.size, internal_date: listed.internal_date, ..Facts::default() }
+    }
+
+    /// Those of a listing for which the query may hold, and whether it does for all of them, without reading any.
+    pub(super) fn sift(&self, mut messages: Vec<Listed>, query: &Query) -> (Vec<Listed>, bool) {
+        let mut decided = true;
+        messages.retain(|listed| {
+            let holds = query.holds(&self.told(listed));
+            decided &= holds.is_some();
+            holds != Some(false)
+        });
+        (messages, decided)
+    }
+
     /// Those of `messages` for which the query holds for certain.
     fn matching(&mut self, messages: &[Listed], query: &Query) -> Result<Picked> {
         let pop3 = matches!(self, Self::Pop3(_));
@@ -296,9 +371,7 @@ impl Store<'_> {
         let mut found = Picked::default();
         let (mut headers, mut wholes): (Vec<Listed>, Vec<Listed>) = (Vec::new(), Vec::new());
         for listed in messages {
-            let flags = pop3.then_some([].as_slice());
-            let facts = Facts { flags, size: listed.size, internal_date: listed.internal_date, ..Facts::default() };
-            match query.holds(&facts) {
+            match query.holds(&self.told(listed)) {
                 Some(true) => found.wanted.push(listed.clone()),
                 Some(false) => {}
                 None if needs.whole || (needs.size && listed.size.is_none()) => wholes.push(listed.clone()),
@@ -316,25 +389,7 @@ impl Store<'_> {
                     }
                     Err(error) => return Err(error),
                 };
-                let spilled;
-                let bytes = match message.body.in_memory() {
-                    Some(bytes) => bytes,
-                    None => {
-                        spilled = message.body.prefix(MAX_WHOLE)?;
-                        &spilled
-                    }
-                };
-                let facts = Facts {
-                    flags: Some(&message.flags),
-                    size: listed.size.or(whole.then(|| message.body.len())),
-                    internal_date: listed
-                        .internal_date
-                        .or(message.internal_date)
-                        .or_else(|| if pop3 { delivery_date(bytes) } else { None }),
-                    header: Some(bytes),
-                    whole: whole.then_some(bytes),
-                };
-                if query.holds(&facts) == Some(true) {
+                if holds_for(&message, listed, pop3, whole, query)? {
                     found.wanted.push(listed.clone());
                 }
                 Ok(())
@@ -352,6 +407,32 @@ impl Store<'_> {
             Self::Pop3(source) => pop3_headers(source, wanted, &mut |index, outcome| each(index, outcome.and_then(bare))),
         }
     }
+}
+
+/// Whether a query holds for certain for a message that was read, `whole` or no more of it than the header.
+fn holds_for(message: &Message, listed: &Listed, pop3: bool, whole: bool, query: &Query) -> Result<bool> {
+    let spilled;
+    let bytes = match message.body.in_memory() {
+        Some(bytes) => bytes,
+        None => {
+            spilled = message.body.prefix(MAX_WHOLE)?;
+            &spilled
+        }
+    };
+    let arrived = listed.internal_date.or(message.internal_date);
+    let facts = Facts {
+        flags: Some(&message.flags),
+        size: listed.size.or(whole.then(|| message.body.len())),
+        internal_date: arrived.or_else(|| if pop3 { delivery_date(bytes) } else { None }),
+        header: Some(bytes),
+        whole: whole.then_some(bytes),
+    };
+    Ok(query.holds(&facts) == Some(true))
+}
+
+/// Whether a query holds for certain for a message that was read whole.
+pub(super) fn holds(message: &Message, listed: &Listed, pop3: bool, query: &Query) -> Result<bool> {
+    holds_for(message, listed, pop3, true, query)
 }
 
 fn bare(body: Body) -> Result<Message> {
@@ -395,6 +476,7 @@ pub(super) fn pop3_headers(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::query::Term;
     use crate::store::eml::EmlSource;
 
     fn choice(uids: Option<&str>, limit: Option<u64>) -> Choice {
@@ -455,5 +537,18 @@ mod tests {
         assert_eq!(checked, 1000);
         let none = |_| Ok(Vec::new());
         assert!(choice(None, Some(3)).newest(&candidates, none, |uid: &u32| *uid).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_verb_that_changes_mail_must_be_told_which_and_not_only_how_many() {
+        let selection = |limit, all| Selection { limit, all, ..Selection::default() };
+        for refused in [selection(None, false), selection(Some(3), false)] {
+            assert!(Choice::changing(&refused, []).is_err());
+        }
+        assert!(Choice::changing(&selection(Some(3), true), []).is_ok());
+        assert!(Choice::changing(&selection(None, false), [&"1".parse().unwrap()]).is_ok());
+        let query = Query { terms: vec![Term::Larger(5)] };
+        assert!(Choice::changing(&Selection { query, ..Selection::default() }, []).is_ok());
+        assert!(Choice::changing(&Selection { not_uid: vec!["1".parse().unwrap()], ..Selection::default() }, []).is_ok());
     }
 }

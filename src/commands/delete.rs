@@ -10,8 +10,8 @@ use super::changing::{
     Checked, Done, DryRun, HEADER_BYTES, LocalChoice, MaxDelete, NO_SUCH, Reflag, Reflagged, check, is_loss, local_choice, local_rows,
     preview, problem, reflag, select,
 };
-use super::choice::{Choice, Picked, Store, pop3_headers};
-use super::reading::{examine, farewell, folder_of};
+use super::choice::{Picked, Store, pop3_headers};
+use super::reading::{Choice, farewell, folder_of};
 use super::relocate::{MARKED, Mailfolder, Moved, Relocator, deleted, find};
 use crate::account::{Location, Place, Protocol, Server};
 use crate::cli::{Credentials, OutputArgs, Selection, Uids, duration};
@@ -147,7 +147,7 @@ fn delete_imap(args: &Args, place: &Place, server: &Server, choice: &Choice, app
         let unfinished = std::mem::take(&mut relocator.problems);
         problems.extend(unfinished.into_iter().map(|(folder, uid, reason)| problem(&folder, uid, reason)));
     }
-    let mut selected = if dry_run { examine(&mut session, &folder)? } else { select(&mut session, &folder)? };
+    let mut selected = if dry_run { session.open_folder(&folder, false)? } else { select(&mut session, &folder)? };
     let Checked { messages, missing } = check(&mut selected, choice, app)?;
     // What this run finished for one that died was chosen then, and is no longer here to be chosen.
     let finished: BTreeMap<u32, Moved> = match &trash {
@@ -322,6 +322,7 @@ fn delete_pop3(args: &Args, place: &Place, server: &Server, app: &App) -> Result
     let folder = folder_of(place);
     let choice =
         if args.uidl.is_empty() { Choice::changing(&args.selection, &args.uids)? } else { Choice::new(&args.selection, &args.uids)? };
+    choice.suits(place)?;
     let mut source = if args.dry_run.dry_run {
         Pop3Source::connect(server, &app.context, &app.trace)?
     } else {

@@ -16,6 +16,7 @@ pub mod r#move;
 mod reading;
 mod relocate;
 pub mod schema;
+mod sorting;
 mod transport;
 mod unfinished;
 pub mod upload;

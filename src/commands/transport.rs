@@ -1,7 +1,7 @@
 //! What `move` and `copy` share: their arguments, the choice of messages, and the document that says what was done. Whether
 //! one server does it or mail goes from place to place is decided here; how, in `relocate` and `across`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -19,7 +19,6 @@ use crate::imap::UidSet;
 use crate::imap::selected::{Meta, Selected};
 use crate::imap::session::{Access, Session};
 use crate::output::{Column, Head, Row, Rows, terminal_width, write_document};
-use crate::query::Facts;
 use crate::transfer::{DateFrom, Seen};
 
 /// What `move` and `copy` are told.
@@ -42,7 +41,7 @@ pub struct Args {
     #[arg(short = 'n', long)]
     pub dry_run: bool,
     /// What of a source without flags (POP3, eml) counts as read at another place: all, none, or older-than:AGE
-    #[arg(long, value_name = "WHICH", default_value = "none", value_parser = super::migrate::seen)]
+    #[arg(id = "count-as-seen", long, value_name = "WHICH", default_value = "none", value_parser = super::migrate::seen)]
     pub seen: Seen,
     /// Where the date of a message comes from when its source keeps none (POP3)
     #[arg(long, value_name = "FIELD", value_enum, default_value = "received")]
@@ -94,6 +93,7 @@ pub(super) fn run(verb: Verb, args: &Args, app: &App) -> Result<ExitCode> {
     let place = app.place(&args.place, &sides.from)?;
     let destination = app.place(&args.destination, &sides.to)?;
     let choice = Choice::changing(&args.selection, &args.uids)?;
+    choice.suits(&place)?;
     let (from, to) = (folder_of(&place), folder_of(&destination));
     let mut done = Done::new(place.shown.clone(), from.clone());
     let outcome = match same_server(&place, &destination) {
@@ -217,20 +217,12 @@ impl Done {
 /// The chosen messages of a folder as they are now, and those named one by one that are not there. What a server's SEARCH
 /// found is checked again on what it says of each message.
 pub(super) fn choose(choice: &Choice, selected: &mut Selected<'_>) -> Result<(Vec<Meta>, Vec<u32>)> {
-    let (uids, mut missing) = choice.uids(selected)?;
     let mut metas = Vec::new();
-    selected.summaries(&uids, false, &mut |meta| {
-        let facts = Facts { flags: Some(&meta.flags), size: meta.size, internal_date: meta.internal_date, header: None, whole: None };
-        if choice.query().holds(&facts) != Some(false) {
-            metas.push(meta);
-        }
+    let looked = choice.look(selected, &mut |meta| {
+        metas.push(meta);
         Ok(())
     })?;
-    let there: BTreeSet<u32> = metas.iter().map(|meta| meta.uid).collect();
-    missing.extend(choice.named().into_iter().filter(|uid| uids.contains(*uid) && !there.contains(uid)));
-    missing.sort_unstable();
-    missing.dedup();
-    Ok((metas, missing))
+    Ok((metas, looked.missing))
 }
 
 fn on_one_server(

@@ -101,30 +101,35 @@ impl Selected<'_> {
         Ok(())
     }
 
-    /// What there is to tell of those of `uids` for which `query` holds once more, by flags, dates and sizes fetched now (and
-    /// by Message-ID, which a search finds as part of others too). A server's SEARCH may be wrong (mail-archiver#483), so
-    /// whoever removes something looks twice; what the server does not tell is no reason to remove anything. Conditions on
-    /// other texts are left to the search.
+    /// Hands over, rising by UID, what there is to tell of those of `uids` for which `query` holds once more, by flags, dates
+    /// and sizes fetched now (and by Message-ID, which a search finds as part of others too). A server's SEARCH may be wrong
+    /// (mail-archiver#483), so whoever changes something looks twice; what the server does not tell is no reason to change
+    /// anything. Conditions on other texts are left to the search. Returns how many the search should not have found.
     ///
     /// # Errors
-    /// Refusal or loss of the connection.
-    pub fn matching(&mut self, uids: &UidSet, query: &Query) -> Result<Vec<Meta>> {
-        let needs = |term: &Term| Query { terms: vec![term.clone()] }.needs();
-        let checked = query.terms.iter().filter(|term| {
-            let needs = needs(term);
-            needs.flags || needs.size || needs.internal_date || is_wider(term)
+    /// Refusal or loss of the connection, or what `each` returned.
+    pub fn matching(&mut self, uids: &UidSet, query: &Query, each: &mut dyn FnMut(Meta) -> Result<()>) -> Result<u64> {
+        let (wide, said): (Vec<Term>, Vec<Term>) = query.terms.iter().cloned().partition(is_wider);
+        let (wide, mut said) = (Query { terms: wide }, Query { terms: said });
+        said.terms.retain(|term| {
+            let needs = Query { terms: vec![term.clone()] }.needs();
+            needs.flags || needs.size || needs.internal_date
         });
-        let checked = Query { terms: checked.cloned().collect() };
         let ask = if wider(query).header { Ask::Fields(&["Message-ID"]) } else { Ask::Numbers };
-        let mut kept = Vec::new();
+        let mut contradicted = 0;
         self.metas(uids, ask, &mut |mut meta| {
             let header = meta.header.take();
-            if checked.holds(&Facts { header: header.as_deref(), ..meta.facts() }) == Some(true) {
-                kept.push(meta);
+            let facts = Facts { header: header.as_deref(), ..meta.facts() };
+            match (said.holds(&facts), wide.holds(&facts)) {
+                (Some(true), Some(true)) => each(meta),
+                (Some(true), Some(false)) => Ok(()),
+                _ => {
+                    contradicted += 1;
+                    Ok(())
+                }
             }
-            Ok(())
         })?;
-        Ok(kept)
+        Ok(contradicted)
     }
 
     /// Those of `uids` that hold exactly, where the search that found them was asked wider than meant. What the server does

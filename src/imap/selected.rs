@@ -7,7 +7,7 @@ use super::encode::Command;
 use super::session::{Capabilities, Session};
 use super::types::{Code, Fetch, Response, Untagged};
 use super::uid_set::UidSet;
-use super::wire::Received;
+use super::wire::{Received, refusal};
 use crate::error::{Error, Kind, Result};
 use crate::message::{Flag, InternalDate};
 use crate::net::Phase;
@@ -16,16 +16,13 @@ use crate::query::Facts;
 /// Octets of UIDs in one command; some servers cut lines at 8192.
 pub(super) const MAX_SET: usize = 7000;
 
+/// Octets of requests of a listing that may be unanswered.
+const LISTING_OCTETS: usize = 16 * 1024 - 512;
 /// Messages one command asks a summary of: named one by one they still fit [`MAX_SET`] octets.
 const CHUNK: usize = 500;
-/// Chunks in flight.
-const DEPTH: usize = 2;
-/// The same without headers, whose answers are short: messages of one command, octets of their UIDs, chunks in flight.
-const BARE_CHUNK: usize = 4000;
-const BARE_OCTETS: usize = 3900;
-const BARE_DEPTH: usize = 4;
-/// So few octets of requests unanswered are next to none.
-const FEW_OCTETS: usize = 1024;
+/// Without headers so many, while their text is no longer than that: runs of UIDs take little room.
+const SHORT_CHUNK: usize = 4000;
+const SHORT_SET: usize = 1000;
 /// The most messages [`Selected::newest`] asks for.
 pub const NEWEST: u64 = 500;
 
@@ -315,7 +312,8 @@ impl<'a> Selected<'a> {
     }
 
     /// Hands over, in chunks of a few hundred and in rising order, what `list` shows of `uids`: flags, size, date and the
-    /// header fields that [`crate::summary`] reads. Two chunks are in flight; memory does not grow with the mailbox.
+    /// header fields that [`crate::summary`] reads. Two chunks are in flight (without headers some thousands of messages);
+    /// memory does not grow with the mailbox.
     ///
     /// # Errors
     /// Refusal or loss of the connection, or what `each` returned.
@@ -325,27 +323,7 @@ impl<'a> Selected<'a> {
 
     /// As [`Self::summaries`], with the header fields that are asked for; without any the chunks are larger.
     pub(super) fn metas(&mut self, uids: &UidSet, ask: Ask<'_>, each: &mut dyn FnMut(Meta) -> Result<()>) -> Result<()> {
-        let mut rest = uids.iter().peekable();
-        let (most, depth) = if ask == Ask::Numbers { (BARE_CHUNK, BARE_DEPTH) } else { (CHUNK, DEPTH) };
-        let mut next = || {
-            let mut chunk: Vec<u32> = Vec::new();
-            let mut octets = 0;
-            let mut in_range = false;
-            while chunk.len() < most
-                && octets < BARE_OCTETS
-                && let Some(uid) = rest.next()
-            {
-                // Two numbers are written of a range, each with what parts it from its neighbour.
-                let adjacent = chunk.last().and_then(|last| last.checked_add(1)) == Some(uid);
-                if !(adjacent && in_range) {
-                    octets += uid.checked_ilog10().unwrap_or(0) as usize + 2;
-                }
-                in_range = adjacent;
-                chunk.push(uid);
-            }
-            chunk
-        };
-        self.chunks(&mut next, depth, ask, each)
+        self.chunks(&mut uids.iter(), ask, each)
     }
 
     /// As [`Self::summaries`], in the order given.
@@ -358,56 +336,70 @@ impl<'a> Selected<'a> {
         headers: bool,
         each: &mut dyn FnMut(Meta) -> Result<()>,
     ) -> Result<()> {
-        // Any order fits a line: UIDs one by one take eleven octets at most.
-        let mut next = || (&mut *order).take(CHUNK).collect();
-        self.chunks(&mut next, DEPTH, if headers { Ask::Summary } else { Ask::Numbers }, each)
+        self.chunks(order, if headers { Ask::Summary } else { Ask::Numbers }, each)
     }
 
-    /// Asks for one chunk of UIDs after the other, `depth` of them at once, until one is empty.
-    fn chunks(
-        &mut self,
-        next: &mut dyn FnMut() -> Vec<u32>,
-        depth: usize,
-        ask: Ask<'_>,
-        each: &mut dyn FnMut(Meta) -> Result<()>,
-    ) -> Result<()> {
-        let mut in_flight: VecDeque<(String, UidSet, Vec<u32>, usize)> = VecDeque::new();
+    /// Asks for chunks of UIDs, several at once, and hands over what came of each in the order given.
+    fn chunks(&mut self, order: &mut dyn Iterator<Item = u32>, ask: Ask<'_>, each: &mut dyn FnMut(Meta) -> Result<()>) -> Result<()> {
+        // Without headers answers are short, and a few round trips tell of ten thousand messages: commands go out together,
+        // and again when little is left unanswered.
+        let (commands, low) = if ask == Ask::Numbers { (8, LISTING_OCTETS / 16) } else { (2, LISTING_OCTETS) };
+        let mut in_flight: VecDeque<Chunk> = VecDeque::new();
+        let mut unanswered = 0;
+        let mut ready: Option<(Vec<u32>, UidSet, Command)> = None;
         let mut found: BTreeMap<u32, Meta> = BTreeMap::new();
         let mut octets = 0;
-        let mut unanswered = 0;
         loop {
-            // Where requests are long several go out together, and more when nearly all are answered: that is one round trip.
-            let refill = unanswered <= FEW_OCTETS || in_flight.len() < 2;
-            while refill && in_flight.len() < depth {
-                let chunk = next();
-                if chunk.is_empty() {
+            let refill = unanswered <= low;
+            while refill && in_flight.len() < commands {
+                let (order, uids, command) = match ready.take() {
+                    Some(ready) => ready,
+                    None => {
+                        let (chunk, uids) = next_chunk(order, ask == Ask::Numbers);
+                        if chunk.is_empty() {
+                            break;
+                        }
+                        let command = metas_command(&uids, ask)?;
+                        (chunk, uids, command)
+                    }
+                };
+                let length = command.to_string().len();
+                if unanswered > 0 && unanswered + length > LISTING_OCTETS {
+                    ready = Some((order, uids, command));
                     break;
                 }
-                let set: UidSet = chunk.iter().copied().collect();
-                let command = metas_command(&set, ask)?;
-                let length = command.to_string().len();
                 unanswered += length;
-                let tag = self.session.wire.send(&command).map_err(|error| error.at(&self.session.place))?;
-                in_flight.push_back((tag, set, chunk, length));
+                let (tag, early) = self.session.wire.ask(&command).map_err(|error| error.at(&self.session.place))?;
+                in_flight.push_back(Chunk { tag, early, uids, order, length });
             }
-            let Some((tag, set, chunk, length)) = in_flight.pop_front() else { return Ok(()) };
-            unanswered -= length;
-            self.session.wire.conn.deadline(Phase::Listing);
+            let Some(chunk) = in_flight.pop_front() else { return Ok(()) };
+            unanswered -= chunk.length;
             let place = &self.session.place;
-            self.session
-                .wire
-                .finish(&tag, "listing the messages was refused", &mut |received: Received| {
-                    if let Response::Untagged(Untagged::Fetch(fetch)) = received.response
-                        && let Some(mut meta) = meta(fetch)
-                        && (set.contains(meta.uid) || in_flight.iter().any(|(_, other, ..)| other.contains(meta.uid)))
-                    {
-                        octets += cut(&mut meta, octets);
-                        merge(&mut found, meta);
-                    }
-                    Ok(())
-                })
-                .map_err(|error| error.at(place))?;
-            for uid in chunk {
+            let wire = &mut self.session.wire;
+            let mut each_response = |received: Received| {
+                if let Response::Untagged(Untagged::Fetch(fetch)) = received.response
+                    && let Some(mut meta) = meta(fetch)
+                    && (chunk.uids.contains(meta.uid) || in_flight.iter().any(|other| other.uids.contains(meta.uid)))
+                {
+                    octets += cut(&mut meta, octets);
+                    merge(&mut found, meta);
+                }
+                Ok(())
+            };
+            wire.conn.deadline(Phase::Listing);
+            let mut status = wire.finish_any(&chunk.tag, &mut each_response);
+            if chunk.early && status.as_ref().is_ok_and(|status| !status.is_ok()) {
+                // Too soon for this server, perhaps.
+                status = wire.send(&metas_command(&chunk.uids, ask)?).and_then(|tag| {
+                    wire.conn.deadline(Phase::Listing);
+                    wire.finish_any(&tag, &mut each_response)
+                });
+            }
+            let status = status.map_err(|error| error.at(place))?;
+            if !status.is_ok() {
+                return Err(refusal("listing the messages was refused", &status).at(place));
+            }
+            for uid in chunk.order {
                 if let Some(meta) = found.remove(&uid) {
                     octets = octets.saturating_sub(weight(&meta));
                     each(meta)?;
@@ -415,6 +407,34 @@ impl<'a> Selected<'a> {
             }
         }
     }
+}
+
+/// Messages whose summaries are on their way.
+struct Chunk {
+    tag: String,
+    /// Whether the command went ahead of its time.
+    early: bool,
+    uids: UidSet,
+    /// In which they are handed over.
+    order: Vec<u32>,
+    /// Octets of the command.
+    length: usize,
+}
+
+/// The UIDs of one command, in the order given and as a set; none where no more are left.
+fn next_chunk(order: &mut dyn Iterator<Item = u32>, short: bool) -> (Vec<u32>, UidSet) {
+    // Any order fits a line: UIDs one by one take eleven octets at most.
+    let mut chunk: Vec<u32> = (&mut *order).take(CHUNK).collect();
+    let mut uids: UidSet = chunk.iter().copied().collect();
+    while short && !chunk.is_empty() && chunk.len() < SHORT_CHUNK && uids.to_string().len() < SHORT_SET {
+        let more: Vec<u32> = (&mut *order).take(CHUNK).collect();
+        if more.is_empty() {
+            break;
+        }
+        uids.extend(more.iter().copied());
+        chunk.extend(more);
+    }
+    (chunk, uids)
 }
 
 pub(super) fn open_command(wire_name: &[u8], writable: bool) -> Result<Command> {
