@@ -308,7 +308,7 @@ impl Body {
         let Some(mut file) = self.spilled.as_ref() else {
             return Ok(self.memory.get(..limit.min(self.memory.len())).unwrap_or_default().to_vec());
         };
-        let mut bytes = Vec::new();
+        let mut bytes = Vec::with_capacity(limit.min(usize::try_from(self.len).unwrap_or(limit)) + 1);
         file.seek(SeekFrom::Start(0)).map_err(spill_error)?;
         file.take(limit as u64).read_to_end(&mut bytes).map_err(spill_error)?;
         file.seek(SeekFrom::End(0)).map_err(spill_error)?;

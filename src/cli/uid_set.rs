@@ -59,6 +59,11 @@ impl UidSet {
         ranges
     }
 
+    /// Whether the highest there is stands in it, whatever its number.
+    pub fn has_star(&self) -> bool {
+        self.0.iter().any(|(first, last)| *first == UidEnd::Highest || *last == UidEnd::Highest)
+    }
+
     /// The numbers that are named one by one: somebody expects each of them to be there.
     pub fn singles(&self) -> impl Iterator<Item = u32> {
         self.0.iter().filter_map(|ends| match ends {

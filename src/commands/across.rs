@@ -6,10 +6,11 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::App;
-use super::changing::{ChangedRow, Checked, MaxDelete, NO_SUCH, check, preview, problem};
+use super::changing::{Checked, MaxDelete, NO_SUCH, check, preview, problem};
+use super::choice::{Choice, Picked as Chosen, Store};
 use super::ledger::Ledger;
 use super::picked::{Picked, PickedSource, Read, name_of};
-use super::reading::{Choice, examine, farewell, folder_of, numbered, offset, with_reader};
+use super::reading::{farewell, folder_of, numbered, offset};
 use super::transport::{Args, Told, Verb};
 use super::vacate::{Leaving, vacate};
 use crate::account::{Location, Place, Protocol};
@@ -17,9 +18,11 @@ use crate::error::{Error, Result};
 use crate::folder::Folder;
 use crate::imap::session::{Access, Session};
 use crate::message::{Digest, Flag, Key, Message};
+use crate::output::ChangedRow;
 use crate::report::{Event, Report};
 use crate::state::{self, Batch, Change, CopyRow, Journal, State};
 use crate::store::open::{self, Opener};
+use crate::store::pop3::Pop3Source;
 use crate::store::{FolderInfo, Listed, Outcome, Outgoing, Sink, Source, Wait};
 use crate::summary::delivery_date;
 use crate::transfer::{Exactly, Options, SourceFlags, Transfer, locate};
@@ -135,11 +138,7 @@ impl Run<'_> {
     /// Chooses; with `--dry-run` the rows that tell messages apart are made here.
     fn choose(&self, choice: &Choice, told: &mut Told) -> Result<Choosing> {
         let Some(server) = self.place.server().filter(|server| server.protocol == Protocol::Imap) else {
-            let (wanted, missing) = with_reader(self.place, self.app, |reader| {
-                let chosen = reader.choose(choice)?;
-                Ok((chosen.wanted, chosen.missing))
-            })?;
-            told.problems.extend(missing.into_iter().map(|number| problem(&self.from, number, NO_SUCH)));
+            let (exists, wanted) = self.choose_numbered(choice, told)?;
             let offset = offset(self.place);
             let mut messages = Vec::new();
             let mut picked = Picked::default();
@@ -153,11 +152,10 @@ impl Run<'_> {
                 messages.push(One { shown, name: name_of(&listed), uidl, flags: Vec::new() });
                 picked.add(&listed);
             }
-            let exists = messages.len() as u64;
             return Ok(Choosing { messages, picked, exists });
         };
         let mut session = Session::connect(server, Access::ReadOnly, &self.app.context, &self.app.trace)?;
-        let mut selected = examine(&mut session, &self.from)?;
+        let mut selected = session.open_folder(&self.from, false)?;
         let Some(generation) = selected.state().uid_validity else {
             return Err(Error::refused(format!("the folder {} has no UIDVALIDITY, so its messages cannot be told apart", self.from)));
         };
@@ -175,6 +173,32 @@ impl Run<'_> {
         let picked = Picked::of_generation(generation, messages.iter().map(|one| name(one.uid)));
         let one = |uid, flags: &[Flag]| One { shown: uid, name: name(uid), uidl: None, flags: flags.to_vec() };
         Ok(Choosing { messages: messages.iter().map(|candidate| one(candidate.uid, &candidate.flags)).collect(), picked, exists })
+    }
+
+    /// How many messages a place without UIDs holds, and those that are wanted, as people number them. What cannot be looked into
+    /// is not chosen on a guess.
+    fn choose_numbered(&self, choice: &Choice, told: &mut Told) -> Result<(u64, Vec<Listed>)> {
+        let (context, offset) = (&self.app.context, offset(self.place));
+        let mut choose = |store: &mut Store<'_>| {
+            let messages = store.source().list(&self.from)?.messages;
+            let exists = messages.len() as u64;
+            let there: HashSet<u32> = messages.iter().map(|listed| listed.id.saturating_add(offset)).collect();
+            told.problems
+                .extend(choice.missing(|number| there.contains(&number)).into_iter().map(|number| problem(&self.from, number, NO_SUCH)));
+            let Chosen { wanted, unreadable } = choice.of_listing(store, messages, offset)?;
+            let shown = |id: u32| id.saturating_add(offset);
+            told.problems.extend(unreadable.into_iter().map(|(listed, why)| problem(&self.from, shown(listed.id), why.to_string())));
+            Ok((exists, wanted.into_iter().map(|listed| Listed { id: shown(listed.id), ..listed }).collect()))
+        };
+        match &self.place.location {
+            Location::Server(server) => {
+                let mut source = Pop3Source::connect(server, context, &self.app.trace)?;
+                let chosen = choose(&mut Store::Pop3(&mut source))?;
+                farewell(source.finish())?;
+                Ok(chosen)
+            }
+            _ => choose(&mut Store::Local(open::local_source(self.place)?.as_mut())),
+        }
     }
 
     /// What a dry run can tell of the destination.
@@ -196,7 +220,7 @@ impl Run<'_> {
     }
 
     fn source_flags(&self) -> SourceFlags {
-        if open::keeps_flags(self.place) { SourceFlags::Kept } else { SourceFlags::None(self.args.seen_there) }
+        if open::keeps_flags(self.place) { SourceFlags::Kept } else { SourceFlags::None(self.args.count_as_seen) }
     }
 
     fn to_account(&self, choosing: Choosing, told: &mut Told) -> Result<()> {

@@ -80,6 +80,8 @@ pub(super) struct Delivery<'a> {
     /// Octets of what is written and not yet durable, by ticket.
     outstanding: HashMap<u64, u64>,
     handed_over: BTreeSet<u32>,
+    /// Those of them that lie in the target durably.
+    safe: BTreeSet<u32>,
 }
 
 impl<'a> Delivery<'a> {
@@ -105,7 +107,16 @@ impl<'a> Delivery<'a> {
         } else {
             None
         };
-        Ok(Self { target, there, folder, outcome, progress, outstanding: HashMap::new(), handed_over: BTreeSet::new() })
+        Ok(Self {
+            target,
+            there,
+            folder,
+            outcome,
+            progress,
+            outstanding: HashMap::new(),
+            handed_over: BTreeSet::new(),
+            safe: BTreeSet::new(),
+        })
     }
 
     /// Says what is to come.
@@ -121,6 +132,7 @@ impl<'a> Delivery<'a> {
         let bytes = message.body.len();
         if self.is_there(id, &message)? {
             self.outcome.counts.already_there += 1;
+            self.safe.insert(id);
             self.arrived(bytes);
             return Ok(());
         }
@@ -157,6 +169,7 @@ impl<'a> Delivery<'a> {
         match placement.outcome {
             Outcome::Stored { altered, .. } => {
                 self.outcome.counts.copied += 1;
+                self.safe.insert(uid);
                 self.outcome.counts.bytes += bytes;
                 if !altered.is_empty() {
                     self.outcome.counts.altered += 1;
@@ -195,6 +208,11 @@ impl<'a> Delivery<'a> {
     pub(super) fn finish(&mut self) -> Result<BTreeSet<u32>> {
         self.settle(Wait::All)?;
         Ok(std::mem::take(&mut self.handed_over))
+    }
+
+    /// Those that lie in the target durably.
+    pub(super) fn safe(&self) -> &BTreeSet<u32> {
+        &self.safe
     }
 
     /// One of those planned was gone before it was read.

@@ -3,6 +3,7 @@
 
 mod across;
 mod changing;
+mod choice;
 pub mod copy;
 pub mod delete;
 mod deliver;
@@ -17,6 +18,7 @@ mod picked;
 mod reading;
 mod relocate;
 pub mod schema;
+mod sorting;
 mod transport;
 mod unfinished;
 pub mod upload;

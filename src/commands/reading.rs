@@ -1,159 +1,26 @@
 //! What verbs share that read messages of one folder: opening a place read-only, choosing among its messages with as few
 //! round trips as can be, and reading those. It never changes anything anywhere.
 
-use std::collections::BTreeSet;
-use std::io::Read;
+use std::collections::{BTreeSet, HashMap};
 
 use super::App;
+use super::choice::holds;
+pub(super) use super::choice::{Choice, Store};
 use crate::account::{Location, Place, Protocol};
-use crate::cli::{Selection, UidSet, Uids};
-use crate::error::{Error, Kind, Result, Scope};
+use crate::error::{Error, Kind, Result};
 use crate::folder::Folder;
 use crate::imap;
 use crate::imap::bulk::Wanted;
+use crate::imap::changing::Change;
+use crate::imap::opening::{First, Opening};
 use crate::imap::selected::Selected;
 use crate::imap::session::{Access, Session};
-use crate::message::Message;
+use crate::message::{Flag, Message};
 use crate::query::Query;
 use crate::store::open::Opener;
 pub(super) use crate::store::open::local_source;
 use crate::store::pop3::Pop3Source;
 use crate::store::{Listed, Source};
-
-/// So many UIDs named one by one are asked for directly; for more (and for ranges) a search tells first what is there.
-const DIRECT: usize = 500;
-/// New mail may arrive while a search runs; more than this is not that.
-const MORE_THAN_EXISTS: u64 = 100_000;
-
-/// Which messages of a folder are wanted.
-pub(super) struct Choice {
-    uids: Option<UidSet>,
-    not_uids: Option<UidSet>,
-    limit: Option<u64>,
-    query: Query,
-    /// `--all` was given.
-    all: bool,
-}
-
-impl Choice {
-    /// What the arguments say; UIDs on standard input are read here.
-    pub(super) fn new<'a>(selection: &'a Selection, arguments: impl IntoIterator<Item = &'a Uids>) -> Result<Self> {
-        let mut stdin: Option<UidSet> = None;
-        let uids = union(selection.uid.iter().chain(arguments), &mut stdin)?;
-        let not_uids = union(&selection.not_uid, &mut stdin)?;
-        Ok(Self { uids, not_uids, limit: selection.limit, query: selection.query.clone(), all: selection.all })
-    }
-
-    /// As [`Self::new`], for a verb that changes mail: it must be told what to change.
-    pub(super) fn changing<'a>(selection: &'a Selection, arguments: impl IntoIterator<Item = &'a Uids>) -> Result<Self> {
-        let choice = Self::new(selection, arguments)?;
-        if choice.is_all() && !choice.all {
-            return Err(Error::usage("nothing is selected").hint("name UIDs, give a query, or say --all"));
-        }
-        Ok(choice)
-    }
-
-    /// The conditions beside UIDs and numbers.
-    pub(super) fn query(&self) -> &Query {
-        &self.query
-    }
-
-    /// Whether nothing was said, so that all messages are meant.
-    pub(super) fn is_all(&self) -> bool {
-        self.uids.is_none() && self.not_uids.is_none() && self.limit.is_none() && self.query.is_empty()
-    }
-
-    /// Whether more than one message is named one by one.
-    pub(super) fn names_several(&self) -> bool {
-        self.limit != Some(1) && self.named().len() > 1
-    }
-
-    /// UIDs that need no look at what is there.
-    fn direct(&self) -> Option<Vec<u32>> {
-        let alone = self.limit.is_none() && self.not_uids.is_none() && self.query.is_empty();
-        self.uids.as_ref().filter(|_| alone)?.only_singles(DIRECT)
-    }
-
-    /// Those of `there` (ascending, the last being `highest`) that are wanted.
-    fn pick(&self, there: impl DoubleEndedIterator<Item = u32>, highest: u32) -> Vec<u32> {
-        let ranges = |uids: &Option<UidSet>| uids.as_ref().map(|uids| uids.ranges(highest));
-        let (named, excluded) = (ranges(&self.uids), ranges(&self.not_uids));
-        let within = |ranges: &Vec<(u32, u32)>, uid: u32| {
-            let behind = ranges.partition_point(|(first, _)| *first <= uid);
-            behind.checked_sub(1).and_then(|index| ranges.get(index)).is_some_and(|(_, last)| uid <= *last)
-        };
-        let wanted = |uid: &u32| {
-            named.as_ref().is_none_or(|ranges| within(ranges, *uid)) && !excluded.as_ref().is_some_and(|ranges| within(ranges, *uid))
-        };
-        let limit = self.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
-        let mut picked: Vec<u32> = there.rev().filter(wanted).take(limit).collect();
-        picked.reverse();
-        picked
-    }
-
-    /// Those of a listing whose numbers (ids and `offset` more) are wanted.
-    pub(super) fn pick_listed(&self, messages: Vec<Listed>, offset: u32) -> Vec<Listed> {
-        let highest = messages.last().map_or(0, |listed| listed.id.saturating_add(offset));
-        let numbers: Vec<u32> = messages.iter().map(|listed| listed.id.saturating_add(offset)).collect();
-        let mut picked = self.pick(numbers.into_iter(), highest).into_iter().peekable();
-        messages.into_iter().filter(|listed| picked.next_if_eq(&listed.id.saturating_add(offset)).is_some()).collect()
-    }
-
-    /// UIDs of a mailbox that are wanted, as far as is known without fetching anything (some named one by one may not be
-    /// there), and those named one by one that are known not to be there.
-    pub(super) fn uids(&self, selected: &mut Selected<'_>) -> Result<(imap::UidSet, Vec<u32>)> {
-        let exists = selected.state().exists;
-        if exists == 0 {
-            return Ok((imap::UidSet::new(), self.missing(|_| false)));
-        }
-        if let Some(uids) = self.direct() {
-            return Ok((uids.into_iter().collect(), Vec::new()));
-        }
-        let there = selected.search_all()?;
-        if there.len() > exists.saturating_add(MORE_THAN_EXISTS) {
-            return Err(Error::protocol("the server finds more messages than the mailbox holds"));
-        }
-        if self.is_all() {
-            return Ok((there, Vec::new()));
-        }
-        let all: Vec<u32> = there.iter().collect();
-        let picked = self.pick(all.into_iter(), there.last().unwrap_or_default());
-        Ok((picked.into_iter().collect(), self.missing(|uid| there.contains(uid))))
-    }
-
-    /// The UIDs named one by one: somebody expects each of them to be there.
-    pub(super) fn named(&self) -> BTreeSet<u32> {
-        self.uids.iter().flat_map(UidSet::singles).collect()
-    }
-
-    /// The UIDs named one by one that are not there, ascending.
-    fn missing(&self, is_there: impl Fn(u32) -> bool) -> Vec<u32> {
-        self.named().into_iter().filter(|uid| !is_there(*uid)).collect()
-    }
-}
-
-/// All of them together; `None` where there are none.
-fn union<'a>(uids: impl IntoIterator<Item = &'a Uids>, stdin: &mut Option<UidSet>) -> Result<Option<UidSet>> {
-    let mut all: Option<UidSet> = None;
-    for one in uids {
-        let more = match (one, &mut *stdin) {
-            (Uids::Set(set), _) => set.clone(),
-            (Uids::Stdin, Some(set)) => set.clone(),
-            (Uids::Stdin, none) => none.insert(from_stdin()?).clone(),
-        };
-        all = Some(all.unwrap_or_default().union(more));
-    }
-    Ok(all)
-}
-
-fn from_stdin() -> Result<UidSet> {
-    let mut text = String::new();
-    std::io::stdin().lock().read_to_string(&mut text).map_err(|error| match error.kind() {
-        std::io::ErrorKind::InvalidData => Error::usage("standard input holds no UIDs"),
-        _ => Error::io("standard input", error),
-    })?;
-    text.split_ascii_whitespace().try_fold(UidSet::default(), |set, word| Ok(set.union(word.parse()?)))
-}
 
 /// A place whose messages are numbered from one by where they stand in the listing, POP3 among them.
 pub(super) fn numbered(place: &Place) -> bool {
@@ -185,47 +52,75 @@ pub(super) trait Reader {
 
     /// As [`Source::read`].
     fn read(&mut self, wanted: &[Listed], each: &mut dyn FnMut(usize, Result<Message>) -> Result<()>) -> Result<()>;
+
+    /// As [`Source::headers`].
+    fn headers(&mut self, wanted: &[Listed], each: &mut dyn FnMut(usize, Result<Vec<u8>>) -> Result<()>) -> Result<()>;
+
+    /// UIDVALIDITY, where the folder has one.
+    fn generation(&self) -> Option<u32> {
+        None
+    }
+
+    /// Marks messages of a folder opened to be changed as read; gives those that are not, and why.
+    fn mark_seen(&mut self, _ids: &BTreeSet<u32>) -> Result<Vec<(u32, String)>> {
+        Err(Error::usage("only an IMAP server can mark messages as read here"))
+    }
 }
 
-/// Opens a place of any kind read-only, lets `work` read its folder, and says goodbye.
-pub(super) fn with_reader<T>(place: &Place, app: &App, work: impl FnOnce(&mut dyn Reader) -> Result<T>) -> Result<T> {
+/// What a folder is opened for.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Purpose {
+    /// Flags will be changed.
+    pub(super) writable: bool,
+    /// Headers are wanted and no bodies.
+    pub(super) headers: bool,
+    /// It was chosen from before; what is wanted is known.
+    pub(super) again: bool,
+}
+
+/// Opens a place of any kind (read-only, unless `purpose` says otherwise), lets `work` read the messages of `choice` in its folder, and says goodbye. What
+/// `choice` will ask an IMAP server first, and the body of a message named alone, is asked with the login.
+pub(super) fn with_reader<T>(
+    place: &Place,
+    choice: &Choice,
+    purpose: Purpose,
+    app: &App,
+    work: impl FnOnce(&mut dyn Reader) -> Result<T>,
+) -> Result<T> {
     let folder = folder_of(place);
     match &place.location {
         Location::Server(server) if server.protocol == Protocol::Imap => {
-            let mut session = Session::connect(server, Access::ReadOnly, &app.context, &app.trace)?;
-            let result = work(&mut ImapFolder(examine(&mut session, &folder)?))?;
+            let direct = choice.direct_set();
+            let first = match &direct {
+                _ if purpose.again => First::Nothing,
+                Some(uids) if uids.len() == 1 && purpose.headers => First::Nothing,
+                Some(uids) if uids.len() == 1 => First::Bodies(uids),
+                Some(uids) => First::Summaries { uids, headers: false },
+                None => First::Search(choice.query()),
+            };
+            let opening = Opening { folder: &folder, writable: purpose.writable, first };
+            let access = if purpose.writable { Access::ReadWrite } else { Access::ReadOnly };
+            let mut session = Session::connect_at(server, access, &app.context, &app.trace, &opening)?;
+            let result = work(&mut ImapFolder(session.open_folder(&folder, purpose.writable)?))?;
             farewell(session.logout())?;
             Ok(result)
         }
         Location::Server(server) => {
             let mut source = Pop3Source::connect(server, &app.context, &app.trace)?;
-            let result = work(&mut Numbered { source: &mut source, folder, offset: offset(place) })?;
+            let result = work(&mut Numbered::new(Store::Pop3(&mut source), folder, offset(place)))?;
             farewell(source.finish())?;
             Ok(result)
         }
         Location::Stdio => {
             let opener = Opener::new(place, &app.context, &app.trace);
             let mut source = opener.source()?;
-            work(&mut Numbered { source: source.as_mut(), folder, offset: offset(place) })
+            work(&mut Numbered::new(Store::Local(source.as_mut()), folder, offset(place)))
         }
         _ => {
             let mut source = local_source(place)?;
-            work(&mut Numbered { source: source.as_mut(), folder, offset: offset(place) })
+            work(&mut Numbered::new(Store::Local(source.as_mut()), folder, offset(place)))
         }
     }
-}
-
-/// Opens a folder to look at.
-pub(super) fn examine<'a>(session: &'a mut Session, folder: &Folder) -> Result<Selected<'a>> {
-    let wire_name = session.wire_name(folder)?;
-    session.examine(&wire_name).map_err(|error| match error.kind() {
-        Kind::Refused => Error::refused(format!("the folder {folder} cannot be opened"))
-            .at(error.place().unwrap_or_default())
-            .said(error.server_said().unwrap_or_default())
-            .hint("check its name")
-            .scoped(Scope::Mailbox),
-        _ => error,
-    })
 }
 
 /// All that was asked for is done: a server that takes offence at the goodbye changes nothing about that.
@@ -272,64 +167,83 @@ impl Reader for ImapFolder<'_> {
             each(index, message)
         })
     }
+
+    fn headers(&mut self, wanted: &[Listed], each: &mut dyn FnMut(usize, Result<Vec<u8>>) -> Result<()>) -> Result<()> {
+        let places: HashMap<u32, usize> = wanted.iter().enumerate().map(|(index, listed)| (listed.id, index)).collect();
+        let uids = wanted.iter().map(|listed| listed.id).collect();
+        self.0.headers(&uids, &mut |uid, header| places.get(&uid).map_or(Ok(()), |index| each(*index, header)))
+    }
+
+    fn generation(&self) -> Option<u32> {
+        self.0.state().uid_validity
+    }
+
+    fn mark_seen(&mut self, ids: &BTreeSet<u32>) -> Result<Vec<(u32, String)>> {
+        let (_, refused) = self.0.state().permitted(&[Flag::seen()]);
+        if !refused.is_empty() {
+            let reason = "the folder keeps no \\Seen flag, so it was not marked as read";
+            return Ok(ids.iter().map(|uid| (*uid, reason.to_owned())).collect());
+        }
+        let stored = self.0.store(&ids.iter().copied().collect(), Change::Add, &[Flag::seen()], None)?;
+        let reason =
+            stored.rest.error.map_or_else(|| "it was not marked as read".to_owned(), |error| format!("it was not marked as read: {error}"));
+        Ok(stored.rest.refused.iter().chain(stored.rest.unknown.iter()).map(|uid| (uid, reason.clone())).collect())
+    }
 }
 
 /// A place whose messages have numbers.
 pub(super) struct Numbered<'a> {
     /// Where they are.
-    pub(super) source: &'a mut dyn Source,
+    pub(super) store: Store<'a>,
     /// Its folder.
     pub(super) folder: Folder,
     /// As [`offset`] says.
     pub(super) offset: u32,
+    /// Messages that could not be looked into, and what is to hold for them once they can.
+    doubtful: BTreeSet<u32>,
+    query: Query,
+}
+
+impl<'a> Numbered<'a> {
+    /// A folder of a store.
+    pub(super) fn new(store: Store<'a>, folder: Folder, offset: u32) -> Self {
+        Self { store, folder, offset, doubtful: BTreeSet::new(), query: Query::default() }
+    }
 }
 
 impl Reader for Numbered<'_> {
     fn choose(&mut self, choice: &Choice) -> Result<Chosen> {
-        let messages = self.source.list(&self.folder)?.messages;
+        let messages = self.store.source().list(&self.folder)?.messages;
         let there: BTreeSet<u32> = messages.iter().map(|listed| listed.id.saturating_add(self.offset)).collect();
         let missing = choice.missing(|number| there.contains(&number));
-        let chosen = choice.pick_listed(messages, self.offset).into_iter();
+        let picked = choice.of_listing(&mut self.store, messages, self.offset)?;
+        // Reading says what is wrong with those that could not be looked into.
+        self.doubtful = picked.unreadable.iter().map(|(listed, _)| listed.id).collect();
+        self.query = choice.query().clone();
+        let mut chosen = picked.wanted;
+        chosen.extend(picked.unreadable.into_iter().map(|(listed, _)| listed));
+        chosen.sort_by_key(|listed| listed.id);
+        let chosen = chosen.into_iter();
         let wanted = chosen.map(|listed| Listed { id: listed.id.saturating_add(self.offset), ..listed }).collect();
         Ok(Chosen { wanted, missing })
     }
 
     fn read(&mut self, wanted: &[Listed], each: &mut dyn FnMut(usize, Result<Message>) -> Result<()>) -> Result<()> {
         let own: Vec<Listed> = wanted.iter().map(|listed| Listed { id: listed.id.saturating_sub(self.offset), ..listed.clone() }).collect();
-        self.source.read(&own, each)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn choice(uids: Option<&str>, limit: Option<u64>) -> Choice {
-        Choice { uids: uids.map(|text| text.parse().unwrap()), not_uids: None, limit, query: Query::default(), all: false }
-    }
-
-    #[test]
-    fn the_newest_of_the_wanted_are_picked_in_rising_order() {
-        let there = [1, 3, 5, 7, 9];
-        assert_eq!(choice(None, Some(2)).pick(there.into_iter(), 9), [7, 9]);
-        assert_eq!(choice(Some("1:6"), Some(2)).pick(there.into_iter(), 9), [3, 5]);
-        assert_eq!(choice(Some("100:*,2"), None).pick(there.into_iter(), 9), [9]);
-        assert!(choice(Some("2"), None).pick(there.into_iter(), 9).is_empty());
+        if self.doubtful.is_empty() {
+            return self.store.source().read(&own, each);
+        }
+        let pop3 = matches!(self.store, Store::Pop3(_));
+        let (doubtful, query) = (&self.doubtful, &self.query);
+        self.store.source().read(&own, &mut |index, message| match (own.get(index), &message) {
+            // Now it can be read, and nobody asked for it.
+            (Some(listed), Ok(read)) if doubtful.contains(&listed.id) && !holds(read, listed, pop3, query)? => Ok(()),
+            _ => each(index, message),
+        })
     }
 
-    #[test]
-    fn local_listings_count_from_one() {
-        let listed = |id| Listed { id, key: None, size: None, internal_date: None };
-        let picked = choice(Some("1,3"), None).pick_listed(vec![listed(0), listed(1), listed(2)], 1);
-        assert_eq!(picked.iter().map(|listed| listed.id).collect::<Vec<_>>(), [0, 2]);
-    }
-
-    #[test]
-    fn only_numbers_named_one_by_one_can_be_missing() {
-        let missing = |choice: Choice| choice.missing(|uid| uid < 3);
-        assert_eq!(missing(choice(Some("1,4,7:9,*"), None)), [4]);
-        assert_eq!(missing(choice(Some("1,2,4"), Some(1))), [4]);
-        assert!(missing(choice(None, Some(3))).is_empty());
-        assert!(choice(Some("1,2"), None).names_several() && !choice(Some("1,1,2:9"), None).names_several());
+    fn headers(&mut self, wanted: &[Listed], each: &mut dyn FnMut(usize, Result<Vec<u8>>) -> Result<()>) -> Result<()> {
+        let own: Vec<Listed> = wanted.iter().map(|listed| Listed { id: listed.id.saturating_sub(self.offset), ..listed.clone() }).collect();
+        self.store.source().headers(&own, each)
     }
 }

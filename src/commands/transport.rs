@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::changing::{ChangedRow, Checked, Done, DryRun, MaxDelete, NO_SUCH, check, is_loss, preview, problem};
+use super::changing::{Checked, Done, DryRun, MaxDelete, NO_SUCH, check, is_loss, preview, problem};
 use super::reading::{Choice, farewell, folder_of};
 use super::relocate::{MARKED, Mailfolder, Moved, Relocated, Relocator, deleted, find, told as placed};
 use super::{App, across};
@@ -16,6 +16,7 @@ use crate::exit::ExitCode;
 use crate::folder::Folder;
 use crate::imap::UidSet;
 use crate::imap::session::{Access, Session};
+use crate::output::ChangedRow;
 use crate::report::Problem;
 use crate::transfer::{DateFrom, Seen};
 
@@ -41,7 +42,7 @@ pub struct Args {
     pub dry_run: DryRun,
     /// What of a source without flags (POP3, eml) counts as read at another place: all, none, or older-than:AGE
     #[arg(long, value_name = "WHICH", default_value = "none", value_parser = super::migrate::seen)]
-    pub seen_there: Seen,
+    pub count_as_seen: Seen,
     /// Where the date of a message comes from when its source keeps none (POP3)
     #[arg(long, value_name = "FIELD", value_enum, default_value = "received")]
     pub date_from: DateFrom,
@@ -99,6 +100,7 @@ pub(super) fn run(verb: Verb, args: &Args, max_delete: MaxDelete, app: &App) -> 
     let place = app.place(&args.place, &sides.from)?;
     let destination = app.place(&args.destination, &sides.to)?;
     let choice = Choice::changing(&args.selection, &args.uids)?;
+    choice.suits(&place)?;
     let mut told = Told::default();
     let outcome = match same_server(&place, &destination) {
         Some(server) => on_one_server(verb, args, app, server, &choice, (&folder_of(&place), &folder_of(&destination)), &mut told),

@@ -3,7 +3,7 @@
 //! afterwards ([`Wire::ask`](super::wire::Wire::ask)). It never decides what is asked and reads no answer.
 
 use super::bulk;
-use super::encode::Command;
+use super::encode::{self, Command, Form};
 use super::selected;
 use super::session::Session;
 use super::sort::{self, SortKey};
@@ -50,7 +50,10 @@ impl First<'_> {
         match self {
             First::Nothing => Ok(None),
             First::Search(query) if query.is_empty() => Ok(Some(selected::search_all_command(&session.capabilities))),
-            First::Search(_) => Ok(None),
+            First::Search(query) => {
+                let extended = session.capabilities.has("ESEARCH") || session.capabilities.has("IMAP4REV2");
+                encode::search_command(query, Form { extended, utf8: session.utf8_accepted }).map(Some)
+            }
             First::Sort(keys) => Ok(sort::is_offered(&session.capabilities).then(|| sort::sort_all_command(keys))),
             First::Summaries { uids, headers } => selected::summaries_command(uids, headers).map(Some),
             First::Bodies(uids) => bulk::bodies_command(uids).map(Some),
@@ -75,7 +78,6 @@ impl Session {
         }
         match self.wire_name(opening.folder) {
             Ok(name) if guess != Some(name.as_slice()) || !self.wire.has_ahead() => {
-                self.wire.drop_ahead()?;
                 self.announce(&name, opening.writable, opening.first).map(drop)
             }
             _ => Ok(()),
@@ -89,6 +91,8 @@ impl Session {
     /// Loss of the connection.
     pub fn announce(&mut self, wire_name: &[u8], writable: bool, first: First<'_>) -> Result<bool> {
         let Ok(open) = selected::open_command(wire_name, writable) else { return Ok(false) };
+        // What nobody asked for would stand in the way.
+        self.wire.drop_ahead()?;
         // What cannot be written is told to whoever asks for it.
         let question = first.command(self).unwrap_or_default();
         let sent = self.wire.send_ahead(&open)?;

@@ -1,17 +1,169 @@
-//! SEARCH: a query made keys (`encode`), asked in the charset the server takes, its answer a set of UIDs.
+//! SEARCH: a query made keys (`encode`), asked in the charset the server takes, its answer a set of UIDs; and the second look
+//! at what a search found, for those who change mail. What the server's SEARCH cannot say or will not take is told here.
 
-use super::selected::Selected;
+use super::bulk::Wanted;
+use super::encode::{Form, is_ascii, search_command, wider};
+use super::selected::{Ask, Meta, Selected};
 use super::uid_set::UidSet;
-use crate::error::{Error, Result};
-use crate::query::Query;
+use crate::error::{Error, Kind, Result};
+use crate::query::{Facts, Needs, Query, Term};
+
+/// So much of a message is searched here.
+const MAX_WHOLE: usize = 64 * 1024 * 1024;
+/// Messages whose bodies are asked for at once, and that are listed for that.
+const BATCH: usize = 10_000;
 
 impl Selected<'_> {
     /// The UIDs the server finds for `query`: never fewer than hold, as far as the server's SEARCH is right; terms that IMAP
-    /// cannot say exactly (moments within a day) are asked for a little wider.
+    /// cannot say exactly ([`wider`]) are asked for a little wider. Texts the server refuses in any charset but ASCII are
+    /// looked for here, in headers (or messages) fetched for it.
+    ///
+    /// # Errors
+    /// Usage: a search of Gmail's on another server. Else refusal or loss of the connection.
+    pub fn search(&mut self, query: &Query) -> Result<UidSet> {
+        if query.is_empty() {
+            return self.search_all();
+        }
+        if self.state().exists == 0 {
+            return Ok(UidSet::new());
+        }
+        if query.terms.iter().any(is_gmail) && !self.session.capabilities.has("X-GM-EXT-1") {
+            return Err(Error::usage("--gmail: this server is not Gmail's (it does not offer X-GM-EXT-1)").at(&self.session.place));
+        }
+        match self.ask(query) {
+            Err(error) if error.kind() == Kind::Refused && !query.terms.iter().all(is_ascii) => self.search_here(query, error),
+            other => other,
+        }
+    }
+
+    fn ask(&mut self, query: &Query) -> Result<UidSet> {
+        let extended = self.session.capabilities.has("ESEARCH") || self.session.capabilities.has("IMAP4REV2");
+        let command = search_command(query, Form { extended, utf8: self.session.utf8_accepted })?;
+        self.run_search(&command)
+    }
+
+    /// As [`Self::search`] where the server refused (`refusal`) texts that are not ASCII.
+    fn search_here(&mut self, query: &Query, refusal: Error) -> Result<UidSet> {
+        let (plain, rest): (Vec<Term>, Vec<Term>) = query.terms.iter().cloned().partition(is_ascii);
+        let (plain, rest) = (Query { terms: plain }, Query { terms: rest });
+        if rest.server_only().is_some() {
+            return Err(refusal.hint("keys as typed are for the server alone: keep them to ASCII here"));
+        }
+        let found = if plain.is_empty() { self.search_all()? } else { self.ask(&plain)? };
+        let mut holds = UidSet::new();
+        match rest.fields() {
+            Some(names) => self.metas(&found, Ask::Fields(&names), &mut |meta| {
+                let header = meta.header.as_deref().unwrap_or_default();
+                if rest.holds(&Facts { header: Some(header), ..meta.facts() }) == Some(true) {
+                    holds.insert(meta.uid);
+                }
+                Ok(())
+            })?,
+            None => {
+                let mut uids = found.iter();
+                loop {
+                    let batch: UidSet = uids.by_ref().take(BATCH).collect();
+                    if batch.is_empty() {
+                        break;
+                    }
+                    self.search_bodies(&batch, &rest, &mut holds)?;
+                }
+            }
+        }
+        Ok(holds)
+    }
+
+    fn search_bodies(&mut self, uids: &UidSet, query: &Query, holds: &mut UidSet) -> Result<()> {
+        let mut wanted = Vec::new();
+        self.metas(uids, Ask::Numbers, &mut |meta| {
+            wanted.push(Wanted { uid: meta.uid, size: meta.size });
+            Ok(())
+        })?;
+        let mut found = Vec::new();
+        self.fetch(&wanted, &mut |index, fetched| {
+            // A message that cannot be read is not known to hold anything.
+            if let (Some(wanted), Ok(fetched)) = (wanted.get(index), fetched) {
+                let spilled;
+                let whole = match fetched.body.in_memory() {
+                    Some(bytes) => bytes,
+                    None => {
+                        spilled = fetched.body.prefix(MAX_WHOLE)?;
+                        &spilled
+                    }
+                };
+                if query.holds(&Facts { whole: Some(whole), ..Facts::default() }) == Some(true) {
+                    found.push(wanted.uid);
+                }
+            }
+            Ok(())
+        })?;
+        holds.extend(found);
+        Ok(())
+    }
+
+    /// Hands over, rising by UID, what there is to tell of those of `uids` for which `query` holds once more, by flags, dates
+    /// and sizes fetched now (and by Message-ID, which a search finds as part of others too). A server's SEARCH may be wrong
+    /// (mail-archiver#483), so whoever changes something looks twice; what the server does not tell is no reason to change
+    /// anything. Conditions on other texts are left to the search. Returns how many the search should not have found.
+    ///
+    /// # Errors
+    /// Refusal or loss of the connection, or what `each` returned.
+    pub fn matching(&mut self, uids: &UidSet, query: &Query, each: &mut dyn FnMut(Meta) -> Result<()>) -> Result<u64> {
+        let (wide, said): (Vec<Term>, Vec<Term>) = query.terms.iter().cloned().partition(is_wider);
+        let (wide, mut said) = (Query { terms: wide }, Query { terms: said });
+        said.terms.retain(|term| {
+            let needs = Query { terms: vec![term.clone()] }.needs();
+            needs.flags || needs.size || needs.internal_date
+        });
+        let ask = if wider(query).header { Ask::Fields(&["Message-ID"]) } else { Ask::Numbers };
+        let mut contradicted = 0;
+        self.metas(uids, ask, &mut |mut meta| {
+            let header = meta.header.take();
+            let facts = Facts { header: header.as_deref(), ..meta.facts() };
+            match (said.holds(&facts), wide.holds(&facts)) {
+                (Some(true), Some(true)) => each(meta),
+                (Some(true), Some(false)) => Ok(()),
+                _ => {
+                    contradicted += 1;
+                    Ok(())
+                }
+            }
+        })?;
+        Ok(contradicted)
+    }
+
+    /// Those of `uids` that hold exactly, where the search that found them was asked wider than meant. What the server does
+    /// not tell of stays in.
     ///
     /// # Errors
     /// Refusal or loss of the connection.
-    pub fn search(&mut self, query: &Query) -> Result<UidSet> {
-        if query.is_empty() { self.search_all() } else { Err(Error::usage("seam")) }
+    pub fn narrowed(&mut self, uids: UidSet, query: &Query) -> Result<UidSet> {
+        let wide: Vec<Term> = query.terms.iter().filter(|term| is_wider(term)).cloned().collect();
+        if wide.is_empty() || uids.is_empty() {
+            return Ok(uids);
+        }
+        let query = Query { terms: wide };
+        let ask = if wider(&query).header { Ask::Fields(&["Message-ID"]) } else { Ask::Numbers };
+        let mut wrong = UidSet::new();
+        self.metas(&uids, ask, &mut |meta| {
+            if query.holds(&Facts { header: meta.header.as_deref(), ..meta.facts() }) == Some(false) {
+                wrong.insert(meta.uid);
+            }
+            Ok(())
+        })?;
+        Ok(uids.difference(&wrong))
+    }
+}
+
+/// Whether the key of a term finds more than is meant.
+fn is_wider(term: &Term) -> bool {
+    wider(&Query { terms: vec![term.clone()] }) != Needs::default()
+}
+
+fn is_gmail(term: &Term) -> bool {
+    match term {
+        Term::Gmail(_) => true,
+        Term::Not(inner) => is_gmail(inner),
+        _ => false,
     }
 }

@@ -7,10 +7,11 @@ use super::encode::Command;
 use super::session::{Capabilities, Session};
 use super::types::{Code, Fetch, Response, Untagged};
 use super::uid_set::UidSet;
-use super::wire::Received;
+use super::wire::{Received, refusal};
 use crate::error::{Error, Kind, Result};
 use crate::message::{Flag, InternalDate};
 use crate::net::Phase;
+use crate::query::Facts;
 
 /// Octets of UIDs in one command; some servers cut lines at 8192.
 pub(super) const MAX_SET: usize = 7000;
@@ -19,6 +20,9 @@ pub(super) const MAX_SET: usize = 7000;
 const LISTING_OCTETS: usize = 16 * 1024 - 512;
 /// Messages one command asks a summary of: named one by one they still fit [`MAX_SET`] octets.
 const CHUNK: usize = 500;
+/// Without headers so many, while their text is no longer than that: runs of UIDs take little room.
+const SHORT_CHUNK: usize = 4000;
+const SHORT_SET: usize = 1000;
 /// The most messages [`Selected::newest`] asks for.
 pub const NEWEST: u64 = 500;
 
@@ -58,6 +62,17 @@ impl MailboxState {
     }
 }
 
+/// What is asked of messages beside flags, date and size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ask<'a> {
+    /// Nothing.
+    Numbers,
+    /// The fields that a summary shows.
+    Summary,
+    /// Just these fields, at least one.
+    Fields(&'a [&'a str]),
+}
+
 /// What a listing tells of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Meta {
@@ -71,6 +86,13 @@ pub struct Meta {
     pub flags: Vec<Flag>,
     /// The header, where it was asked for.
     pub header: Option<Vec<u8>>,
+}
+
+impl Meta {
+    /// What it says for a query: flags, size and date. The header is left out, for it holds but a few fields.
+    pub fn facts(&self) -> Facts<'_> {
+        Facts { flags: Some(&self.flags), size: self.size, internal_date: self.internal_date, header: None, whole: None }
+    }
 }
 
 /// A mailbox selected in a session.
@@ -166,11 +188,16 @@ impl<'a> Selected<'a> {
         let simple = Command::new("UID SEARCH").raw(" ALL");
         // What is under way already is as good.
         let command = if self.session.wire.is_next_ahead(&simple) { simple } else { search_all_command(&self.session.capabilities) };
+        self.run_search(&command)
+    }
+
+    /// Asks a search of any kind and takes in as many UIDs as the mailbox can hold.
+    pub(super) fn run_search(&mut self, command: &Command) -> Result<UidSet> {
         let mut found = UidSet::new();
         let most = self.most_messages();
         let mut listed = 0;
         self.session.wire.expect_long_lines(true);
-        let outcome = self.session.run(&command, Phase::Listing, "SEARCH was refused", &mut |received| {
+        let outcome = self.session.run(command, Phase::Listing, "SEARCH was refused", &mut |received| {
             match received.response {
                 Response::Untagged(Untagged::Search(uids)) => {
                     listed += uids.len() as u64;
@@ -291,7 +318,12 @@ impl<'a> Selected<'a> {
     /// # Errors
     /// Refusal or loss of the connection, or what `each` returned.
     pub fn summaries(&mut self, uids: &UidSet, headers: bool, each: &mut dyn FnMut(Meta) -> Result<()>) -> Result<()> {
-        self.summaries_in_order(&mut uids.iter(), headers, each)
+        self.metas(uids, if headers { Ask::Summary } else { Ask::Numbers }, each)
+    }
+
+    /// As [`Self::summaries`], with the header fields that are asked for; without any the chunks are larger.
+    pub(super) fn metas(&mut self, uids: &UidSet, ask: Ask<'_>, each: &mut dyn FnMut(Meta) -> Result<()>) -> Result<()> {
+        self.chunks(&mut uids.iter(), ask, each)
     }
 
     /// As [`Self::summaries`], in the order given.
@@ -304,10 +336,15 @@ impl<'a> Selected<'a> {
         headers: bool,
         each: &mut dyn FnMut(Meta) -> Result<()>,
     ) -> Result<()> {
+        self.chunks(order, if headers { Ask::Summary } else { Ask::Numbers }, each)
+    }
+
+    /// Asks for chunks of UIDs, several at once, and hands over what came of each in the order given.
+    fn chunks(&mut self, order: &mut dyn Iterator<Item = u32>, ask: Ask<'_>, each: &mut dyn FnMut(Meta) -> Result<()>) -> Result<()> {
         // Without headers answers are short, and a few round trips tell of ten thousand messages: commands go out together,
         // and again when little is left unanswered.
-        let (commands, low) = if headers { (2, LISTING_OCTETS) } else { (8, LISTING_OCTETS / 16) };
-        let mut in_flight: VecDeque<(String, UidSet, Vec<u32>, usize)> = VecDeque::new();
+        let (commands, low) = if ask == Ask::Numbers { (8, LISTING_OCTETS / 16) } else { (2, LISTING_OCTETS) };
+        let mut in_flight: VecDeque<Chunk> = VecDeque::new();
         let mut unanswered = 0;
         let mut ready: Option<(Vec<u32>, UidSet, Command)> = None;
         let mut found: BTreeMap<u32, Meta> = BTreeMap::new();
@@ -315,45 +352,54 @@ impl<'a> Selected<'a> {
         loop {
             let refill = unanswered <= low;
             while refill && in_flight.len() < commands {
-                let (chunk, set, command) = match ready.take() {
+                let (order, uids, command) = match ready.take() {
                     Some(ready) => ready,
                     None => {
-                        // Any order fits a line: UIDs one by one take eleven octets at most.
-                        let chunk: Vec<u32> = (&mut *order).take(CHUNK).collect();
+                        let (chunk, uids) = next_chunk(order, ask == Ask::Numbers);
                         if chunk.is_empty() {
                             break;
                         }
-                        let set: UidSet = chunk.iter().copied().collect();
-                        let command = summaries_command(&set, headers)?;
-                        (chunk, set, command)
+                        let command = metas_command(&uids, ask)?;
+                        (chunk, uids, command)
                     }
                 };
                 let length = command.to_string().len();
                 if unanswered > 0 && unanswered + length > LISTING_OCTETS {
-                    ready = Some((chunk, set, command));
+                    ready = Some((order, uids, command));
                     break;
                 }
                 unanswered += length;
-                in_flight.push_back((self.session.wire.send(&command).map_err(|error| error.at(&self.session.place))?, set, chunk, length));
+                let (tag, early) = self.session.wire.ask(&command).map_err(|error| error.at(&self.session.place))?;
+                in_flight.push_back(Chunk { tag, early, uids, order, length });
             }
-            let Some((tag, set, chunk, length)) = in_flight.pop_front() else { return Ok(()) };
-            unanswered -= length;
-            self.session.wire.conn.deadline(Phase::Listing);
+            let Some(chunk) = in_flight.pop_front() else { return Ok(()) };
+            unanswered -= chunk.length;
             let place = &self.session.place;
-            self.session
-                .wire
-                .finish(&tag, "listing the messages was refused", &mut |received: Received| {
-                    if let Response::Untagged(Untagged::Fetch(fetch)) = received.response
-                        && let Some(mut meta) = meta(fetch)
-                        && (set.contains(meta.uid) || in_flight.iter().any(|(_, other, ..)| other.contains(meta.uid)))
-                    {
-                        octets += cut(&mut meta, octets);
-                        merge(&mut found, meta);
-                    }
-                    Ok(())
-                })
-                .map_err(|error| error.at(place))?;
-            for uid in chunk {
+            let wire = &mut self.session.wire;
+            let mut each_response = |received: Received| {
+                if let Response::Untagged(Untagged::Fetch(fetch)) = received.response
+                    && let Some(mut meta) = meta(fetch)
+                    && (chunk.uids.contains(meta.uid) || in_flight.iter().any(|other| other.uids.contains(meta.uid)))
+                {
+                    octets += cut(&mut meta, octets);
+                    merge(&mut found, meta);
+                }
+                Ok(())
+            };
+            wire.conn.deadline(Phase::Listing);
+            let mut status = wire.finish_any(&chunk.tag, &mut each_response);
+            if chunk.early && status.as_ref().is_ok_and(|status| !status.is_ok()) {
+                // Too soon for this server, perhaps.
+                status = wire.send(&metas_command(&chunk.uids, ask)?).and_then(|tag| {
+                    wire.conn.deadline(Phase::Listing);
+                    wire.finish_any(&tag, &mut each_response)
+                });
+            }
+            let status = status.map_err(|error| error.at(place))?;
+            if !status.is_ok() {
+                return Err(refusal("listing the messages was refused", &status).at(place));
+            }
+            for uid in chunk.order {
                 if let Some(meta) = found.remove(&uid) {
                     octets = octets.saturating_sub(weight(&meta));
                     each(meta)?;
@@ -361,6 +407,34 @@ impl<'a> Selected<'a> {
             }
         }
     }
+}
+
+/// Messages whose summaries are on their way.
+struct Chunk {
+    tag: String,
+    /// Whether the command went ahead of its time.
+    early: bool,
+    uids: UidSet,
+    /// In which they are handed over.
+    order: Vec<u32>,
+    /// Octets of the command.
+    length: usize,
+}
+
+/// The UIDs of one command, in the order given and as a set; none where no more are left.
+fn next_chunk(order: &mut dyn Iterator<Item = u32>, short: bool) -> (Vec<u32>, UidSet) {
+    // Any order fits a line: UIDs one by one take eleven octets at most.
+    let mut chunk: Vec<u32> = (&mut *order).take(CHUNK).collect();
+    let mut uids: UidSet = chunk.iter().copied().collect();
+    while short && !chunk.is_empty() && chunk.len() < SHORT_CHUNK && uids.to_string().len() < SHORT_SET {
+        let more: Vec<u32> = (&mut *order).take(CHUNK).collect();
+        if more.is_empty() {
+            break;
+        }
+        uids.extend(more.iter().copied());
+        chunk.extend(more);
+    }
+    (chunk, uids)
 }
 
 pub(super) fn open_command(wire_name: &[u8], writable: bool) -> Result<Command> {
@@ -374,7 +448,17 @@ pub(super) fn search_all_command(capabilities: &Capabilities) -> Command {
 
 /// What [`Selected::summaries`] asks of a few messages.
 pub(super) fn summaries_command(uids: &UidSet, headers: bool) -> Result<Command> {
-    Ok(Command::new("UID FETCH").sp().uid_set(uids)?.raw(items(headers)))
+    metas_command(uids, if headers { Ask::Summary } else { Ask::Numbers })
+}
+
+fn metas_command(uids: &UidSet, ask: Ask<'_>) -> Result<Command> {
+    let command = Command::new("UID FETCH").sp().uid_set(uids)?;
+    let Ask::Fields(names) = ask else { return Ok(command.raw(items(ask == Ask::Summary))) };
+    let mut command = command.raw(" (UID FLAGS INTERNALDATE RFC822.SIZE BODY.PEEK[HEADER.FIELDS (");
+    for (index, name) in names.iter().enumerate() {
+        command = if index > 0 { command.sp() } else { command }.astring(name.as_bytes())?;
+    }
+    Ok(command.raw(")])"))
 }
 
 fn items(headers: bool) -> &'static str {

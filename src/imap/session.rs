@@ -66,6 +66,8 @@ impl Mailbox {
 pub struct Session {
     pub(super) wire: Wire,
     pub(super) capabilities: Capabilities,
+    /// UTF8=ACCEPT is enabled: strings are UTF-8, and searches name no charset (RFC 6855 section 3).
+    pub(super) utf8_accepted: bool,
     /// How messages and errors name the place.
     pub(super) place: String,
     /// The personal namespace's prefix in wire octets, its delimiter included (`INBOX.`); empty for most.
@@ -125,6 +127,7 @@ impl Session {
             wire,
             capabilities: Capabilities::default(),
             place,
+            utf8_accepted: false,
             prefix: Vec::new(),
             delimiter: None,
             delimiter_known: false,
@@ -289,6 +292,7 @@ impl Session {
             }
             Ok(())
         })?;
+        self.utf8_accepted |= enabled.iter().any(|name: &String| name.eq_ignore_ascii_case("UTF8=ACCEPT"));
         Ok(enabled)
     }
 

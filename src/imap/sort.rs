@@ -71,12 +71,15 @@ pub(super) fn sort_all_command(keys: &[SortKey]) -> Command {
 }
 
 impl Selected<'_> {
-    /// All UIDs in the order of `keys`, of which there is one at least. `None` where the server does not sort, or refuses to.
+    /// All UIDs in the order of `keys`, of which there is one at least. `None` where the server does not sort, refuses to, or
+    /// leaves messages out.
     ///
     /// # Errors
     /// Loss of the connection; more messages than the mailbox can hold.
     pub fn sort_all(&mut self, keys: &[SortKey]) -> Result<Option<Vec<u32>>> {
-        self.sorted(&sort_all_command(keys))
+        let exists = self.state().exists;
+        // One that leaves messages out would hide them.
+        Ok(self.sorted(&sort_all_command(keys))?.filter(|order| order.len() as u64 >= exists))
     }
 
     /// As [`Self::sort_all`] of the messages `uids`.
@@ -93,10 +96,11 @@ impl Selected<'_> {
             // A set too long for a line: the order of all holds the order of each.
             _ => self.sort_all(keys)?,
         };
-        Ok(found.map(|mut order| {
+        let only = |mut order: Vec<u32>| {
             order.retain(|uid| uids.contains(*uid));
             order
-        }))
+        };
+        Ok(found.map(only).filter(|order| order.len() as u64 >= uids.len()))
     }
 
     fn sorted(&mut self, command: &Command) -> Result<Option<Vec<u32>>> {

@@ -127,13 +127,13 @@ fn number(value: Option<impl ToString>) -> String {
 }
 
 /// People get `2003-07-01 10:52`, as the sender's clock showed it.
-fn date(rfc3339: Option<&str>, for_people: bool) -> String {
+pub(super) fn date(rfc3339: Option<&str>, for_people: bool) -> String {
     let text = rfc3339.unwrap_or_default();
     if for_people { text.get(..16).unwrap_or(text).replace('T', " ") } else { text.to_owned() }
 }
 
 /// People get names, scripts whole addresses.
-fn addresses(list: &[Address], for_people: bool) -> String {
+pub(super) fn addresses(list: &[Address], for_people: bool) -> String {
     let shown = list.iter().map(|one| match (&one.name, &one.address) {
         (Some(name), _) if for_people => name.clone(),
         (Some(name), Some(address)) => format!("{name} <{address}>"),

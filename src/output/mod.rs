@@ -1,18 +1,22 @@
 //! What reaches people and scripts: rows and documents on standard output, progress and notes on standard error. This
 //! room knows rows, counts and terminals; it never knows a protocol, a store or the journal.
 
+mod changed;
 mod copied;
 mod json;
 mod message;
+mod parsed;
 mod progress;
 mod rows;
 pub mod sanitize;
 mod table;
 
 pub use crate::report::{Format, ProgressMode};
+pub use changed::{ChangedDocument, ChangedRow};
 pub use copied::{AlteredMessage, CopySummary};
 pub use json::{write_document, write_error};
 pub use message::MessageRow;
+pub use parsed::{AttachmentRow, AttachmentsDocument, ParsedDocument, ParsedMessage, PartRow};
 pub use progress::{Progress, Verbosity};
 pub use rows::{Head, Row, Rows};
 pub use table::{Column, bytes_for_people, terminal_width};

@@ -21,6 +21,72 @@ pub fn tsv(text: &str) -> Cow<'_, str> {
     clean(text, |c| matches!(c, '\t' | '\n' | '\r' | '\u{2028}' | '\u{2029}').then_some(' '))
 }
 
+/// `text` as lines: line ends and tabs stay; other control characters become U+FFFD, and what only hides or reorders is
+/// left out.
+pub fn text(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(|c| suspicious(c) && !matches!(c, '\n' | '\t')) {
+        return Cow::Borrowed(text);
+    }
+    let lines = text.replace("\r\n", "\n");
+    let shown = clean(&lines, |c| match c {
+        '\n' | '\t' => Some(c),
+        '\u{2028}' | '\u{2029}' => Some('\n'),
+        _ => None,
+    });
+    // What was no control character hid; the replacement would only make it seen.
+    let mut out = String::with_capacity(shown.len());
+    out.extend(
+        lines
+            .chars()
+            .zip(shown.chars())
+            .filter(|(was, is)| *is != REPLACEMENT || *was == REPLACEMENT || was.is_control())
+            .map(|(_, is)| is),
+    );
+    Cow::Owned(out)
+}
+
+/// Passes octets on to a terminal as [`text()`], line by line.
+pub struct Lines<W: Write> {
+    out: W,
+    line: Vec<u8>,
+}
+
+/// A line longer than this goes out in pieces.
+const LINE_BYTES: usize = 64 * 1024;
+
+impl<W: Write> Lines<W> {
+    /// Onto `out`.
+    pub fn new(out: W) -> Self {
+        Self { out, line: Vec::new() }
+    }
+
+    fn pass(&mut self, count: usize) -> io::Result<()> {
+        let rest = self.line.split_off(count.min(self.line.len()));
+        let line = std::mem::replace(&mut self.line, rest);
+        self.out.write_all(text(&String::from_utf8_lossy(&line)).as_bytes())
+    }
+}
+
+impl<W: Write> Write for Lines<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.line.extend_from_slice(bytes);
+        if let Some(end) = self.line.iter().rposition(|&byte| byte == b'\n') {
+            self.pass(end + 1)?;
+        } else if self.line.len() > LINE_BYTES {
+            // A character that the end cuts waits for its rest.
+            let end = self.line.iter().rposition(|&byte| byte & 0xC0 != 0x80).filter(|end| self.line.len() - end < 4);
+            self.pass(end.unwrap_or(self.line.len()))?;
+        }
+        Ok(bytes.len())
+    }
+
+    /// What has no line end yet goes out as well.
+    fn flush(&mut self) -> io::Result<()> {
+        self.pass(self.line.len())?;
+        self.out.flush()
+    }
+}
+
 fn clean(text: &str, special: impl Fn(char) -> Option<char>) -> Cow<'_, str> {
     if !text.chars().any(suspicious) {
         return Cow::Borrowed(text);
@@ -102,6 +168,18 @@ mod tests {
     #[test]
     fn tabs_and_line_ends_inside_a_tsv_value_become_a_space() {
         assert_eq!(tsv("a\tb\r\nc\nd\x1b"), "a b c d\u{FFFD}");
+    }
+
+    #[test]
+    fn text_keeps_its_lines_and_loses_what_steers_or_hides() {
+        assert_eq!(text("a\r\nb\tc\n\x1b[2J\u{200b}\u{202e}d\re"), "a\nb\tc\n\u{FFFD}[2Jd\u{FFFD}e");
+        let mut out = Vec::new();
+        let mut lines = Lines::new(&mut out);
+        for byte in "grü\x1bß\r\n世".bytes() {
+            lines.write_all(&[byte]).unwrap();
+        }
+        lines.flush().unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), "grü\u{FFFD}ß\n世");
     }
 
     proptest::proptest! {

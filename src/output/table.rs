@@ -9,6 +9,8 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 /// How many rows are looked at before the widths stand.
 const SAMPLE: usize = 1000;
 const GAP: &str = "  ";
+/// Cells up to which columns line up where no terminal sets a bound.
+const WIDEST: usize = 500;
 /// A column that gives way does so down to this many cells.
 const NARROWEST: usize = 10;
 
@@ -144,7 +146,8 @@ fn append_line(columns: &[Column], widths: &[usize], cells: &[String], out: &mut
         } else {
             cell.as_str()
         };
-        let padding = width.saturating_sub(shown.width());
+        // One row with a monstrous field must not blow up all others.
+        let padding = width.min(WIDEST).saturating_sub(shown.width());
         let _ = if column.right { write!(line, "{:padding$}{shown}", "") } else { write!(line, "{shown}{:padding$}", "") };
     }
     out.extend_from_slice(line.trim_end().as_bytes());
@@ -175,6 +178,13 @@ mod tests {
         }
         table.flush(&mut out);
         String::from_utf8(out).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_monstrous_field_stands_whole_where_no_terminal_bounds_it_and_widens_no_other_row_much() {
+        let monster = "x".repeat(100_000);
+        let lines = shown(None, &[["1", &monster, "a"], ["2", "b", "c"]]);
+        assert!(lines[1].contains(&monster) && lines[2].len() < 1000, "{}", lines[2].len());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Stores: where messages come from and go to, one implementation a file, behind two small traits. A store knows its own
 //! protocol or file format and must never know the journal.
 
+pub mod attachments;
 mod delivery;
 pub mod eml;
 mod files;
@@ -14,7 +15,7 @@ use std::fmt;
 
 use crate::error::{Error, Result};
 use crate::folder::Folder;
-use crate::message::{Flag, InternalDate, Key, Message};
+use crate::message::{Body, Flag, InternalDate, Key, Message, header_len};
 
 /// The special uses of RFC 6154 (and INBOX, which needs no attribute).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -108,6 +109,14 @@ pub trait Source: Send {
     /// # Errors
     /// What ended the reading as a whole, or what `each` returned. Messages handed over before that stay good.
     fn read(&mut self, wanted: &[Listed], each: &mut dyn FnMut(usize, Result<Message>) -> Result<()>) -> Result<()>;
+
+    /// Reads just the headers of the messages `wanted`, the empty line behind them included; the rest as in [`Source::read`].
+    ///
+    /// # Errors
+    /// As [`Source::read`].
+    fn headers(&mut self, wanted: &[Listed], each: &mut dyn FnMut(usize, Result<Vec<u8>>) -> Result<()>) -> Result<()> {
+        self.read(wanted, &mut |index, message| each(index, message.and_then(|message| header_of(&message.body))))
+    }
 
     /// The message (by its id) that was being read when the session was lost, where the source knows better than that it
     /// is the first one not handed over.
@@ -250,6 +259,16 @@ pub trait Sink: Send {
     /// # Errors
     /// Reported, but what was settled stays settled.
     fn finish(&mut self) -> Result<()>;
+}
+
+/// A header is looked for in so many octets.
+const HEADER_OCTETS: usize = 1024 * 1024;
+
+/// The header of a message with the empty line behind it; all of it where no empty line comes.
+pub(crate) fn header_of(body: &Body) -> Result<Vec<u8>> {
+    let mut head = body.prefix(HEADER_OCTETS)?;
+    head.truncate(header_len(&head).unwrap_or(head.len()));
+    Ok(head)
 }
 
 /// Flags a copy takes along: everything but `\Recent`.

@@ -11,7 +11,7 @@ use crate::message::{Key, Message};
 use crate::net::Trace;
 use crate::pop3::{Options, Session, Sizes, UniqueIds, What};
 
-use super::{FolderInfo, Listed, Listing, Source};
+use super::{FolderInfo, Listed, Listing, Source, header_of};
 
 /// The source.
 pub struct Pop3Source {
@@ -55,6 +55,21 @@ impl Pop3Source {
         }
     }
 
+    /// Hands over headers that TOP gives; gives back those it does not.
+    fn tops(&mut self, numbers: &[(usize, u32)], each: &mut dyn FnMut(usize, Result<Vec<u8>>) -> Result<()>) -> Result<Vec<(usize, u32)>> {
+        let asked: Vec<u32> = numbers.iter().map(|(_, number)| *number).collect();
+        let mut refused = Vec::new();
+        self.session.retrieve(&asked, What::Top(0), &mut |at, outcome| match (numbers.get(at), outcome) {
+            (Some((index, _)), Ok((body, _))) => each(*index, header_of(&body)),
+            (Some(left), Err(_)) => {
+                refused.push(*left);
+                Ok(())
+            }
+            (None, _) => Ok(()),
+        })?;
+        Ok(refused)
+    }
+
     /// The session itself.
     pub fn session(&mut self) -> &mut Session {
         &mut self.session
@@ -83,6 +98,24 @@ impl Source for Pop3Source {
         let numbers: Vec<u32> = wanted.iter().map(|listed| listed.id).collect();
         self.session.retrieve(&numbers, What::Whole, &mut |index, outcome| {
             each(index, outcome.map(|(body, digests)| Message { body, digests, internal_date: None, flags: Vec::new() }))
+        })
+    }
+
+    /// By TOP, or by RETR where TOP is missing or refused.
+    fn headers(&mut self, wanted: &[Listed], each: &mut dyn FnMut(usize, Result<Vec<u8>>) -> Result<()>) -> Result<()> {
+        let capabilities = self.session.capabilities();
+        let top = !capabilities.known || capabilities.top;
+        let mut numbers: Vec<(usize, u32)> = wanted.iter().map(|listed| listed.id).enumerate().collect();
+        if top && !numbers.is_empty() {
+            let mut rest = numbers.split_off(1);
+            // Where the first is refused TOP is not there at all, whatever was announced.
+            numbers = self.tops(&numbers, each)?;
+            numbers.append(&mut if numbers.is_empty() { self.tops(&rest, each)? } else { std::mem::take(&mut rest) });
+        }
+        let asked: Vec<u32> = numbers.iter().map(|(_, number)| *number).collect();
+        self.session.retrieve(&asked, What::Whole, &mut |at, outcome| {
+            let Some((index, _)) = numbers.get(at) else { return Ok(()) };
+            each(*index, outcome.and_then(|(body, _)| header_of(&body)))
         })
     }
 

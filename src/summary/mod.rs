@@ -1,6 +1,11 @@
 //! What people want to see of a message: who, to whom, about what, when. The one user of mail-parser; tolerant of
 //! anything a header may hold, and never the judge of what a message *is* (digests are). It touches no socket and no file.
 
+mod decode;
+mod details;
+mod html;
+pub mod parts;
+mod readable;
 mod words;
 
 use std::borrow::Cow;
@@ -11,6 +16,9 @@ use serde::Serialize;
 
 use crate::message::InternalDate;
 
+pub use decode::Encoding;
+pub use details::{Details, Header};
+pub use readable::Readable;
 pub use words::{body_texts, field_texts, header_texts};
 
 /// A header is looked at up to this many bytes; what stands beyond is not shown.
@@ -325,6 +333,8 @@ mod tests {
                     let bytes = std::fs::read(entry.path()).unwrap();
                     Summary::of(&bytes);
                     delivery_date_before(&bytes, NOW);
+                    Details::of(&bytes);
+                    Readable::of(&parts::Parts::of(&bytes));
                 }
             }
         }

@@ -62,11 +62,9 @@ pub fn body_texts(message: &[u8]) -> Vec<String> {
 fn gather(message: &Message<'_>, texts: &mut Vec<String>, left: &mut usize, depth: usize) {
     for part in &message.parts {
         match &part.body {
-            PartType::Text(text) | PartType::Html(text) => {
-                if text.len() <= *left {
-                    *left -= text.len();
-                    texts.push(text.clone().into_owned());
-                }
+            PartType::Text(text) | PartType::Html(text) if text.len() <= *left => {
+                *left -= text.len();
+                texts.push(text.clone().into_owned());
             }
             PartType::Message(inner) if depth < MAX_DEPTH => {
                 for line in header_texts(inner.raw_message.as_ref().get(inner_start(inner)..).unwrap_or_default()) {

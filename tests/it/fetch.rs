@@ -165,19 +165,56 @@ fn pop3_numbers_may_shift_between_runs_without_doubling_a_file() {
 }
 
 #[test]
-fn what_cannot_go_to_standard_output_is_refused_before_anything_is_connected_to() {
+fn what_contradicts_itself_is_refused_before_anything_is_connected_to() {
     let server = Imapd::start(imapd::Behaviour::default());
     server.fill("INBOX", &mail::many(3, 20));
+    let pop3 = Pop3d::start(pop3d::Behaviour::default(), &mail::many(3, 20));
     let tool = Tool::new();
-    fetch(&tool, &[&server.url()]).expect_code(2).expect_stderr("--to DIR");
-    fetch(&tool, &[&server.url(), "1", "2"]).expect_code(2).expect_stderr("--to DIR");
-    fetch(&tool, &[&server.url(), "1", "-o", "json"]).expect_code(2);
-    fetch(&tool, &[&server.url(), "1", "--format", "eml"]).expect_code(2);
-    fetch(&tool, &[&server.url(), "1", "--to", "mbox:x"]).expect_code(2);
-    fetch(&tool, &[&server.url(), "x"]).expect_code(2);
-    assert_eq!(server.connections(), 0);
-    let output = fetch(&tool, &[&server.url(), "1:*"]).expect_code(2).expect_stderr("mbox");
+    let url = server.url();
+    fetch(&tool, &[&url]).expect_code(2).expect_stderr("--to DIR");
+    for args in [
+        &["1", "-o", "table"][..],
+        &["1", "-o", "json", "--headers"],
+        &["1", "-o", "jsonl", "--part", "1"],
+        &["1", "--json", "--text"],
+        &["1", "--format", "eml"],
+        &["1", "--headers", "--text"],
+        &["1", "--part", "1", "--to", "x"],
+        &["1", "--attachments", "x", "--headers"],
+        &["1", "--name", "*.pdf"],
+        &["1", "--type", "image/*"],
+        &["1", "--part", "0"],
+        &["1", "--part", "1..2"],
+        &["1", "--part", "TEXT"],
+        &["1", "2", "--part", "1"],
+        &["--headers"],
+        &["--text"],
+        &["x"],
+    ] {
+        fetch(&tool, &[&[url.as_str()], args].concat()).expect_code(2);
+    }
+    fetch(&tool, &[&pop3.url(), "1", "--mark-seen"]).expect_code(2).expect_stderr("IMAP");
+    assert_eq!((server.connections(), pop3.connections()), (0, 0));
+    let output = fetch(&tool, &[&url, "1:*", "--part", "1"]).expect_code(2).expect_stderr("one message");
     assert!(output.stdout.is_empty());
+}
+
+#[test]
+fn several_messages_go_to_standard_output_as_an_mbox_that_gives_them_back() {
+    let server = Imapd::start(imapd::Behaviour::default());
+    let bodies = [mail::many(3, 20), vec![b"Subject: x\r\n\r\nFrom here\r\n>From there\r\n".to_vec()]].concat();
+    server.fill("INBOX", &bodies);
+    let tool = Tool::new();
+    let output = fetch(&tool, &[&server.url(), "1:*"]).expect_code(0);
+    assert!(output.stdout.starts_with(b"From ann@example.org ") && output.stderr.is_empty(), "{output}");
+    let fence = b"\nFrom ";
+    assert_eq!(output.stdout.windows(fence.len()).filter(|window| window == fence).count(), 3);
+    std::fs::write(tool.path("all.mbox"), &output.stdout).unwrap();
+    fetch(&tool, &[&format!("mbox:{}", tool.text("all.mbox")), "--to", "back"]).expect_code(0);
+    mail::assert_same_mail(&files(&tool.path("back")).into_values().collect::<Vec<_>>(), &bodies);
+    let one = fetch(&tool, &[&server.url(), "1", "--to", "-", "--format", "mbox"]).expect_code(0);
+    assert!(one.stdout.starts_with(b"From ann@example.org "));
+    assert_eq!(fetch(&tool, &[&server.url(), "--all"]).expect_code(0).stdout, output.stdout);
 }
 
 #[test]
@@ -333,4 +370,26 @@ fn progress_lines_for_programs_count_messages_and_octets() {
     let last: Value = serde_json::from_str(output.stderr.lines().last().unwrap()).unwrap();
     let octets: usize = bodies.iter().map(Vec::len).sum();
     assert_eq!((&last["messages_done"], &last["bytes_done"], &last["bytes_total"]), (&4.into(), &octets.into(), &octets.into()));
+}
+
+#[test]
+fn a_lost_connection_is_made_again_and_what_is_missing_comes() {
+    let server = Imapd::start(imapd::Behaviour { hang_up_at_uid: Some(4), ..imapd::Behaviour::default() });
+    let bodies = mail::many(6, 3000);
+    server.fill("INBOX", &bodies);
+    let mut tool = Tool::new();
+    tool.use_clock();
+    // A message that always breaks the connection is given up after a few times; what came stays.
+    fetch(&tool, &[&server.url(), "--to", "stuck"]).expect_code(5);
+    assert!((2..=12).contains(&server.connections()), "{}", server.connections());
+    server.behave(|behaviour| behaviour.hang_up_at_uid = None);
+    let before = server.connections();
+    server.behave(|behaviour| behaviour.mute_after = Some(12_000));
+    let summary = fetch(&tool, &[&server.url(), "--to", "mails", "-o", "json"]).expect_code(0).json();
+    assert_eq!((&summary["listed"], &summary["balanced"]), (&6.into(), &true.into()), "{summary}");
+    assert_eq!(summary["copied"].as_u64().unwrap() + summary["already_there"].as_u64().unwrap(), 6);
+    assert!(server.connections() > before + 1, "the first was lost");
+    mail::assert_same_mail(&files(&tool.path("mails")).into_values().collect::<Vec<_>>(), &bodies);
+    fetch(&tool, &[&server.url(), "--to", "stuck"]).expect_code(0);
+    mail::assert_same_mail(&files(&tool.path("stuck")).into_values().collect::<Vec<_>>(), &bodies);
 }

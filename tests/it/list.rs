@@ -11,6 +11,7 @@ use crate::dovecot_user;
 use crate::support::dovecot::Plant;
 use crate::support::imapd::{self, Imapd};
 use crate::support::mail;
+use crate::support::odd::{Answer, Odd};
 use crate::support::pop3d::{self, Pop3d};
 use crate::support::server::{Server, Wire};
 use crate::support::tls;
@@ -88,7 +89,9 @@ fn uid_limit_and_fields_choose_rows_and_columns_over_both_protocols() {
         assert_eq!(rows(&["--limit", "100"]).lines().count(), 9);
         assert_eq!(rows(&["--uid", "2 5:4,100:*"]), "2\n4\n5\n9\n");
         assert_eq!(rows(&["--uid", "1:6", "--limit", "2"]), "5\n6\n");
-        assert_eq!(rows(&["--uid", "3", "--uid", "1,77"]), "1\n3\n");
+        assert_eq!(rows(&["--uid", "3", "--uid", "1,1:2"]), "1\n2\n3\n");
+        assert_eq!(rows(&["--reverse", "--uid", "2,4:6"]), "6\n5\n4\n2\n");
+        assert_eq!(rows(&["--reverse", "--limit", "2"]), "9\n8\n");
         assert_eq!(rows(&["--uid", "50:60"]), "");
         let fields = format!("subject,{field}");
         assert_eq!(list(&tool, &[&url, "--uid", "2", "--fields", &fields]).text(), "message 1\t2\n");
@@ -134,18 +137,34 @@ fn hostile_headers_reach_no_terminal_raw_and_scripts_whole() {
     }
 }
 
+/// What the program asked after EXAMINE, without the number of the connection and LOGOUT.
+fn asked(server: &Imapd) -> Vec<String> {
+    let log = server.log();
+    let behind = log.iter().skip_while(|line| !line.contains("EXAMINE")).skip(1).filter(|line| !line.contains("LOGOUT"));
+    behind.map(|line| line.split_once(' ').unwrap().1.to_owned()).collect()
+}
+
 #[test]
-fn the_newest_are_asked_for_by_uid_and_nothing_else_is_asked() {
+fn the_newest_are_asked_for_by_where_they_stand_and_nothing_else_is_asked() {
     let server = Imapd::start(imapd::Behaviour::default());
     server.fill("INBOX", &mail::many(30, 10));
     server.change("INBOX", |mailbox| mailbox.messages.iter_mut().for_each(|message| message.uid *= 10));
     let output = list(&Tool::new(), &[&server.url(), "--limit", "3", "--fields", "uid,subject"]).expect_code(0);
     assert_eq!(output.text(), "280\tmessage 27\n290\tmessage 28\n300\tmessage 29\n");
-    let log = server.log();
-    let after_login: Vec<&str> = log.iter().skip_while(|line| !line.contains("EXAMINE")).map(String::as_str).collect();
-    assert_eq!(after_login.len(), 4, "{log:?}");
-    assert!(after_login[1].starts_with("1 UID SEARCH") && after_login[2].starts_with("1 UID FETCH 280,290,300 "), "{log:?}");
-    assert_eq!(after_login[3], "1 LOGOUT");
+    let asked = asked(&server);
+    assert!(asked.len() == 1 && asked[0].starts_with("FETCH 28:* "), "{asked:?}");
+}
+
+#[test]
+fn newest_messages_that_a_server_forgets_to_tell_of_are_searched_for() {
+    let server = Imapd::start(imapd::Behaviour { unlisted: vec![29], ..imapd::Behaviour::default() });
+    server.fill("INBOX", &mail::many(30, 10));
+    let output = list(&Tool::new(), &[&server.url(), "--limit", "3", "--fields", "uid"]).expect_code(0);
+    // 29 is told of by nothing; whether it is still there only the search says.
+    assert_eq!(output.text(), "28\n30\n");
+    let asked = asked(&server);
+    assert_eq!(asked.len(), 3, "{asked:?}");
+    assert!(asked[1].starts_with("UID SEARCH") && asked[2].starts_with("UID FETCH 28:30 "), "{asked:?}");
 }
 
 #[test]
@@ -222,7 +241,7 @@ fn each_kind_of_failure_has_its_exit_code_and_leaves_standard_output_empty() {
     let tool = Tool::new();
     let nobody = format!("imap://ann@127.0.0.1:{free}?tls=none");
     let cases =
-        [(shut.url(), 4), (nobody, 5), (open.url_of("Missing"), 6), ("mbox:x".to_owned(), 2), (format!("maildir:{}", tool.text("no")), 2)];
+        [(shut.url(), 4), (nobody, 5), (open.url_of("Missing"), 2), ("mbox:x".to_owned(), 2), (format!("maildir:{}", tool.text("no")), 2)];
     for (place, code) in cases {
         let output = list(&tool, &[&place, "-o", "json"]).expect_code(code);
         assert!(output.stdout.is_empty(), "{output}");
@@ -309,26 +328,38 @@ fn serve(wire: &mut Wire, count: u32, stall_at: Option<&str>, ends: &Mutex<(Send
     Ok(())
 }
 
-#[test]
-fn a_hundred_thousand_messages_are_listed_in_less_than_64_mib() {
-    let server = Endless::start(100_000, None);
+/// Lists the endless mailbox with a look at the memory it takes.
+fn listed_in_64_mib(server: &Endless, args: &[&str]) -> String {
     let tool = Tool::new();
-    let running = tool.spawn(&["list", "--password-file", tool.password_file().to_str().unwrap(), &server.url(), "-o", "jsonl"], None);
+    let (url, password) = (server.url(), tool.password_file());
+    let mut all = vec!["list", "--password-file", password.to_str().unwrap(), &url];
+    all.extend(args);
+    let running = tool.spawn(&all, None);
     // The program waits for the answer to its LOGOUT: everything is listed, and it still lives.
     server.at_end.recv().unwrap();
     let status = std::fs::read_to_string(format!("/proc/{}/status", running.id())).unwrap_or_default();
     server.go.send(()).unwrap();
-    let output = running.finish().expect_code(0);
-    let text = output.text();
+    if let Some(peak) = status.lines().find_map(|line| line.strip_prefix("VmHWM:")) {
+        let kib: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+        assert!(kib < 64 * 1024, "{kib} KiB");
+    }
+    running.finish().expect_code(0).text()
+}
+
+#[test]
+fn a_hundred_thousand_messages_are_listed_in_less_than_64_mib() {
+    let text = listed_in_64_mib(&Endless::start(100_000, None), &["-o", "jsonl"]);
     assert_eq!(text.lines().count(), 100_000);
     for (line, uid) in [(text.lines().next(), 1), (text.lines().last(), 100_000)] {
         let row: Value = serde_json::from_str(line.unwrap()).unwrap();
         assert_eq!((&row["uid"], &row["subject"]), (&Value::from(uid), &Value::from(format!("the message with the number {uid}"))));
     }
-    if let Some(peak) = status.lines().find_map(|line| line.strip_prefix("VmHWM:")) {
-        let kib: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
-        assert!(kib < 64 * 1024, "{kib} KiB");
-    }
+}
+
+#[test]
+fn the_first_of_a_hundred_thousand_that_are_sorted_here_are_found_in_less_than_64_mib() {
+    let args = ["--sort", "subject", "--reverse", "--limit", "3", "--fields", "uid"];
+    assert_eq!(listed_in_64_mib(&Endless::start(100_000, None), &args), "99999\n99998\n99997\n");
 }
 
 #[test]
@@ -355,4 +386,296 @@ fn progress_lines_for_programs_go_to_standard_error() {
     assert_eq!((&last["messages_done"], &last["messages_total"]), (&Value::from(4), &Value::from(4)));
     assert_eq!(output.text().lines().count(), 4);
     assert_eq!(list(&Tool::new(), &[&server.url()]).stderr, "");
+}
+
+#[test]
+fn a_message_that_was_named_and_is_not_there_is_named_again() {
+    let user = dovecot_user!("list-missing");
+    user.deliver("INBOX", &mail::many(3, 20));
+    let tool = Tool::new();
+    let maildir = format!("maildir:{}", user.home().join("Maildir").display());
+    for (url, field) in [(user.imaps(), "uid"), (user.pop3s(), "number"), (maildir, "number")] {
+        for set in ["2,77", "1:2,77", "77,2,2"] {
+            let output =
+                list(&tool, &[&url, "--fields", field, "--uid", set]).expect_code(3).expect_stderr("INBOX 77: there is no such message");
+            assert!(output.text().ends_with("2\n"), "{output}");
+            assert_eq!(output.stderr.lines().count(), 1, "{output}");
+        }
+        assert_eq!(list(&tool, &[&url, "--fields", field, "--uid", "3:77"]).expect_code(0).text(), "3\n");
+    }
+}
+
+fn letter(number: usize, from: &str, subject: &str, date: &str) -> String {
+    let date = if date.is_empty() { String::new() } else { format!("Date: {date}\r\n") };
+    format!(
+        "From: {from}\r\nTo: z{} <t{}@example.org>, a@b.c\r\nSubject: {subject}\r\n{date}Message-ID: <{number}@x>\r\n\r\n",
+        9 - number % 9,
+        number % 4
+    )
+}
+
+#[test]
+fn this_program_and_the_server_sort_alike() {
+    let user = dovecot_user!("list-sort");
+    let letters = [
+        ("Ann <ann@example.org>", "hello", "Tue, 1 Jul 2003 10:52:37 +0200"),
+        ("BOB@example.org", "Re: hello", "Tue, 1 Jul 2003 10:52:37 -0200"),
+        ("\"Zoe\" <abe@example.org>", "[list] Re: apple (fwd)", "Mon, 30 Jun 2003 23:59:59 +0000"),
+        ("ann2@a.example", "Zebra", ""),
+        ("ann@b.example", "", "Wed, 2 Jul 2003 00:00:00 +0000"),
+        ("", "[only a tag]", "nonsense"),
+        ("Bob <bob@example.org>", "=?utf-8?q?Re=3A_=5Bx=5D_banana?=", "Fri, 13 Nov 2020 09:00:00 +0530"),
+        ("c@example.org", "Fwd: [x] [y] zebra", "Fri, 13 Nov 2020 03:30:00 GMT"),
+        ("d@example.org", "[Fwd: Re: apple]", "1 Jan 1999 00:00:00 +0000"),
+        ("D <D@example.org>", "banana  split", "Thu, 01 Jan 2015 12:00:00 -0800"),
+        ("eve@example.org", "Re[2]: HELLO", "Tue, 1 Jul 2003 08:52:37 +0000"),
+        ("eve@example.org", "Rebanana", "Tue, 1 Jul 2003 08:52:38 +0000"),
+    ];
+    let plants: Vec<Plant> = (0..)
+        .zip(letters)
+        .map(|(number, (from, subject, date))| {
+            let body = letter(number, from, subject, date) + &"x\r\n".repeat(number * 7 % 5);
+            Plant::new(body).date(1_000_000_000 + i64::try_from(number * 5 % 12 / 2).unwrap() * 86_400 * 400)
+        })
+        .collect();
+    user.plant("INBOX", &plants);
+    user.create("Empty");
+    let tool = Tool::new();
+    let url = user.imaps();
+    let maildir = format!("maildir:{}", user.home().join("Maildir").display());
+    for key in ["date", "arrival", "size", "from", "to", "cc", "subject", "subject,size", "from,date", "to,from,subject"] {
+        for more in [vec![], vec!["--reverse"], vec!["--limit", "4"], vec!["--reverse", "--limit", "3"], vec!["--smaller", "100k"]] {
+            let rows = |place: &str, extra: &[&str]| {
+                let mut args = vec![place, "--sort", key, "--fields", "message_id"];
+                args.extend(&more);
+                args.extend(extra);
+                list(&tool, &args).expect_code(0).text()
+            };
+            let server = rows(&url, &[]);
+            assert!(!server.is_empty());
+            // Over several folders it is sorted here.
+            assert_eq!(rows(&url, &["--all-folders"]), server, "{key} {more:?} on IMAP, sorted here");
+            if !key.contains("arrival") || more.is_empty() {
+                assert_eq!(rows(&maildir, &[]), server, "{key} {more:?} in a Maildir");
+            }
+            if key == "subject" || key == "from" {
+                assert_eq!(rows(&user.pop3s(), &[]), server, "{key} {more:?} over POP3");
+            }
+        }
+    }
+    let output = list(&tool, &[&url, "--sort", "subject,uid", "--reverse", "--fields", "subject,uid", "--limit", "3"]).expect_code(0);
+    assert_eq!(output.text(), "[only a tag]\t6\nFwd: [x] [y] zebra\t8\nZebra\t4\n");
+    list(&tool, &[&url, "--sort", "colour"]).expect_code(2);
+}
+
+#[test]
+fn only_the_rows_that_are_wanted_are_fetched_in_the_servers_order() {
+    let user = dovecot_user!("list-sort-limit");
+    user.deliver("INBOX", &mail::many(700, 30));
+    let tool = Tool::new();
+    let trace = tool.path("trace");
+    let args = [&user.imaps(), "--sort", "size", "--limit", "5", "--trace", trace.to_str().unwrap(), "--fields", "uid"];
+    assert_eq!(list(&tool, &args).expect_code(0).text().lines().count(), 5);
+    let trace = std::fs::read_to_string(trace).unwrap();
+    assert_eq!(trace.lines().filter(|line| line.contains(" FETCH (")).count(), 5, "{trace}");
+}
+
+#[test]
+fn a_server_that_refuses_to_sort_leaves_it_to_this_program() {
+    let server = Imapd::start(imapd::Behaviour::default().with("SORT"));
+    server.fill("INBOX", &[b"Subject: b\r\n\r\n".to_vec(), b"Subject: Re: a\r\n\r\n".to_vec()]);
+    assert_eq!(list(&Tool::new(), &[&server.url(), "--sort", "subject", "--fields", "uid"]).expect_code(0).text(), "2\n1\n");
+}
+
+#[test]
+fn all_folders_are_listed_and_one_that_cannot_be_opened_hides_no_other() {
+    let user = dovecot_user!("list-all");
+    user.deliver("INBOX", &mail::many(2, 10));
+    for folder in ["Archive/2024", "Empty"] {
+        user.create(folder);
+    }
+    user.deliver("Archive/2024", &mail::many(3, 10));
+    let tool = Tool::new();
+    let rows = |place: &str, args: &[&str]| {
+        let mut all = vec![place, "--all-folders", "--fields", "folder,uid,number"];
+        all.extend(args);
+        list(&tool, &all).expect_code(0).text()
+    };
+    let imap = rows(&user.imaps(), &[]);
+    assert_eq!(imap, "INBOX\t1\t\nINBOX\t2\t\nArchive/2024\t1\t\nArchive/2024\t2\t\nArchive/2024\t3\t\n");
+    assert_eq!(rows(&user.imaps(), &["--limit", "1", "--reverse"]), "INBOX\t2\t\nArchive/2024\t3\t\n");
+    assert_eq!(rows(&user.pop3s(), &[]), "INBOX\t\t1\nINBOX\t\t2\n");
+    let maildir = format!("maildir:{}", user.home().join("Maildir").display());
+    let local = rows(&maildir, &[]);
+    assert_eq!(local.lines().count(), 5, "{local}");
+    assert!(local.contains("Archive/2024\t\t3\n"), "{local}");
+    let table = list(&tool, &[&user.imaps(), "--all-folders", "-o", "table"]).expect_code(0).text();
+    assert!(table.starts_with("FOLDER "), "{table}");
+    list(&tool, &[&user.imaps(), "--all-folders", "--uid", "1"]).expect_code(2);
+    list(&tool, &[&format!("{}/INBOX", user.imaps()), "--all-folders"]).expect_code(2);
+
+    let server = Imapd::start(imapd::Behaviour::default());
+    for folder in ["A", "Shut", "Z"] {
+        server.fill(folder, &mail::many(1, 10));
+    }
+    let odd = Odd::start("AUTH=PLAIN SASL-IR NAMESPACE", &mail::many(1, 10), |asked| match (asked.verb, asked.rest) {
+        ("LIST", _) => {
+            Answer::send("* LIST () \"/\" A\r\n* LIST () \"/\" Shut\r\n* LIST (\\Noselect) \"/\" No\r\n* LIST () \"/\" Z\r\n$tag OK\r\n")
+        }
+        ("EXAMINE", "\"Shut\"") => Answer::send("$tag NO [NOPERM] not for you\r\n"),
+        ("EXAMINE", "\"INBOX\"") => Answer::send("$tag NO [NONEXISTENT] gone\r\n"),
+        ("UID SEARCH", _) => Answer::send("* SEARCH 1\r\n$tag OK\r\n"),
+        _ => Answer::Usual,
+    });
+    let output = list(&tool, &[&odd.url(), "--all-folders", "--fields", "folder,uid"]).expect_code(3);
+    assert_eq!(output.text(), "A\t1\nZ\t1\n");
+    assert!(output.stderr.contains("Shut: ") && output.stderr.contains("not for you") && output.stderr.contains("INBOX: "), "{output}");
+}
+
+#[test]
+fn conditions_choose_rows_everywhere_and_a_limit_counts_those_that_match() {
+    let user = dovecot_user!("list-query");
+    let plants: Vec<Plant> = (0..9)
+        .map(|number| {
+            let subject = if number % 3 == 0 { "pear" } else { "plum" };
+            Plant::new(letter(number, "a@b.c", subject, "Tue, 1 Jul 2003 10:52:37 +0200"))
+                .date(1_700_000_000 + i64::try_from(number).unwrap())
+        })
+        .collect();
+    user.plant("INBOX", &plants);
+    let tool = Tool::new();
+    let maildir = format!("maildir:{}", user.home().join("Maildir").display());
+    for (place, field) in [(user.imaps(), "uid"), (user.pop3s(), "number"), (maildir, "number")] {
+        let rows = |args: &[&str]| {
+            let mut all = vec![place.as_str(), "--fields", field];
+            all.extend(args);
+            list(&tool, &all).expect_code(0).text()
+        };
+        assert_eq!(rows(&["--subject", "PEAR"]), "1\n4\n7\n", "{place}");
+        assert_eq!(rows(&["--subject", "pear", "--limit", "2"]), "4\n7\n", "{place}");
+        assert_eq!(rows(&["--subject", "pear", "--limit", "2", "--reverse"]), "7\n4\n", "{place}");
+        assert_eq!(rows(&["--subject", "pear", "--sort", "uid", "--reverse"]), "7\n4\n1\n", "{place}");
+        assert_eq!(rows(&["--subject", "plum", "--sort", "subject", "--limit", "2"]), "2\n3\n", "{place}");
+        assert_eq!(rows(&["--subject", "pear", "--uid", "2:8"]), "4\n7\n", "{place}");
+        assert_eq!(rows(&["--subject", "pear", "--uid", "3,4,77"]), "4\n", "{place}");
+        assert_eq!(rows(&["--subject", "fig"]), "", "{place}");
+    }
+}
+
+/// Text that would do harm on a terminal, or look like what it is not: every control character, every way of turning the
+/// direction of writing, what hides, and what breaks rows.
+fn hostile_texts() -> Vec<String> {
+    let mut harmful: Vec<String> = (0..0x20_u32).chain(0x7f..0xa0).filter_map(char::from_u32).map(String::from).collect();
+    harmful.extend("\u{202a}\u{202b}\u{202c}\u{202d}\u{202e}\u{2066}\u{2067}\u{2068}\u{2069}\u{200e}\u{200f}\u{61c}\u{200b}\u{2028}\u{2029}\u{feff}\u{e0041}".chars().map(String::from));
+    harmful.extend(
+        [
+            "\u{1b}[2J",
+            "\u{1b}]0;owned\u{7}",
+            "\u{1b}]8;;http://x\u{7}y",
+            "\u{9b}31m",
+            "\u{1b}P1$r\u{1b}\\",
+            "\u{1b}[6n",
+            "\u{1b}c",
+            "\u{1b}(0",
+            "\r\u{1b}[K",
+        ]
+        .map(str::to_owned),
+    );
+    let shapes = [|harm: &str| format!("a{harm}b"), |harm: &str| harm.repeat(40), |harm: &str| format!("{harm}gpj.exe")];
+    harmful.iter().flat_map(|harm| shapes.iter().map(move |shape| shape(harm))).collect()
+}
+
+fn is_harmful(c: char) -> bool {
+    (c.is_control() && c != '\n' && c != '\t')
+        || matches!(c, '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// What the program writes to a terminal; its line ends are the terminal's own.
+fn on_a_terminal(tool: &Tool, args: &[&str]) -> String {
+    use std::io::Read;
+    let control = rustix::pty::openpt(rustix::pty::OpenptFlags::RDWR | rustix::pty::OpenptFlags::NOCTTY).unwrap();
+    rustix::pty::grantpt(&control).unwrap();
+    rustix::pty::unlockpt(&control).unwrap();
+    let name = rustix::pty::ptsname(&control, Vec::new()).unwrap().into_string().unwrap();
+    let side = std::fs::File::options().read(true).write(true).open(name).unwrap();
+    let size = rustix::termios::Winsize { ws_row: 50, ws_col: 120, ws_xpixel: 0, ws_ypixel: 0 };
+    rustix::termios::tcsetwinsize(&side, size).unwrap();
+    let mut command = tool.command(env!("CARGO_BIN_EXE_mailhaul"));
+    let (stdout, stderr) = (side.try_clone().unwrap(), side);
+    let mut child = command.args(args).stdin(std::process::Stdio::null()).stdout(stdout).stderr(stderr).spawn().unwrap();
+    drop(command);
+    let mut written = Vec::new();
+    // Ends with an error when the last of the other side is closed.
+    let _ = std::fs::File::from(control).read_to_end(&mut written);
+    assert!(child.wait().unwrap().success());
+    String::from_utf8(written).unwrap().replace("\r\n", "\n")
+}
+
+#[test]
+fn nothing_harmful_reaches_a_terminal_or_a_pipe() {
+    let server = Imapd::start(imapd::Behaviour::default());
+    let texts = hostile_texts();
+    assert!(texts.len() >= 200, "{}", texts.len());
+    let mut bodies: Vec<Vec<u8>> = mail::nasty().into_iter().map(|(_, body)| body).collect();
+    bodies.extend(mail::corpus().into_iter().map(|(_, body)| body).filter(|body| body.len() < 200_000));
+    let plain = bodies.len();
+    let encoded = |text: &str| {
+        use base64::Engine as _;
+        format!("=?utf-8?b?{}?=", base64::engine::general_purpose::STANDARD.encode(text))
+    };
+    for text in &texts {
+        // As it is, where a header can hold it, and hidden in an encoded word.
+        let raw = text.replace(['\r', '\n'], "");
+        bodies.push(
+            format!("From: {raw} <a@b.c>\r\nTo: \"{raw}\" <{raw}@b.c>\r\nSubject: {raw}\r\nMessage-ID: <{raw}>\r\n\r\n").into_bytes(),
+        );
+        let hidden = encoded(text);
+        bodies.push(format!("From: {hidden} <a@b.c>\r\nCc: {hidden} <{hidden}@b.c>\r\nSubject: {hidden}\r\n\r\n").into_bytes());
+    }
+    server.fill("INBOX", &bodies);
+    server.change("INBOX", |mailbox| {
+        for (message, text) in mailbox.messages.iter_mut().skip(plain).zip(&texts) {
+            // What would end the response is no flag's.
+            message.flags = vec![text.replace(['\r', '\n', ' ', '(', ')', '"', '\\', '[', ']', '{', '%', '*'], "") + "k"];
+        }
+    });
+    for text in &texts {
+        server.fill(&crate::support::modified_utf7(&text.replace('/', "")), &mail::many(1, 5));
+    }
+    let tool = Tool::new();
+    let url = server.url();
+    let password = tool.password_file();
+    let fields = "folder,uid,flags,date,from,to,cc,subject,message_id";
+    let common = ["list", &url, "--all-folders", "--password-file", password.to_str().unwrap(), "--fields", fields];
+    let mut outputs = vec![("a terminal", on_a_terminal(&tool, &common))];
+    for format in ["table", "tsv", "json", "jsonl"] {
+        let output = tool.run(&[&common[..], &["-o", format]].concat()).expect_code(0);
+        assert_eq!(output.stderr, "", "{format}");
+        outputs.push((format, output.text()));
+    }
+    let rows = bodies.len() + texts.len();
+    for (what, text) in &outputs {
+        let line = text.lines().find(|line| line.contains(is_harmful));
+        assert!(line.is_none(), "{what}: {}", line.unwrap().escape_debug());
+        let lines = text.lines().count();
+        assert_eq!(
+            lines,
+            rows + match *what {
+                "json" => 2,
+                "tsv" | "jsonl" => 0,
+                _ => 1,
+            },
+            "{what}"
+        );
+        if *what == "tsv" {
+            assert!(text.lines().all(|line| line.matches('\t').count() == 8), "{what}");
+        }
+    }
+    // Scripts get the values whole.
+    let subjects: BTreeSet<String> = outputs[4]
+        .1
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["subject"].as_str().unwrap_or_default().to_owned())
+        .collect();
+    assert!(subjects.contains("a\u{1b}]0;owned\u{7}b") && subjects.contains("a\u{202e}b"), "{subjects:?}");
 }

@@ -11,6 +11,8 @@ mod crash;
 mod delete;
 mod faults;
 mod fetch;
+mod fetch_attachments;
+mod fetch_parts;
 mod flag;
 mod folders;
 mod front_door;

@@ -103,7 +103,7 @@ fn without_a_place_the_default_account_is_meant() {
 
 #[test]
 fn a_mistyped_option_is_not_answered_with_the_one_that_switches_checks_off() {
-    let output = run(&["list", "work", "--unseen"]);
+    let output = run(&["list", "work", "--secure"]);
     let said = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.code() == Some(2) && said.contains("--unseen") && !said.contains("insecure"), "{said}");
+    assert!(output.status.code() == Some(2) && said.contains("--secure") && !said.contains("insecure"), "{said}");
 }

@@ -4,17 +4,20 @@ use std::fmt::Write as _;
 use std::io::{Read, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use mailhaul::account::{Config, CredentialSource, Overrides, Place, Server};
 use mailhaul::context::Context;
+use mailhaul::folder::Folder;
 use mailhaul::imap::bulk::Wanted;
+use mailhaul::imap::opening::{First, Opening};
 use mailhaul::imap::session::{Access, Session};
 use mailhaul::message::Digests;
 use mailhaul::net::Trace;
 use mailhaul::pop3;
+use mailhaul::query::Query;
 
 use crate::support::imapd::{self, Imapd};
 use crate::support::mail;
@@ -106,6 +109,28 @@ fn imap_outcome(tool: &Tool, port: u16) -> String {
     outcome
 }
 
+/// The same of a session whose first questions go out with the login.
+fn opening_outcome(tool: &Tool, port: u16) -> String {
+    let server = server(tool, &format!("imap://ann@127.0.0.1:{port}?tls=none&timeout=60s"));
+    let (folder, query) = (Folder::parse("Archive/a").unwrap(), Query::default());
+    let opening = Opening { folder: &folder, writable: false, first: First::Search(&query) };
+    let context = Context::from_environment();
+    let mut session = Session::connect_at(&server, Access::ReadOnly, &context, &Trace::off(), &opening).unwrap();
+    let mut selected = session.open_folder(&folder, false).unwrap();
+    let mut outcome = format!("{:?}\n", selected.state());
+    writeln!(outcome, "{:?}", selected.search_all().unwrap()).unwrap();
+    writeln!(outcome, "{:?}", selected.newest(2, false).unwrap()).unwrap();
+    let uids = [2, 3].into_iter().collect();
+    selected
+        .summaries(&uids, false, &mut |meta| {
+            writeln!(outcome, "{meta:?}").unwrap();
+            Ok(())
+        })
+        .unwrap();
+    session.logout().unwrap();
+    outcome
+}
+
 fn pop3_outcome(tool: &Tool, port: u16) -> String {
     let server = server(tool, &format!("pop3://ann@127.0.0.1:{port}?tls=none&timeout=60s"));
     let mut session = pop3::Session::connect(&server, &Context::from_environment(), &Trace::off(), pop3::Options::default()).unwrap();
@@ -162,6 +187,38 @@ fn an_imap_session_means_the_same_wherever_it_is_cut() {
     });
     let tool = Tool::new();
     invariant(odd.port(), &|port| imap_outcome(&tool, port));
+}
+
+#[test]
+fn what_goes_ahead_means_the_same_wherever_it_is_cut_and_whether_the_guess_was_right() {
+    let tool = Tool::new();
+    let mut outcomes = Vec::new();
+    for prefix in ["", "INBOX."] {
+        let own = format!("\"{prefix}Archive{}a\"", if prefix.is_empty() { "/" } else { "." });
+        let selected = Mutex::new(false);
+        let odd = Odd::start("AUTH=PLAIN SASL-IR ID NAMESPACE ESEARCH", &[], move |asked| {
+            let mut selected = selected.lock().unwrap();
+            match asked.verb {
+                "NAMESPACE" if prefix.is_empty() => Answer::send("* NAMESPACE ((\"\" \"/\")) NIL NIL\r\n$tag OK done\r\n"),
+                "NAMESPACE" => Answer::send("* NAMESPACE ((\"INBOX.\" \".\")) NIL NIL\r\n$tag OK done\r\n"),
+                "EXAMINE" => {
+                    *selected = asked.rest == own;
+                    let count = if *selected { 3 } else { 99 };
+                    Answer::send(&format!("* {count} EXISTS\r\n* OK [UIDVALIDITY {count}] ok\r\n$tag OK done\r\n"))
+                }
+                "UID SEARCH" if *selected => Answer::send("* ESEARCH (TAG \"$tag\") UID ALL 1:3\r\n$tag OK done\r\n"),
+                "UID SEARCH" => Answer::send("* ESEARCH (TAG \"$tag\") UID ALL 1:99\r\n$tag OK done\r\n"),
+                "UID FETCH" | "FETCH" => Answer::send(
+                    "* 2 FETCH (UID 2 FLAGS ({3}\r\n$Ax) RFC822.SIZE 5)\r\n* 3 FETCH (UID 3 FLAGS () RFC822.SIZE 6)\r\n$tag OK done\r\n",
+                ),
+                _ => Answer::Usual,
+            }
+        });
+        invariant(odd.port(), &|port| opening_outcome(&tool, port));
+        outcomes.push(opening_outcome(&tool, odd.port()));
+    }
+    assert_eq!(outcomes[0], outcomes[1]);
+    assert!(outcomes[0].contains("exists: 3") && !outcomes[0].contains("99"), "{}", outcomes[0]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 mod append;
 mod fetch;
+mod headers;
 
 pub use append::{Appender, Fate, Upload};
 pub(super) use fetch::bodies_command;

@@ -131,6 +131,9 @@ pub fn corpus() -> Vec<(PathBuf, Vec<u8>)> {
     for place in ["tests/data", "../shared/corpus/eml"] {
         collect(&root.join(place), &mut found);
     }
+    if let Some(place) = std::env::var_os("MAILHAUL_CORPUS") {
+        collect(Path::new(&place), &mut found);
+    }
     found.sort();
     found
 }

@@ -8,6 +8,7 @@ pub mod pop3d;
 pub mod proxy;
 pub mod script;
 pub mod server;
+pub mod terminal;
 pub mod tls;
 pub mod tool;
 

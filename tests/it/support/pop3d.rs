@@ -25,6 +25,12 @@ pub struct Behaviour {
     pub hang_up_at: Vec<usize>,
     /// Answers RETR of this message with `-ERR` and these words.
     pub refuse: Vec<(usize, String)>,
+    /// Answers DELE of these messages with `-ERR`.
+    pub refuse_dele: Vec<usize>,
+    /// Hangs up at DELE of this message.
+    pub hang_up_at_dele: Option<usize>,
+    /// Answers QUIT with `-ERR`, dropping the first of what was marked only.
+    pub refuse_quit: bool,
     /// Never answers RETR of this message.
     pub stall_at: Option<usize>,
     /// Never answers QUIT but drops what was marked (`true`), or hangs up before dropping anything (`false`).
@@ -45,6 +51,9 @@ impl Default for Behaviour {
             login: None,
             hang_up_at: Vec::new(),
             refuse: Vec::new(),
+            refuse_dele: Vec::new(),
+            hang_up_at_dele: None,
+            refuse_quit: false,
             stall_at: None,
             quit: None,
             drip: false,
@@ -286,6 +295,8 @@ fn serve(wire: &mut Wire, world: &Arc<Mutex<World>>) -> io::Result<()> {
                 }
             }
             ("DELE", true) => match number.zip(entry).map(|(number, _)| number) {
+                Some(number) if behaviour.hang_up_at_dele == Some(number) => return Ok(()),
+                Some(number) if behaviour.refuse_dele.contains(&number) => wire.line("-ERR not this one")?,
                 Some(number) => {
                     dropped[number - 1] = true;
                     wire.line("+OK")?;
@@ -298,7 +309,8 @@ fn serve(wire: &mut Wire, world: &Arc<Mutex<World>>) -> io::Result<()> {
                 }
                 // By content, because another session may have changed the maildrop meanwhile.
                 let mut world = world.lock().unwrap();
-                for entry in entries.iter().flatten().zip(&dropped).filter_map(|(entry, dropped)| dropped.then_some(entry)) {
+                let most = if behaviour.refuse_quit { 1 } else { usize::MAX };
+                for entry in entries.iter().flatten().zip(&dropped).filter_map(|(entry, dropped)| dropped.then_some(entry)).take(most) {
                     if let Some(index) = world.maildrop.iter().position(|kept| kept == entry) {
                         world.maildrop.remove(index);
                     }
@@ -307,7 +319,7 @@ fn serve(wire: &mut Wire, world: &Arc<Mutex<World>>) -> io::Result<()> {
                 if behaviour.quit == Some(true) {
                     wire.stall();
                 }
-                wire.line("+OK bye")?;
+                wire.line(if behaviour.refuse_quit { "-ERR some are still there" } else { "+OK bye" })?;
                 return Ok(());
             }
             _ => wire.line("-ERR unknown command")?,

@@ -53,6 +53,9 @@ struct Shared {
     changed: Condvar,
     connections: AtomicU64,
     octets: [AtomicU64; 2],
+    turns: AtomicU64,
+    /// Whether the program spoke last.
+    spoke: Mutex<HashMap<u64, bool>>,
     open: Mutex<HashMap<u64, [TcpStream; 2]>>,
     frozen: Mutex<HashSet<u64>>,
 }
@@ -68,6 +71,8 @@ impl Proxy {
             changed: Condvar::new(),
             connections: AtomicU64::new(0),
             octets: [AtomicU64::new(0), AtomicU64::new(0)],
+            turns: AtomicU64::new(0),
+            spoke: Mutex::new(HashMap::new()),
             open: Mutex::new(HashMap::new()),
             frozen: Mutex::new(HashSet::new()),
         });
@@ -107,6 +112,12 @@ impl Proxy {
     /// How many connections there have been.
     pub fn connections(&self) -> u64 {
         self.shared.connections.load(Ordering::SeqCst)
+    }
+
+    /// How often the program spoke after it had heard something (or first of all), over all connections: each time costs a
+    /// round trip. Wants a delay, so that what is sent at once stays together.
+    pub fn turns(&self) -> u64 {
+        self.shared.turns.load(Ordering::SeqCst)
     }
 
     /// Octets delivered so far, over all connections.
@@ -152,6 +163,14 @@ impl Shared {
         }
     }
 
+    fn talk(&self, number: u64, direction: Direction) {
+        let speaks = direction == Direction::ToServer;
+        let before = self.spoke.lock().unwrap().insert(number, speaks);
+        if speaks && before != Some(true) {
+            self.turns.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
     fn is_frozen(&self, number: u64) -> bool {
         self.frozen.lock().unwrap().contains(&number)
     }
@@ -164,10 +183,13 @@ impl Shared {
 fn forward(shared: &Arc<Shared>, number: u64, direction: Direction, mut from: TcpStream, mut to: TcpStream, weather: &Weather) {
     // Deep enough for the delay times any speed loopback reaches, and bounded all the same.
     let (sender, receiver) = sync_channel::<(Instant, Vec<u8>)>(1024);
-    let delay = weather.delay;
+    let (delay, heard) = (weather.delay, Arc::clone(shared));
     std::thread::spawn(move || {
         let mut piece = vec![0; 64 * 1024];
         while let Ok(count @ 1..) = from.read(&mut piece) {
+            if direction == Direction::ToServer {
+                heard.talk(number, direction);
+            }
             if sender.send((Instant::now() + delay, piece[..count].to_vec())).is_err() {
                 return;
             }
@@ -190,6 +212,9 @@ fn forward(shared: &Arc<Shared>, number: u64, direction: Direction, mut from: Tc
             {
                 // Before the last octets go out: what the peer answers to them must not pass.
                 shared.frozen.lock().unwrap().insert(number);
+            }
+            if direction == Direction::ToClient {
+                shared.talk(number, direction);
             }
             let step = if weather.one_byte { 1 } else { count.max(1) };
             for chunk in bytes[..count].chunks(step) {

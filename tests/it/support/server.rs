@@ -124,7 +124,7 @@ pub struct Wire {
     pub deaf_after: Option<u64>,
     /// Nothing is written any more once so many octets were.
     pub mute_after: Option<u64>,
-    /// Nothing that is written leaves any more.
+    /// What is written is thrown away.
     pub silent: bool,
 }
 

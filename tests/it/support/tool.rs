@@ -19,7 +19,7 @@ use super::{canary, tls};
 /// Missing where an example is built of these files.
 const PROGRAM: Option<&str> = option_env!("CARGO_BIN_EXE_mailhaul");
 
-fn program() -> &'static str {
+pub(super) fn program() -> &'static str {
     PROGRAM.expect("cargo says where the program is to tests and benches only")
 }
 

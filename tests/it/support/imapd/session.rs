@@ -205,8 +205,8 @@ impl Session<'_> {
             }
             "CLOSE" | "UNSELECT" => self.selected = None,
             "APPEND" => return self.append(tag, &folder, &parts[1..]),
-            "UID FETCH" => {
-                if let Next::End = self.fetch(parts)? {
+            "UID FETCH" | "FETCH" => {
+                if let Next::End = self.fetch(parts, verb == "FETCH")? {
                     return Ok(Next::End);
                 }
             }
@@ -370,9 +370,11 @@ impl Session<'_> {
         self.selected.as_ref().and_then(|name| world.mailboxes.get(name)).cloned().unwrap_or_default()
     }
 
-    fn fetch(&mut self, parts: &[Token]) -> io::Result<Next> {
+    fn fetch(&mut self, parts: &[Token], by_number: bool) -> io::Result<Next> {
         let mailbox = self.current();
-        let last = mailbox.messages.last().map_or(0, |message| message.uid);
+        let number = |index: usize| u32::try_from(index).unwrap() + 1;
+        let highest = mailbox.messages.last().map_or(0, |message| message.uid);
+        let last = if by_number { number(mailbox.messages.len()) - 1 } else { highest };
         let set = parts.first().map(Token::text).unwrap_or_default();
         let (fatal, mut unlisted) = {
             let world = self.world.lock().unwrap();
@@ -380,9 +382,9 @@ impl Session<'_> {
         };
         let items: Vec<String> = parts[1..].iter().filter(|part| matches!(part, Token::Atom(_))).map(Token::text).collect();
         unlisted.retain(|_| !items.iter().any(|item| item.to_ascii_uppercase().starts_with("BODY")));
-        for (index, message) in
-            mailbox.messages.iter().enumerate().filter(|(_, message)| in_set(&set, message.uid, last) && !unlisted.contains(&message.uid))
-        {
+        let asked = |index: usize, uid: u32| in_set(&set, if by_number { number(index) } else { uid }, last);
+        let there = mailbox.messages.iter().enumerate();
+        for (index, message) in there.filter(|(index, message)| asked(*index, message.uid) && !unlisted.contains(&message.uid)) {
             let mut answer = format!("* {} FETCH (UID {}", index + 1, message.uid).into_bytes();
             let mut has_body = false;
             for item in &items {
