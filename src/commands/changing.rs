@@ -1,7 +1,7 @@
 //! What verbs share that change messages: choosing and checking them again before anything is done, giving flags to just
 //! those, the ceiling for deletions, and the document that says what was done. It decides nothing about where mail goes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::rc::Rc;
 use std::str::FromStr;
 
@@ -9,24 +9,26 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::App;
-use super::choice::Looked;
-use super::reading::Choice;
+use super::choice::{Choice, Looked, Picked, Store};
 use crate::cli::OutputArgs;
 use crate::error::{Error, Kind, Result, Scope};
 use crate::exit::ExitCode;
 use crate::folder::Folder;
 use crate::imap::UidSet;
-use crate::imap::changing::{Change, Rest};
+use crate::imap::changing::{Change, FlagsNow, Rest};
 use crate::imap::selected::Selected;
 use crate::imap::session::Session;
 use crate::message::{Flag, InternalDate};
 use crate::output::{Column, Format, Head, Row, Rows, terminal_width};
 use crate::query::Facts;
 use crate::report::{Event, Problem, Report};
+use crate::store::{Listed, Source};
 use crate::summary::{Address, Summary};
 
 /// What is said of a message named one by one that is not there.
 pub(super) const NO_SUCH: &str = "there is no such message";
+/// So much of a message is looked at for its header.
+pub(super) const HEADER_BYTES: usize = 256 * 1024;
 /// Octets of different sets of flags that one mailbox may show.
 const MAX_FLAG_OCTETS: usize = 16 * 1024 * 1024;
 /// Unless `--max-delete` says otherwise so many messages may go in one run, or this part of the folder if that is more.
@@ -269,6 +271,13 @@ pub(super) struct Candidate {
     mod_seq: Option<u64>,
 }
 
+impl Candidate {
+    /// Whether a change can be made to depend on nobody else's.
+    pub(super) fn conditional(&self) -> bool {
+        self.mod_seq.is_some()
+    }
+}
+
 /// What a choice came to, with every message looked at.
 pub(super) struct Checked {
     /// Rising by UID.
@@ -278,7 +287,7 @@ pub(super) struct Checked {
 }
 
 /// Chooses messages and looks at each before anything is done to it: what a server's SEARCH found counts only as long as
-/// the flags, dates and sizes it tells of do not say otherwise.
+/// the flags, dates and sizes it tells of bear it out.
 pub(super) fn check(selected: &mut Selected<'_>, choice: &Choice, app: &App) -> Result<Checked> {
     // Asked for before anything else: whatever changes from now on has a higher one.
     let mod_seq = selected.state().highest_mod_seq.filter(|_| choice.query().by_flags() && selected.has_mod_seqs());
@@ -293,6 +302,42 @@ pub(super) fn check(selected: &mut Selected<'_>, choice: &Choice, app: &App) -> 
         app.note(&format!("{contradicted} messages that the server's search found do not match when looked at; they are left alone"));
     }
     Ok(Checked { messages, missing })
+}
+
+/// What a choice came to among files.
+pub(super) struct LocalChoice {
+    pub(super) wanted: Vec<Listed>,
+    /// Named one by one and not there, or not to be looked into.
+    pub(super) problems: Vec<Problem>,
+}
+
+/// Lists a folder of files and chooses; people count messages from one.
+pub(super) fn local_choice(source: &mut dyn Source, folder: &Folder, choice: &Choice) -> Result<LocalChoice> {
+    let messages = source.list(folder)?.messages;
+    let there: HashSet<u32> = messages.iter().map(|listed| listed.id.saturating_add(1)).collect();
+    let mut problems: Vec<Problem> =
+        choice.missing(|number| there.contains(&number)).into_iter().map(|number| problem(folder, number, NO_SUCH)).collect();
+    let Picked { wanted, unreadable } = choice.of_listing(&mut Store::Local(source), messages, 1)?;
+    problems.extend(unreadable.iter().map(|(listed, error)| problem(folder, listed.id.saturating_add(1), error.to_string())));
+    Ok(LocalChoice { wanted, problems })
+}
+
+/// Rows of files; with `headers` each is read for what tells it apart.
+pub(super) fn local_rows(
+    source: &mut dyn Source,
+    rows: &[(Listed, ChangedRow)],
+    headers: bool,
+    row: &mut dyn FnMut(&ChangedRow) -> Result<()>,
+) -> Result<()> {
+    if !headers {
+        return rows.iter().try_for_each(|(_, one)| row(one));
+    }
+    let wanted: Vec<Listed> = rows.iter().map(|(listed, _)| listed.clone()).collect();
+    source.read(&wanted, &mut |index, message| match (rows.get(index), message) {
+        (Some((_, blank)), Ok(message)) => row(&blank.clone().with_summary(Summary::of(&message.body.prefix(HEADER_BYTES)?))),
+        (Some((_, blank)), Err(_)) => row(blank),
+        (None, _) => Ok(()),
+    })
 }
 
 /// Every different list of flags once.
@@ -329,6 +374,8 @@ pub(super) struct Reflag {
     pub(super) set: Option<Vec<Flag>>,
     /// With `set`: flags that the mailbox does not let anybody change, so that a difference in them is none.
     pub(super) fixed: Vec<Flag>,
+    /// Messages that need no change are stored too where that tells whether they still are as they were chosen.
+    pub(super) confirm: bool,
 }
 
 impl Reflag {
@@ -372,15 +419,16 @@ impl Reflagged {
 /// at once more; then it is left alone and named.
 pub(super) fn reflag(selected: &mut Selected<'_>, choice: &Choice, messages: &[Candidate], change: &Reflag) -> Result<Reflagged> {
     let mut all = Reflagged::default();
-    let wanted: Vec<Candidate> = messages.iter().filter(|candidate| change.changes(&candidate.flags)).cloned().collect();
+    let needs = |candidate: &&Candidate| change.changes(&candidate.flags) || (change.confirm && candidate.mod_seq.is_some());
+    let wanted: Vec<Candidate> = messages.iter().filter(needs).cloned().collect();
     let modified = store(selected, &wanted, change, &mut all)?;
     if !modified.is_empty() && all.lost.is_none() {
         let now = selected.flags_now(&modified)?;
         let mut lists = FlagLists::default();
         let mut again = Vec::new();
-        for (uid, (flags, mod_seq)) in now {
+        for (uid, FlagsNow { flags, mod_seq }) in now {
             let facts = Facts { flags: Some(&flags), ..Facts::default() };
-            if choice.query().holds(&facts) == Some(false) || !change.changes(&flags) {
+            if choice.query().holds(&facts) == Some(false) || !(change.confirm || change.changes(&flags)) {
                 continue;
             }
             match mod_seq {
@@ -399,7 +447,8 @@ pub(super) fn reflag(selected: &mut Selected<'_>, choice: &Choice, messages: &[C
 
 /// One round of STORE; gives those that somebody else changed meanwhile.
 fn store(selected: &mut Selected<'_>, messages: &[Candidate], change: &Reflag, all: &mut Reflagged) -> Result<UidSet> {
-    let lacks = |candidate: &&Candidate| change.add.iter().any(|flag| !candidate.flags.contains(flag));
+    let confirmed = |candidate: &&Candidate| change.confirm && candidate.mod_seq.is_some();
+    let lacks = |candidate: &&Candidate| confirmed(candidate) || change.add.iter().any(|flag| !candidate.flags.contains(flag));
     let has = |candidate: &&Candidate| change.remove.iter().any(|flag| candidate.flags.contains(flag));
     let mut modified = UidSet::new();
     let mut untouched = UidSet::new();
@@ -448,7 +497,7 @@ fn store(selected: &mut Selected<'_>, messages: &[Candidate], change: &Reflag, a
         // A refused STORE may have changed some of its messages all the same.
         let now = selected.flags_now(&failed)?;
         gone = failed.iter().filter(|uid| !now.contains_key(uid)).collect();
-        failed = failed.iter().filter(|uid| now.get(uid).is_some_and(|(flags, _)| change.changes(flags))).collect();
+        failed = failed.iter().filter(|uid| now.get(uid).is_some_and(|now| change.changes(&now.flags))).collect();
     }
     let reason = error.as_ref().map(ToString::to_string).unwrap_or_default();
     all.problems.extend(unknown.iter().map(|uid| (uid, format!("not known whether it was changed: {reason}"))));

@@ -2,15 +2,16 @@
 //! whole run went well.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::App;
 use super::changing::{
-    ChangedRow, Checked, Done, DryRun, MaxDelete, NO_SUCH, Reflag, Reflagged, check, is_loss, preview, problem, reflag, select,
+    ChangedRow, Checked, Done, DryRun, HEADER_BYTES, LocalChoice, MaxDelete, NO_SUCH, Reflag, Reflagged, check, is_loss, local_choice,
+    local_rows, preview, problem, reflag, select,
 };
-use super::choice::{Picked, Store};
-use super::reading::{Choice, farewell, folder_of};
+use super::choice::{Choice, Picked, Store, pop3_headers};
+use super::reading::{farewell, folder_of};
 use super::relocate::{MARKED, Mailfolder, Moved, Relocator, deleted, find};
 use crate::account::{Location, Place, Protocol, Server};
 use crate::cli::{Credentials, OutputArgs, Selection, Uids, duration};
@@ -21,21 +22,20 @@ use crate::imap::UidSet;
 use crate::imap::selected::Selected;
 use crate::imap::session::{Access, Mailbox, Session};
 use crate::plan::use_by_name;
-use crate::pop3::{Session as Pop3Session, What};
+use crate::pop3::Session as Pop3Session;
+use crate::store::maildir::MaildirSource;
 use crate::store::pop3::Pop3Source;
 use crate::store::{Listed, Source, SpecialUse};
 use crate::summary::Summary;
 
 const SCHEMA: &str = "mailhaul.delete/1";
-/// So much of a message is looked at for its header.
-const HEADER_BYTES: usize = 256 * 1024;
 
 /// The arguments of `delete`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// An account or URL, with or without a folder (INBOX)
+    /// An account, URL or Maildir, with or without a folder (INBOX)
     pub place: String,
-    /// UIDs (POP3: message numbers), as in 17 20:40 100:*; - reads them from standard input
+    /// UIDs (POP3 and Maildirs: message numbers), as in 17 20:40 100:*; - reads them from standard input
     #[arg(value_name = "UID")]
     pub uids: Vec<Uids>,
     /// Remove the messages for ever, in place of moving them to the Trash
@@ -90,8 +90,47 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
             }
             delete_pop3(args, &place, server, app)
         }
-        _ => Err(Error::usage("this version deletes on servers only").at(&place.shown).hint("local messages are files: remove those")),
+        Location::Maildir(path) => {
+            if !args.permanently {
+                return Err(Error::usage("a Maildir has no Trash that all programs know").at(&place.shown).hint("say --permanently"));
+            }
+            delete_maildir(args, &place, path, app)
+        }
+        _ => Err(Error::usage("this version deletes on servers and in Maildirs only").at(&place.shown)),
     }
+}
+
+fn delete_maildir(args: &Args, place: &Place, path: &Path, app: &App) -> Result<ExitCode> {
+    let choice = Choice::changing(&args.selection, &args.uids)?;
+    choice.suits(place)?;
+    let folder = folder_of(place);
+    let mut source = MaildirSource::new(path);
+    let LocalChoice { wanted, mut problems } = local_choice(&mut source, &folder, &choice)?;
+    let mut marker = source.marker()?;
+    let exists = marker.messages() as u64;
+    let allowed = args.max_delete.check(wanted.len() as u64, exists, &folder).map_err(|error| error.at(&place.shown));
+    let dry_run = args.dry_run.dry_run;
+    if !dry_run && let Err(error) = allowed {
+        return Err(error);
+    }
+    let mut rows = Vec::new();
+    for listed in &wanted {
+        app.context.check()?;
+        let number = listed.id.saturating_add(1);
+        match if dry_run { Ok(true) } else { marker.remove(listed) } {
+            Ok(true) => {
+                let row = ChangedRow { folder: folder.to_string(), number: Some(number), ..ChangedRow::default() };
+                rows.push((listed.clone(), row));
+            }
+            Ok(false) => problems.push(problem(&folder, number, "it is gone already")),
+            Err(error) => problems.push(problem(&folder, number, error.to_string())),
+        }
+    }
+    marker.sync()?;
+    let (selected, changed) = (wanted.len() as u64, rows.len() as u64);
+    let done = Done { schema: SCHEMA, place: &place.shown, selected, changed, dry_run, numbered: true, problems };
+    let code = done.write(app, &args.output, |row| local_rows(&mut source, &rows, dry_run, row))?;
+    if dry_run { allowed.map(|()| code) } else { Ok(code) }
 }
 
 fn delete_imap(args: &Args, place: &Place, server: &Server, choice: &Choice, app: &App) -> Result<ExitCode> {
@@ -236,9 +275,11 @@ fn remove(selected: &mut Selected<'_>, choice: &Choice, messages: &[super::chang
         return Err(Error::refused(format!("the folder {folder} lets nobody delete messages")));
     }
     let Reflagged { changed, problems, lost, refused } =
-        reflag(selected, choice, messages, &Reflag { add: mark.to_vec(), ..Reflag::default() })?;
+        reflag(selected, choice, messages, &Reflag { add: mark.to_vec(), confirm: true, ..Reflag::default() })?;
     let mut outcome = Outcome { problems, ..Outcome::default() };
-    let marked_before = messages.iter().filter(|candidate| candidate.flags.contains(&deleted())).map(|candidate| candidate.uid);
+    // Those that carried the mark before need no other, and with a condition they are among the changed.
+    let marked_before =
+        messages.iter().filter(|candidate| !candidate.conditional() && candidate.flags.contains(&deleted())).map(|candidate| candidate.uid);
     let uids: UidSet = changed.iter().map(|candidate| candidate.uid).chain(marked_before).collect();
     let moved = |uid| Moved { uid, new_uid: None };
     if lost.is_some() {
@@ -286,11 +327,11 @@ fn delete_pop3(args: &Args, place: &Place, server: &Server, app: &App) -> Result
     } else {
         Pop3Source::connect_to_delete(server, &app.context, &app.trace)?
     };
-    let listing = source.list(&folder)?.messages;
-    let numbers: BTreeSet<u32> = listing.iter().map(|listed| listed.id).collect();
-    let missing = choice.missing(|number| numbers.contains(&number));
-    // What cannot be looked into is not known to match: it stays, and is named.
-    let Picked { mut wanted, unreadable } = choice.of_listing(&mut Store::Pop3(&mut source), listing, 0)?;
+    let messages = source.list(&folder)?.messages;
+    let exists = messages.len() as u64;
+    let there: BTreeSet<u32> = messages.iter().map(|listed| listed.id).collect();
+    let missing = choice.missing(|number| there.contains(&number));
+    let Picked { mut wanted, unreadable } = choice.of_listing(&mut Store::Pop3(&mut source), messages, 0)?;
     if !missing.is_empty() {
         let numbers: Vec<String> = missing.iter().map(u32::to_string).collect();
         return Err(Error::new(
@@ -300,6 +341,7 @@ fn delete_pop3(args: &Args, place: &Place, server: &Server, app: &App) -> Result
         .at(&place.shown)
         .hint("nothing was deleted; numbers hold for one session, --uidl ID names a message for good"));
     }
+    // What cannot be looked into cannot be known to be meant.
     let mut problems: Vec<_> = unreadable.iter().map(|(listed, error)| problem(&folder, listed.id, error.to_string())).collect();
     if !args.uidl.is_empty() {
         let asked: BTreeSet<&str> = args.uidl.iter().map(String::as_str).collect();
@@ -321,7 +363,6 @@ fn delete_pop3(args: &Args, place: &Place, server: &Server, app: &App) -> Result
         wanted = found.into_values().flatten().collect();
         wanted.sort_by_key(|listed| listed.id);
     }
-    let exists = u64::from(source.session().stat()?.messages);
     let allowed = args.max_delete.check(wanted.len() as u64, exists, &folder).map_err(|error| error.at(&place.shown));
     let rows: Vec<ChangedRow> = wanted
         .iter()
@@ -342,13 +383,13 @@ fn delete_pop3(args: &Args, place: &Place, server: &Server, app: &App) -> Result
         numbered: true,
         problems,
     };
-    let session = source.session();
     if args.dry_run.dry_run {
-        let code = done.write(app, &args.output, |row| preview_pop3(session, &numbers, &rows, row))?;
-        farewell(session.quit())?;
+        let code = done.write(app, &args.output, |row| preview_pop3(&mut source, &wanted, &rows, row))?;
+        farewell(source.session().quit())?;
         return allowed.map(|()| code);
     }
     allowed?;
+    let session = source.session();
     mark_pop3(session, &numbers, app)?;
     // Only now anything is gone: what was marked goes with the end of the session.
     app.context.check()?;
@@ -383,17 +424,15 @@ fn mark_pop3(session: &mut Pop3Session, numbers: &[u32], app: &App) -> Result<()
 }
 
 fn preview_pop3(
-    session: &mut Pop3Session,
-    numbers: &[u32],
+    source: &mut Pop3Source,
+    wanted: &[Listed],
     rows: &[ChangedRow],
     row: &mut dyn FnMut(&ChangedRow) -> Result<()>,
 ) -> Result<()> {
-    session.retrieve(numbers, What::Top(0), &mut |index, outcome| {
-        let Some(blank) = rows.get(index) else { return Ok(()) };
-        match outcome {
-            Ok((body, _)) => row(&blank.clone().with_summary(Summary::of(&body.prefix(HEADER_BYTES)?))),
-            // No TOP, or not of this one: it is named all the same.
-            Err(_) => row(blank),
-        }
+    pop3_headers(source, wanted, &mut |index, outcome| match (rows.get(index), outcome) {
+        (Some(blank), Ok(body)) => row(&blank.clone().with_summary(Summary::of(&body.prefix(HEADER_BYTES)?))),
+        // Named all the same.
+        (Some(blank), Err(_)) => row(blank),
+        (None, _) => Ok(()),
     })
 }

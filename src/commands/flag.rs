@@ -1,18 +1,25 @@
 //! `mailhaul flag`: adds, removes or sets flags and keywords, of just those messages that need it, so that a second run
 //! changes nothing.
 
+use std::path::Path;
+
 use super::App;
-use super::changing::{ChangedRow, Checked, Done, DryRun, NO_SUCH, Reflag, Reflagged, check, preview, problem, reflag, select};
-use super::reading::{Choice, farewell, folder_of};
+use super::changing::{
+    ChangedRow, Checked, Done, DryRun, LocalChoice, NO_SUCH, Reflag, Reflagged, check, local_choice, local_rows, preview, problem, reflag,
+    select,
+};
+use super::choice::Choice;
+use super::reading::{farewell, folder_of};
 use crate::account::{Location, Place, Protocol, Server};
 use crate::cli::{Credentials, OutputArgs, Selection, Uids};
 use crate::error::{Error, Result};
 use crate::exit::ExitCode;
+use crate::folder::Folder;
 use crate::imap::encode::can_send_flag;
-use crate::imap::selected::MailboxState;
 use crate::imap::session::{Access, Session};
 use crate::message::Flag;
 use crate::report::Problem;
+use crate::store::maildir::MaildirSource;
 
 const SCHEMA: &str = "mailhaul.flag/1";
 
@@ -20,9 +27,9 @@ const SCHEMA: &str = "mailhaul.flag/1";
 #[derive(clap::Args)]
 #[command(group = clap::ArgGroup::new("change").args(["add", "remove", "set"]).required(true).multiple(true))]
 pub struct Args {
-    /// An account or URL, with or without a folder (INBOX)
+    /// An account, URL or Maildir, with or without a folder (INBOX)
     pub place: String,
-    /// UIDs, as in 17 20:40 100:*; - reads them from standard input
+    /// UIDs (Maildirs: message numbers), as in 17 20:40 100:*; - reads them from standard input
     #[arg(value_name = "UID")]
     pub uids: Vec<Uids>,
     /// Add these flags: seen, answered, flagged, draft, deleted, or any keyword
@@ -57,7 +64,7 @@ impl Args {
             Some(names) => Some(flags(names)?),
             None => None,
         };
-        let change = Reflag { add: flags(&self.add)?, remove: flags(&self.remove)?, set, fixed: Vec::new() };
+        let change = Reflag { add: flags(&self.add)?, remove: flags(&self.remove)?, set, ..Reflag::default() };
         if let Some(both) = change.add.iter().find(|flag| change.remove.contains(flag)) {
             return Err(Error::usage(format!("the flag {both} cannot be added and removed at once")));
         }
@@ -95,7 +102,11 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
     let server = match &place.location {
         Location::Server(server) if server.protocol == Protocol::Imap => server,
         Location::Server(_) => return Err(Error::usage("POP3 has no flags").at(&place.shown)),
-        _ => return Err(Error::usage("this version changes flags on IMAP places only").at(&place.shown)),
+        Location::Maildir(path) => {
+            let choice = Choice::changing(&args.selection, &args.uids)?;
+            return run_maildir(args, &place, path, change, &choice, app);
+        }
+        _ => return Err(Error::usage("only IMAP places and Maildirs keep flags").at(&place.shown)),
     };
     let choice = Choice::changing(&args.selection, &args.uids)?;
     run_imap(args, &place, server, change, &choice, app)
@@ -105,11 +116,9 @@ fn run_imap(args: &Args, place: &Place, server: &Server, change: Reflag, choice:
     let folder = folder_of(place);
     let mut session = Session::connect(server, Access::ReadWrite, &app.context, &app.trace)?;
     let mut selected = select(&mut session, &folder)?;
-    let (mut change, denied) = permitted(change, selected.state());
-    let nothing_left = change.add.is_empty() && change.remove.is_empty() && change.set.as_ref().is_none_or(Vec::is_empty);
-    if !denied.is_empty() && nothing_left {
-        return Err(Error::refused(format!("{folder} does not keep the flag {}", names(&denied))).at(&place.shown));
-    }
+    let (mut change, denied) = permitted(change, &|flags| selected.state().permitted(flags));
+    let mut problems = Vec::new();
+    left_out(&change, &denied, &folder, place, &mut problems)?;
     let Checked { messages, missing } = check(&mut selected, choice, app)?;
     if change.set.is_some() {
         change.fixed =
@@ -118,11 +127,7 @@ fn run_imap(args: &Args, place: &Place, server: &Server, change: Reflag, choice:
                 all
             });
     }
-    let mut problems: Vec<Problem> = missing.into_iter().map(|uid| problem(&folder, uid, NO_SUCH)).collect();
-    if !denied.is_empty() {
-        let reason = format!("the folder does not keep the flag {}; it was left out", names(&denied));
-        problems.push(Problem { folder: folder.to_string(), uid: None, reason });
-    }
+    problems.extend(missing.into_iter().map(|uid| problem(&folder, uid, NO_SUCH)));
     let done = |changed: usize, problems| Done {
         schema: SCHEMA,
         place: &place.shown,
@@ -157,11 +162,64 @@ fn run_imap(args: &Args, place: &Place, server: &Server, change: Reflag, choice:
     Ok(code)
 }
 
+fn run_maildir(args: &Args, place: &Place, path: &Path, change: Reflag, choice: &Choice, app: &App) -> Result<ExitCode> {
+    choice.suits(place)?;
+    let folder = folder_of(place);
+    let mut source = MaildirSource::new(path);
+    let LocalChoice { wanted, mut problems } = local_choice(&mut source, &folder, choice)?;
+    let mut rows = Vec::new();
+    let mut marker = source.marker()?;
+    let (change, denied) = permitted(change, &|flags| marker.permitted(flags));
+    left_out(&change, &denied, &folder, place, &mut problems)?;
+    for listed in &wanted {
+        app.context.check()?;
+        let number = listed.id.saturating_add(1);
+        let outcome = match marker.flags(listed) {
+            Ok(Some(flags)) if !change.changes(&flags) => continue,
+            Ok(Some(flags)) if args.dry_run.dry_run => Ok(Some(change.after(&flags))),
+            Ok(Some(_)) => marker.reflag(listed, &|flags| change.after(flags)),
+            other => other,
+        };
+        match outcome {
+            Ok(Some(flags)) => {
+                let row = ChangedRow { folder: folder.to_string(), number: Some(number), ..ChangedRow::default() };
+                rows.push((listed.clone(), row.with_flags(&flags)));
+            }
+            Ok(None) => problems.push(problem(&folder, number, "it is gone")),
+            Err(error) => problems.push(problem(&folder, number, error.to_string())),
+        }
+    }
+    marker.sync()?;
+    let done = Done {
+        schema: SCHEMA,
+        place: &place.shown,
+        selected: wanted.len() as u64,
+        changed: rows.len() as u64,
+        dry_run: args.dry_run.dry_run,
+        numbered: true,
+        problems,
+    };
+    done.write(app, &args.output, |row| local_rows(&mut source, &rows, args.dry_run.dry_run, row))
+}
+
+/// Names the flags that are not kept; where they were all there was to do, nothing is done.
+fn left_out(change: &Reflag, denied: &[Flag], folder: &Folder, place: &Place, problems: &mut Vec<Problem>) -> Result<()> {
+    if denied.is_empty() {
+        return Ok(());
+    }
+    if change.add.is_empty() && change.remove.is_empty() && change.set.as_ref().is_none_or(Vec::is_empty) {
+        return Err(Error::refused(format!("{folder} does not keep the flag {}", names(denied))).at(&place.shown));
+    }
+    let reason = format!("the folder does not keep the flag {}; it was left out", names(denied));
+    problems.push(Problem { folder: folder.to_string(), uid: None, reason });
+    Ok(())
+}
+
 /// The part of a change that the mailbox lets anybody make, and the flags it does not keep.
-fn permitted(mut change: Reflag, state: &MailboxState) -> (Reflag, Vec<Flag>) {
+fn permitted(mut change: Reflag, keeps: &dyn Fn(&[Flag]) -> (Vec<Flag>, Vec<Flag>)) -> (Reflag, Vec<Flag>) {
     let mut denied = Vec::new();
     let mut keep = |flags: &mut Vec<Flag>| {
-        let (kept, not) = state.permitted(flags);
+        let (kept, not) = keeps(flags);
         *flags = kept;
         denied.extend(not);
     };
@@ -180,6 +238,7 @@ fn names(flags: &[Flag]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::imap::selected::MailboxState;
 
     #[test]
     fn flags_are_written_by_name_or_as_the_protocol_does() {
@@ -198,7 +257,7 @@ mod tests {
         let flags = |names: &[&str]| names.iter().map(|name| Flag::new(*name)).collect::<Vec<_>>();
         let state = MailboxState { permanent_flags: Some(flags(&["\\Seen", "Work"])), ..MailboxState::default() };
         let change = Reflag { add: flags(&["\\seen", "other"]), remove: flags(&["work", "\\Draft"]), ..Reflag::default() };
-        let (change, denied) = permitted(change, &state);
+        let (change, denied) = permitted(change, &|flags| state.permitted(flags));
         assert_eq!((change.add, change.remove, denied), (flags(&["\\Seen"]), flags(&["Work"]), flags(&["other", "\\Draft"])));
     }
 }

@@ -7,7 +7,7 @@ use super::App;
 use super::choice::holds;
 pub(super) use super::choice::{Choice, Store};
 use crate::account::{Location, Place, Protocol};
-use crate::error::{Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::folder::Folder;
 use crate::imap;
 use crate::imap::bulk::Wanted;

@@ -33,6 +33,15 @@ pub enum Change {
     Set,
 }
 
+/// Flags of a message as they are now.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FlagsNow {
+    /// All but `\\Recent`.
+    pub flags: Vec<Flag>,
+    /// The MODSEQ they belong to, where the server keeps it.
+    pub mod_seq: Option<u64>,
+}
+
 /// What was asked for and is not known to be done.
 #[derive(Debug, Default)]
 pub struct Rest {
@@ -184,9 +193,9 @@ impl Selected<'_> {
     ///
     /// # Errors
     /// Refusal or loss of the connection.
-    pub fn flags_now(&mut self, uids: &UidSet) -> Result<BTreeMap<u32, (Vec<Flag>, Option<u64>)>> {
+    pub fn flags_now(&mut self, uids: &UidSet) -> Result<BTreeMap<u32, FlagsNow>> {
         let items = if self.has_mod_seqs() { " (UID FLAGS MODSEQ)" } else { " (UID FLAGS)" };
-        let mut found: BTreeMap<u32, (Vec<Flag>, Option<u64>)> = BTreeMap::new();
+        let mut found: BTreeMap<u32, FlagsNow> = BTreeMap::new();
         for set in uids.split(MAX_SET) {
             let command = Command::new("UID FETCH").sp().uid_set(&set)?.raw(items);
             self.session.run(&command, Phase::Listing, "reading flags was refused", &mut |received| {
@@ -194,11 +203,11 @@ impl Selected<'_> {
                     && let Some(uid) = fetch.uid.filter(|uid| set.contains(*uid))
                 {
                     let entry = found.entry(uid).or_default();
-                    entry.1 = fetch.mod_seq.or(entry.1);
+                    entry.mod_seq = fetch.mod_seq.or(entry.mod_seq);
                     if let Some(mut flags) = fetch.flags {
                         flags.retain(|flag| !flag.is_recent());
                         flags.truncate(MAX_FLAGS);
-                        entry.0 = flags;
+                        entry.flags = flags;
                     }
                 }
                 Ok(())

@@ -312,8 +312,7 @@ impl<'a> Selected<'a> {
     }
 
     /// Hands over, in chunks of a few hundred and in rising order, what `list` shows of `uids`: flags, size, date and the
-    /// header fields that [`crate::summary`] reads. Two chunks are in flight (without headers some thousands of messages);
-    /// memory does not grow with the mailbox.
+    /// header fields that [`crate::summary`] reads. Two chunks are in flight; memory does not grow with the mailbox.
     ///
     /// # Errors
     /// Refusal or loss of the connection, or what `each` returned.

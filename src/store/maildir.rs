@@ -1,6 +1,8 @@
 //! Maildirs: one alone, a Maildir++ (folders as `.A.B` beside `cur`), or a tree of nested ones; found out by looking. It
 //! knows file names and flags in them; bytes go through as they are, and no symbolic link below the root is followed.
 
+mod marks;
+
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -15,6 +17,8 @@ use crate::context::Context;
 use crate::error::{Error, Result, Scope};
 use crate::folder::Folder;
 use crate::message::{Digest, Flag, Message, Twins};
+
+pub use marks::Marker;
 
 /// While a mail program keeps moving files, a listing starts over so many times before it is given up.
 const LISTING_TRIES: usize = 20;

@@ -128,6 +128,33 @@ fn a_message_that_got_another_flag_meanwhile_is_not_deleted_for_the_flag_it_had(
 }
 
 #[test]
+fn a_message_that_was_marked_before_is_not_removed_for_a_flag_it_lost_meanwhile() {
+    let behaviour = Behaviour { meddling: vec![(2, "-\\Seen".to_owned())], ..Behaviour::default().with("CONDSTORE") };
+    let server = filled(behaviour, 3);
+    server.change("INBOX", |mailbox| {
+        mailbox.messages.iter_mut().for_each(|message| message.flags.extend(["\\Seen".to_owned(), "\\Deleted".to_owned()]));
+    });
+    delete(&[&server.url(), "--permanently", "--seen"]).expect_code(0);
+    assert_eq!(state(&server, "INBOX"), [(2, "\\Deleted".to_owned())].into());
+}
+
+#[test]
+fn without_move_the_trash_gets_copies_and_just_the_originals_go() {
+    let server = filled(Behaviour::default(), 3);
+    server.fill("Trash", &[]);
+    server.change("INBOX", |mailbox| mailbox.messages[0].flags.push("\\Deleted".to_owned()));
+    let output = delete(&[&server.url(), "2:3", "--json"]).expect_code(0).json();
+    assert_eq!((&output["changed"], &output["messages"][1]["new_uid"]), (&json!(2), &json!(2)));
+    assert_eq!(state(&server, "INBOX"), [(1, "\\Deleted".to_owned())].into());
+    assert_eq!(server.mailbox("Trash").messages.len(), 2);
+    assert!(!server.log().iter().any(|line| line.ends_with(" EXPUNGE")));
+    // A Trash that takes no more: the messages stay.
+    server.behave(|behaviour| behaviour.faults = vec![("UID COPY".to_owned(), 2, CommandFault::Refuse("NO [OVERQUOTA] full".to_owned()))]);
+    delete(&[&server.url(), "1"]).expect_code(11).expect_stderr("full");
+    assert_eq!(server.mailbox("INBOX").messages.len(), 1);
+}
+
+#[test]
 fn a_dry_run_names_the_messages_and_nothing_is_gone() {
     let user = dovecot_user!("delete-dry");
     user.plant("INBOX", &[Plant::new("Subject: one\r\n\r\n"), Plant::new("Subject: two\r\n\r\n")]);
@@ -262,4 +289,29 @@ fn pop3_that_ends_badly_leaves_no_certainty_and_says_so() {
     let output = delete(&[&maildrop.url(), "1:3", "--json"]).expect_code(6).expect_stderr("some are still there");
     assert_eq!((&output.json()["changed"], &output.json()["problems"][2]["uid"]), (&json!(0), &json!(3)));
     assert_eq!(maildrop.bodies().len(), 2);
+}
+
+#[test]
+fn a_maildir_loses_just_the_named_files_and_only_for_ever() {
+    let tool = Tool::new();
+    let root = tool.path("mail");
+    for half in ["new", "cur", "tmp"] {
+        std::fs::create_dir_all(root.join(half)).unwrap();
+    }
+    for name in ["new/1.a", "cur/2.b:2,S", "cur/3.c:2,T", "cur/4.d:2,"] {
+        std::fs::write(root.join(name), format!("Subject: {name}\r\n\r\n")).unwrap();
+    }
+    let place = format!("maildir:{}", root.display());
+    let left = || ["new/1.a", "cur/2.b:2,S", "cur/3.c:2,T", "cur/4.d:2,"].iter().filter(|name| root.join(name).exists()).count();
+    delete_with(&tool, &[&place, "1"], None).expect_code(2).expect_stderr("--permanently");
+    delete_with(&tool, &[&place, "--permanently"], None).expect_code(2);
+    delete_with(&tool, &[&place, "--permanently", "--all", "--max-delete", "3"], None).expect_code(10);
+    let dry = delete_with(&tool, &[&place, "--permanently", "--seen", "-n", "--json"], None).expect_code(0).json();
+    assert_eq!(dry["messages"][0]["subject"], "cur/2.b:2,S");
+    assert_eq!(left(), 4);
+    delete_with(&tool, &[&place, "--permanently", "--seen"], None).expect_code(0);
+    assert!(!root.join("cur/2.b:2,S").exists());
+    delete_with(&tool, &[&place, "--permanently", "1", "9"], None).expect_code(3).expect_stderr("9");
+    assert_eq!(left(), 2);
+    assert!(root.join("cur/3.c:2,T").exists());
 }

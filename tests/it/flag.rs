@@ -246,3 +246,73 @@ fn ten_thousand_scattered_messages_take_few_round_trips() {
     assert_eq!(client.uid_search("SEEN").unwrap().len(), 10_000);
     client.logout().unwrap();
 }
+
+#[test]
+fn flags_of_a_maildir_are_letters_in_its_file_names() {
+    let tool = Tool::new();
+    let root = tool.path("mail");
+    for half in ["new", "cur", "tmp"] {
+        std::fs::create_dir_all(root.join(half)).unwrap();
+    }
+    std::fs::write(root.join("dovecot-keywords"), "0 Work\n").unwrap();
+    std::fs::write(root.join("new/1.a"), "Subject: one\r\n\r\n").unwrap();
+    std::fs::write(root.join("cur/2.b:2,FZ"), "Subject: two\r\n\r\n").unwrap();
+    std::fs::write(root.join("cur/3.c:2,S"), "Subject: three\r\n\r\n").unwrap();
+    let names = || {
+        let mut names: Vec<String> = Vec::new();
+        for half in ["new", "cur"] {
+            names.extend(
+                std::fs::read_dir(root.join(half))
+                    .unwrap()
+                    .map(|entry| format!("{half}/{}", entry.unwrap().file_name().into_string().unwrap())),
+            );
+        }
+        names.sort();
+        names
+    };
+    let place = format!("maildir:{}", root.display());
+    let before = names();
+    let dry = run(&tool, &["flag", &place, "--add", "seen", "--all", "--dry-run", "--json"], None).expect_code(0).json();
+    assert_eq!((&dry["changed"], &dry["messages"][1]["subject"], &dry["messages"][1]["number"]), (&json!(2), &json!("two"), &json!(2)));
+    assert_eq!(names(), before);
+    let done = run(&tool, &["flag", &place, "--add", "seen,Work", "--unseen", "--json"], None).expect_code(0).json();
+    assert_eq!((&done["selected"], &done["changed"]), (&json!(2), &json!(2)));
+    assert_eq!(names(), ["cur/1.a:2,Sa", "cur/2.b:2,FSZa", "cur/3.c:2,S"], "a letter nobody knows stays");
+    assert_eq!(run(&tool, &["flag", &place, "--add", "seen,Work", "1:2", "--json"], None).expect_code(0).json()["changed"], 0);
+    run(&tool, &["flag", &place, "--set", "draft,Other", "2", "9"], None)
+        .expect_code(3)
+        .expect_stderr("the flag Other")
+        .expect_stderr("9: there is no such");
+    run(&tool, &["flag", &place, "--remove", "seen", "3"], None).expect_code(0);
+    assert_eq!(names(), ["cur/1.a:2,Sa", "cur/2.b:2,DZ", "cur/3.c:2,"]);
+    assert_eq!(std::fs::read(root.join("cur/2.b:2,DZ")).unwrap(), b"Subject: two\r\n\r\n");
+    // Nothing stands in the way of another file.
+    std::fs::write(root.join("cur/3.c:2,F"), "Subject: other\r\n\r\n").unwrap();
+    run(&tool, &["flag", &place, "--add", "flagged", "--subject", "three"], None).expect_code(3).expect_stderr("another file");
+    assert!(names().contains(&"cur/3.c:2,".to_owned()) && names().contains(&"cur/3.c:2,F".to_owned()));
+}
+
+#[test]
+fn a_hundred_thousand_uids_from_standard_input_are_taken() {
+    let user = dovecot_user!("flag-stdin");
+    let messages: Vec<Plant> = (0..3000).map(|_| Plant::new("Subject: x\r\n\r\n")).collect();
+    user.plant("INBOX", &messages);
+    let input: String = (0..100_000).map(|number| format!("{}\n", 2 * number + 1)).collect();
+    let tool = Tool::new();
+    let trace = tool.trace();
+    let output = run(
+        &tool,
+        &["flag", &user.imaps(), "--add", "seen,Work", "-", "--trace", trace.to_str().unwrap(), "-o", "json"],
+        Some(input.as_bytes()),
+    );
+    // Each of them was named, so each that is not there is.
+    let document = output.expect_code(3).json();
+    assert_eq!((&document["changed"], document["problems"].as_array().unwrap().len()), (&json!(1500), 98_500));
+    let long = |line: &str| line.split_once("[… ").and_then(|(_, rest)| rest.split(' ').next()?.parse::<u32>().ok());
+    let trace = tool.read_trace();
+    assert!(trace.lines().filter(|line| line.contains("C: ")).filter_map(long).all(|octets| octets < 8000), "a line is too long");
+    let mut client = user.client();
+    client.examine("INBOX").unwrap();
+    assert_eq!(client.uid_search("SEEN KEYWORD Work").unwrap().len(), 1500);
+    client.logout().unwrap();
+}
