@@ -8,8 +8,7 @@ use std::str::FromStr;
 use serde_json::Value;
 
 use super::App;
-use super::choice::{Looked, Picked, Store};
-use super::reading::Choice;
+use super::choice::{Choice, Looked, Picked, Store};
 use crate::cli::OutputArgs;
 use crate::error::{Error, Kind, Result, Scope};
 use crate::exit::ExitCode;

@@ -10,8 +10,8 @@ use super::changing::{
     Checked, Done, DryRun, HEADER_BYTES, LocalChoice, MaxDelete, NO_SUCH, Reflag, Reflagged, check, is_loss, local_choice, local_rows,
     preview, problem, reflag, select,
 };
-use super::choice::{Picked, Store, pop3_headers};
-use super::reading::{Choice, farewell, folder_of};
+use super::choice::{Choice, Picked, Store, pop3_headers};
+use super::reading::{farewell, folder_of};
 use super::relocate::{MARKED, Mailfolder, Moved, Relocator, deleted, find};
 use crate::account::{Location, Place, Protocol, Server};
 use crate::cli::{Credentials, OutputArgs, Selection, Uids, duration};
