@@ -7,11 +7,12 @@ use std::io::{IsTerminal, StdoutLock};
 
 use serde_json::Value;
 
-use super::reading::{Choice, Store, farewell, folder_of, local_source, numbered, offset};
+use super::fetch::NO_SUCH;
+use super::reading::{Choice, Store, farewell, folder_of, numbered, offset};
 use super::sorting::{By, Order, Sorter};
 use super::{App, sorting};
 use crate::account::{Location, Place, Protocol, Server};
-use crate::cli::{Credentials, OutputArgs, Selection};
+use crate::cli::{Credentials, OutputArgs, Selection, Uids};
 use crate::error::{Error, Kind, Result, Scope};
 use crate::exit::ExitCode;
 use crate::folder::Folder;
@@ -25,12 +26,12 @@ use crate::output::{Format, Head, MessageRow, Progress, Rows, terminal_width, wr
 use crate::pop3::What;
 use crate::query::{Facts, Query};
 use crate::report::{Event, Problem, Report};
+use crate::store::open::Opener;
 use crate::store::pop3::Pop3Source;
 use crate::store::{Listed, Source};
 use crate::summary::{Summary, delivery_date};
 
 const SCHEMA: &str = "mailhaul.list/1";
-const NO_SUCH: &str = "there is no such message";
 /// Fields that only the header of a message tells.
 const HEADER_FIELDS: [&str; 6] = ["date", "from", "to", "cc", "subject", "message_id"];
 /// So much of a message is looked at for its header.
@@ -87,6 +88,9 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
     let table = Table { places: &places, format, chosen, all_folders: args.all_folders };
     // A wrong field or kind of place is told before anything is connected to.
     table.begin(std::io::sink())?;
+    if places.iter().filter(|place| matches!(place.location, Location::Stdio)).count() > 1 {
+        return Err(Error::usage("standard input is named twice"));
+    }
     let choice = Choice::new(&args.selection, [])?;
     places.iter().try_for_each(|place| check(place, args, &choice))?;
     let asked = Asked {
@@ -124,8 +128,9 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
 
 /// What makes no sense of a place is told before anything is connected to.
 fn check(place: &Place, args: &Args, choice: &Choice) -> Result<()> {
-    if place.server().is_none() {
-        local_source(place)?;
+    let stdin = |uids: &Uids| *uids == Uids::Stdin;
+    if matches!(place.location, Location::Stdio) && args.selection.uid.iter().chain(&args.selection.not_uid).any(stdin) {
+        return Err(Error::usage("standard input cannot be both the messages and their numbers"));
     }
     choice.suits(place)?;
     if args.all_folders && place.folder.is_some() {
@@ -603,7 +608,8 @@ fn pop3_headers(
 }
 
 fn list_local(place: &Place, blank: &MessageRow, asked: &Asked, listing: &mut Listing<'_>, app: &App) -> Result<()> {
-    let mut source = local_source(place)?;
+    let opener = Opener::new(place, &app.context, &app.trace);
+    let mut source = opener.source()?;
     let folders = if asked.all_folders {
         source.folders()?.into_iter().filter(|info| info.selectable).map(|info| info.folder).collect()
     } else {

@@ -14,6 +14,7 @@ use crate::support::mail;
 use crate::support::odd::{Answer, Odd};
 use crate::support::pop3d::{self, Pop3d};
 use crate::support::server::{Server, Wire};
+use crate::support::terminal;
 use crate::support::tls;
 use crate::support::tool::{Output, Tool};
 
@@ -111,7 +112,7 @@ fn a_wrong_field_or_place_ends_with_2_before_anything_is_connected_to() {
     let error: Value = serde_json::from_str(&output.stderr).unwrap();
     assert!(error["message"].as_str().unwrap().contains("colour") && error["hint"].as_str().unwrap().contains("subject"), "{error}");
     assert!(output.stdout.is_empty());
-    list(&Tool::new(), &[&server.url(), "mbox:x"]).expect_code(2).expect_stderr("mbox:x");
+    list(&Tool::new(), &[&server.url(), "nowhere"]).expect_code(2).expect_stderr("nowhere");
     assert_eq!(server.connections(), 0);
 }
 
@@ -241,7 +242,7 @@ fn each_kind_of_failure_has_its_exit_code_and_leaves_standard_output_empty() {
     let tool = Tool::new();
     let nobody = format!("imap://ann@127.0.0.1:{free}?tls=none");
     let cases =
-        [(shut.url(), 4), (nobody, 5), (open.url_of("Missing"), 2), ("mbox:x".to_owned(), 2), (format!("maildir:{}", tool.text("no")), 2)];
+        [(shut.url(), 4), (nobody, 5), (open.url_of("Missing"), 2), ("nowhere".to_owned(), 2), (format!("maildir:{}", tool.text("no")), 2)];
     for (place, code) in cases {
         let output = list(&tool, &[&place, "-o", "json"]).expect_code(code);
         assert!(output.stdout.is_empty(), "{output}");
@@ -264,6 +265,14 @@ fn local_places_are_listed_by_number_with_their_flags() {
     assert_eq!(rows(&[&maildir, "--fields", "number,flags,subject"]), "1\tflagged,seen\tone\n2\t\ttwo\n");
     assert_eq!(rows(&[&maildir, "--fields", "number", "--limit", "1"]), "2\n");
     assert_eq!(rows(&[&format!("eml:{}", tool.text("e")), "--fields", "number,subject,size"]), "1\tseven\t16\n");
+    let stream = b"From a@b Thu Jan  1 00:00:00 1970\nSubject: b\n\nx\n\nFrom a@b Thu Jan  1 00:00:00 1970\nSubject: a\n\ny\n";
+    std::fs::write(tool.path("box.mbox"), stream).unwrap();
+    let mbox = format!("mbox:{}", tool.text("box.mbox"));
+    assert_eq!(rows(&[&mbox, "--fields", "number,subject", "--sort", "subject"]), "2\ta\n1\tb\n");
+    assert_eq!(rows(&[&mbox, "--fields", "number,subject", "--reverse", "--limit", "1"]), "2\ta\n");
+    let output = tool.run_with_input(&["list", "-", "--fields", "number,subject"], stream).expect_code(0);
+    assert_eq!(output.text(), "1\tb\n2\ta\n");
+    tool.run_with_input(&["list", "-", "--uid", "-"], stream).expect_code(2);
 }
 
 /// An IMAP server that makes up as many messages as it is told to, and says when it is asked to say goodbye.
@@ -585,32 +594,6 @@ fn hostile_texts() -> Vec<String> {
     harmful.iter().flat_map(|harm| shapes.iter().map(move |shape| shape(harm))).collect()
 }
 
-fn is_harmful(c: char) -> bool {
-    (c.is_control() && c != '\n' && c != '\t')
-        || matches!(c, '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
-}
-
-/// What the program writes to a terminal; its line ends are the terminal's own.
-fn on_a_terminal(tool: &Tool, args: &[&str]) -> String {
-    use std::io::Read;
-    let control = rustix::pty::openpt(rustix::pty::OpenptFlags::RDWR | rustix::pty::OpenptFlags::NOCTTY).unwrap();
-    rustix::pty::grantpt(&control).unwrap();
-    rustix::pty::unlockpt(&control).unwrap();
-    let name = rustix::pty::ptsname(&control, Vec::new()).unwrap().into_string().unwrap();
-    let side = std::fs::File::options().read(true).write(true).open(name).unwrap();
-    let size = rustix::termios::Winsize { ws_row: 50, ws_col: 120, ws_xpixel: 0, ws_ypixel: 0 };
-    rustix::termios::tcsetwinsize(&side, size).unwrap();
-    let mut command = tool.command(env!("CARGO_BIN_EXE_mailhaul"));
-    let (stdout, stderr) = (side.try_clone().unwrap(), side);
-    let mut child = command.args(args).stdin(std::process::Stdio::null()).stdout(stdout).stderr(stderr).spawn().unwrap();
-    drop(command);
-    let mut written = Vec::new();
-    // Ends with an error when the last of the other side is closed.
-    let _ = std::fs::File::from(control).read_to_end(&mut written);
-    assert!(child.wait().unwrap().success());
-    String::from_utf8(written).unwrap().replace("\r\n", "\n")
-}
-
 #[test]
 fn nothing_harmful_reaches_a_terminal_or_a_pipe() {
     let server = Imapd::start(imapd::Behaviour::default());
@@ -647,7 +630,9 @@ fn nothing_harmful_reaches_a_terminal_or_a_pipe() {
     let password = tool.password_file();
     let fields = "folder,uid,flags,date,from,to,cc,subject,message_id";
     let common = ["list", &url, "--all-folders", "--password-file", password.to_str().unwrap(), "--fields", fields];
-    let mut outputs = vec![("a terminal", on_a_terminal(&tool, &common))];
+    let (shown, code) = terminal::run(&tool, &common.map(str::to_owned));
+    assert_eq!(code, 0);
+    let mut outputs = vec![("a terminal", String::from_utf8(shown).unwrap())];
     for format in ["table", "tsv", "json", "jsonl"] {
         let output = tool.run(&[&common[..], &["-o", format]].concat()).expect_code(0);
         assert_eq!(output.stderr, "", "{format}");
@@ -655,8 +640,7 @@ fn nothing_harmful_reaches_a_terminal_or_a_pipe() {
     }
     let rows = bodies.len() + texts.len();
     for (what, text) in &outputs {
-        let line = text.lines().find(|line| line.contains(is_harmful));
-        assert!(line.is_none(), "{what}: {}", line.unwrap().escape_debug());
+        assert_eq!(terminal::harm(text.as_bytes()), None, "{what}");
         let lines = text.lines().count();
         assert_eq!(
             lines,

@@ -50,7 +50,8 @@ pub fn harm(bytes: &[u8]) -> Option<String> {
     let Ok(text) = std::str::from_utf8(bytes) else { return Some("it is no UTF-8".to_owned()) };
     let bad = |c: char| {
         (c.is_control() && c != '\n' && c != '\t')
-            || matches!(c, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{200E}' | '\u{200F}' | '\u{061C}' | '\u{2028}' | '\u{2029}')
+            || matches!(c, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{200B}' | '\u{200E}' | '\u{200F}' | '\u{061C}' | '\u{2028}' | '\u{2029}'
+                | '\u{FEFF}' | '\u{E0000}'..='\u{E007F}')
     };
     let (at, c) = text.char_indices().find(|(_, c)| bad(*c))?;
     let around: String = text[..at].chars().rev().take(60).collect::<Vec<_>>().into_iter().rev().collect();
