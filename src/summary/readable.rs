@@ -6,7 +6,7 @@ use super::html::text_of;
 use super::parts::{Holds, Part, Parts};
 
 /// Text is read up to this many octets of a message.
-const TEXT_OCTETS: usize = 8 * 1024 * 1024;
+const TEXT_OCTETS: usize = 4 * 1024 * 1024;
 /// HTML declares its charset at the latest here.
 const META_OCTETS: usize = 1024;
 
@@ -31,7 +31,9 @@ impl Readable {
         {
             first.children.iter().for_each(|child| reader.read(*child, &mut texts));
         }
-        Self { text: texts.join("\n"), cut: reader.cut }
+        // A single text can be large; it is not copied.
+        let text = if texts.len() > 1 { texts.join("\n") } else { texts.pop().unwrap_or_default() };
+        Self { text, cut: reader.cut }
     }
 }
 
