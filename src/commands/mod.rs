@@ -5,6 +5,7 @@ mod changing;
 pub mod copy;
 pub mod delete;
 mod deliver;
+mod dry_run;
 pub mod fetch;
 pub mod flag;
 pub mod folders;
