@@ -173,7 +173,7 @@ fn what_cannot_go_to_standard_output_is_refused_before_anything_is_connected_to(
     fetch(&tool, &[&server.url(), "1", "2"]).expect_code(2).expect_stderr("--to DIR");
     fetch(&tool, &[&server.url(), "1", "-o", "json"]).expect_code(2);
     fetch(&tool, &[&server.url(), "1", "--format", "eml"]).expect_code(2);
-    fetch(&tool, &[&server.url(), "1", "--to", "mbox:x"]).expect_code(2);
+    fetch(&tool, &[&server.url(), "1", "--to", "mbox:x", "--format", "eml"]).expect_code(2);
     fetch(&tool, &[&server.url(), "x"]).expect_code(2);
     assert_eq!(server.connections(), 0);
     let output = fetch(&tool, &[&server.url(), "1:*"]).expect_code(2).expect_stderr("mbox");
