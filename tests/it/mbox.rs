@@ -86,6 +86,21 @@ fn a_tree_of_mbox_files_migrates_with_its_folders() {
 }
 
 #[test]
+fn standard_input_migrates_once() {
+    let to = dovecot_user!("mbox-stdin");
+    let tool = Tool::new();
+    tool.account("to", &to);
+    let bodies = mail::many(3, 200);
+    let stream: Vec<u8> =
+        bodies.iter().flat_map(|body| [b"From a Thu Jan  1 12:00:00 2004\n", with_lf(body).as_slice(), b"\n"].concat()).collect();
+    for copied in [3, 0] {
+        let summary = tool.run_with_input(&["migrate", "-", "to/In", "--json"], &stream).expect_code(0).json();
+        assert_eq!(summary["copied"], copied);
+    }
+    assert_eq!(to.bodies("In"), bodies);
+}
+
+#[test]
 fn a_run_killed_while_it_adds_leaves_whole_messages_only() {
     let bodies: Vec<Vec<u8>> = mail::many(6, 70_000);
     let server = Imapd::start(Behaviour::default());

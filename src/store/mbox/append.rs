@@ -47,7 +47,12 @@ struct Note {
 impl Note {
     fn open(dir: &Dir, name: &OsStr) -> Result<Option<Self>> {
         let note = note_name(name);
-        let Some((file, _)) = dir.file(&note).map_err(|error| error.scoped(Scope::Mailbox))? else { return Ok(None) };
+        let Some((file, stat)) = dir.file(&note).map_err(|error| error.scoped(Scope::Mailbox))? else { return Ok(None) };
+        // In a directory of many people, nobody else's note may say what of a file is worthless.
+        let owner = dir.file(name).ok().flatten().map(|(_, mbox)| mbox.st_uid);
+        if stat.st_uid != rustix::process::geteuid().as_raw() && Some(stat.st_uid) != owner {
+            return Err(Error::local(format!("{}: it belongs to somebody else", dir.path().join(&note).display())).scoped(Scope::Mailbox));
+        }
         let mut head = [0; HEAD_BYTES];
         let damaged = || Error::local(format!("{}: it is damaged", dir.path().join(&note).display())).scoped(Scope::Mailbox);
         let count = Bytes::read_at(&file, &mut head, 0).map_err(|error| Error::io(dir.path().join(&note).display(), error))?;
