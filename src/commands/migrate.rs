@@ -48,7 +48,7 @@ pub struct Args {
     pub credentials: TwoPlaceCredentials,
 }
 
-fn seen(text: &str) -> Result<Seen> {
+pub(super) fn seen(text: &str) -> Result<Seen> {
     match text.split_once(':') {
         None if text == "all" => Ok(Seen::All),
         None if text == "none" => Ok(Seen::None),
@@ -103,6 +103,7 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
         open_sink: &|| open::sink(&destination, Access::ReadWrite, &app.context, &app.trace),
         only: source.folder.clone(),
         into: destination.folder.clone(),
+        exactly: None,
     }
     .run();
     let complete = outcome.counts.complete() && outcome.problems.is_empty();

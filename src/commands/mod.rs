@@ -1,6 +1,7 @@
 //! The verbs: one file each with its `Args`, its rows and its `run()`. This file names them, reads what they share
 //! (config, trace) once, and dispatches.
 
+mod across;
 mod changing;
 pub mod copy;
 pub mod delete;
@@ -9,12 +10,18 @@ mod dry_run;
 pub mod fetch;
 pub mod flag;
 pub mod folders;
+mod ledger;
 pub mod list;
 pub mod migrate;
 pub mod r#move;
+mod picked;
 mod reading;
+mod relocate;
 pub mod schema;
+mod transport;
+mod unfinished;
 pub mod upload;
+mod vacate;
 
 use std::io::{IsTerminal, Write};
 
@@ -53,9 +60,16 @@ pub enum Command {
     #[command(after_long_help = EXIT_STATUS)]
     Flag(Box<flag::Args>),
     /// Move messages to another folder, server or store
+    ///
+    /// Within an account the server moves them (MOVE; where it has none, they are copied, and just they are removed; a run that
+    /// died half way is finished by the next). To another place they are copied as by copy, read back, and only those whose
+    /// copies are the same are removed; --max-delete counts there, as for delete.
     #[command(after_long_help = EXIT_STATUS)]
     Move(Box<r#move::Args>),
     /// Copy messages to another folder, server or store
+    ///
+    /// Within an account the server copies them, each time anew. To another account each message goes once, whatever happens on
+    /// the way; one that was deleted there is copied again when it is asked for again. Into local files it goes unless it is there.
     #[command(after_long_help = EXIT_STATUS)]
     Copy(Box<copy::Args>),
     /// Move messages to the Trash, or remove them for ever

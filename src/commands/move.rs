@@ -1,20 +1,26 @@
 //! `mailhaul move`: moves messages to another folder, server or store.
 
 use super::App;
-use crate::error::{Error, Result};
+use super::changing::MaxDelete;
+use super::transport::{self, Verb};
+use crate::error::Result;
 use crate::exit::ExitCode;
 
 /// The arguments of `move`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// An account, URL or local place, with or without a folder
-    pub place: String,
+    /// What `copy` takes too.
+    #[command(flatten)]
+    pub transport: transport::Args,
+    /// The ceiling.
+    #[command(flatten)]
+    pub max_delete: MaxDelete,
 }
 
 /// Runs `move`.
 ///
 /// # Errors
 /// Wrong arguments, or what ended the run.
-pub fn run(_args: &Args, _app: &App) -> Result<ExitCode> {
-    Err(Error::usage("seam"))
+pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
+    transport::run(Verb::Move, &args.transport, args.max_delete, app)
 }

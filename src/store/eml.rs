@@ -91,6 +91,35 @@ fn walk(dir: &Dir, levels: &[String], found: &mut Vec<Found>, taken: &mut HashSe
     Ok(())
 }
 
+impl EmlSource {
+    /// Takes messages of the folder listed last away for ever, durably, each only while its content is still the one given,
+    /// and tells of each whether it is gone.
+    ///
+    /// # Errors
+    /// Local trouble that ends all.
+    pub fn remove(&mut self, wanted: &[(u32, Digest)], context: &Context, each: &mut dyn FnMut(usize, Result<()>)) -> Result<()> {
+        let place = self.place();
+        let open = self.open.as_ref().ok_or_else(|| Error::local("no folder was listed").at(&place))?;
+        for (index, (id, content)) in wanted.iter().enumerate() {
+            context.check()?;
+            let entry = usize::try_from(*id).ok().and_then(|id| open.messages.get(id));
+            let (name, _) = entry.ok_or_else(|| Error::local(format!("no message {id} was listed")).at(&place))?;
+            each(index, remove_one(&open.dir, name, *content, context));
+        }
+        open.dir.sync()
+    }
+}
+
+fn remove_one(dir: &Dir, name: &OsStr, content: Digest, context: &Context) -> Result<()> {
+    let Some((file, _)) = dir.file(name)? else { return Ok(()) };
+    let path = dir.path().join(name);
+    if files::digests(&file, &path)?.content != content {
+        return Err(files::changed(&path));
+    }
+    context.step("eml.unlink");
+    dir.unlink(name)
+}
+
 impl Source for EmlSource {
     fn place(&self) -> String {
         format!("eml:{}", self.path.display())

@@ -222,6 +222,14 @@ impl Dir {
         let _ = fs::unlinkat(&self.fd, name, AtFlags::empty());
     }
 
+    /// Takes a message's file away; one that is gone already is as good.
+    pub(super) fn unlink(&self, name: &OsStr) -> Result<()> {
+        match fs::unlinkat(&self.fd, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(io(&self.path.join(name), error)),
+        }
+    }
+
     /// Makes what happened to the names in it durable.
     pub(super) fn sync(&self) -> Result<()> {
         fs::fsync(&self.fd).map_err(|error| io(&self.path, error))

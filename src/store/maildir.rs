@@ -333,6 +333,27 @@ impl Open {
     }
 }
 
+impl Open {
+    fn remove(&self, entry: &Entry, content: Digest, moves: &mut Moves, place: &str, context: &Context) -> Result<()> {
+        let unique = split_name(&entry.name).0;
+        let (mut half, mut name) = (entry.half, entry.name.clone());
+        loop {
+            if let (Some((file, _)), Some(Some(dir))) = (self.file(half, &name)?, self.halves.get(half)) {
+                let path = self.path(half, &name);
+                if files::digests(&file, &path)?.content != content {
+                    return Err(files::changed(&path));
+                }
+                context.step("maildir.unlink");
+                return dir.unlink(&name);
+            }
+            match moves.find(unique, (half, &name), || self.locate(place))? {
+                Some(now) => (half, name) = now,
+                None => return Ok(()),
+            }
+        }
+    }
+}
+
 /// Where files went, looked up at most [`SEARCHES`] times.
 #[derive(Default)]
 struct Moves {
@@ -358,6 +379,29 @@ impl Moves {
         self.searches += 1;
         self.now = locate()?;
         Ok(elsewhere(&self.now))
+    }
+}
+
+impl MaildirSource {
+    /// Takes messages of the folder listed last away for ever, durably, each only while its content is still the one given,
+    /// and tells of each whether it is gone.
+    ///
+    /// # Errors
+    /// Local trouble that ends all.
+    pub fn remove(&mut self, wanted: &[(u32, Digest)], context: &Context, each: &mut dyn FnMut(usize, Result<()>)) -> Result<()> {
+        let place = self.place();
+        let open = self.open.as_ref().ok_or_else(|| Error::local("no folder was listed").at(&place))?;
+        let mut moves = Moves::default();
+        for (index, (id, content)) in wanted.iter().enumerate() {
+            context.check()?;
+            let entry = usize::try_from(*id).ok().and_then(|id| open.messages.get(id));
+            let entry = entry.ok_or_else(|| Error::local(format!("no message {id} was listed")).at(&place))?;
+            match open.remove(entry, *content, &mut moves, &place, context) {
+                Err(error) if error.scope() == Scope::Run && error.kind() != crate::error::Kind::Local => return Err(error),
+                outcome => each(index, outcome),
+            }
+        }
+        open.halves.iter().flatten().try_for_each(Dir::sync)
     }
 }
 

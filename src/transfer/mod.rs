@@ -19,7 +19,7 @@ use crate::folder::Folder;
 use crate::message::{InternalDate, Twins};
 use crate::plan::{self, Pair};
 use crate::report::{Counts, Event, FolderCounts, Outcome, Problem, Report};
-use crate::state::{Baseline, Batch, Change, CopyRow, GenerationId, Horizon, Journal, MailboxId, State};
+use crate::state::{Baseline, Batch, Change, CopyId, CopyRow, GenerationId, Horizon, Journal, MailboxId, State};
 use crate::store::{FolderInfo, Listed, Sink, SinkState, Source};
 use crate::summary;
 use ends::Ends;
@@ -130,6 +130,16 @@ pub struct Transfer<'a> {
     pub only: Option<Folder>,
     /// The folder at the destination that was named.
     pub into: Option<Folder>,
+    /// Messages were named, not a house to be moved: what the source lists is not all there is, it goes to just the folder
+    /// named, and what is no longer there is copied again when it is asked for again.
+    pub exactly: Option<Exactly>,
+}
+
+/// How named messages go to one folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exactly {
+    /// Make the folder where it is missing.
+    pub create: bool,
 }
 
 /// What became of one message in this run.
@@ -241,12 +251,54 @@ impl Transfer<'_> {
                     if let Some(horizons) = horizons {
                         self.journal.set_horizons(&horizons)?;
                     }
+                    if let Some(exactly) = self.exactly {
+                        return self.exact_pairs(folders, &there, exactly);
+                    }
                     let known = self.journal.pairings(&self.source_name, self.into.as_ref())?;
                     return Ok(plan::pair_folders(&folders, &there, self.into.as_ref(), &known));
                 }
                 Err(error) => ends.lose_both(self, error)?,
             }
         }
+    }
+
+    /// The one folder of the source to the one named, whatever either is called and went to before.
+    fn exact_pairs(&self, folders: Vec<FolderInfo>, there: &[FolderInfo], exactly: Exactly) -> Result<Vec<Pair>> {
+        let pair = |source: FolderInfo| {
+            let folder = self.into.clone().unwrap_or_else(|| source.folder.clone());
+            let destination = match there.iter().find(|info| info.folder == folder) {
+                Some(info) if info.selectable => info.clone(),
+                Some(_) => return Err(Error::usage(format!("the folder {folder} holds other folders and no messages"))),
+                None if exactly.create || folder.is_inbox() => FolderInfo { folder, special_use: None, subscribed: true, selectable: true },
+                None => return Err(Error::usage(format!("there is no folder {folder}")).hint("--create makes it")),
+            };
+            Ok(Pair { source, destination })
+        };
+        folders.into_iter().map(pair).collect()
+    }
+
+    /// The keys of copies that are done and not at the destination any more: somebody removed them, and now they are asked for
+    /// again.
+    fn stale(
+        &mut self,
+        sink: &mut dyn Sink,
+        target: &Target,
+        copies: &HashMap<String, CopyRow>,
+        seen: &mut SeenByUid,
+    ) -> Result<HashSet<String>> {
+        let done = || copies.iter().filter(|(_, row)| row.state == State::Done);
+        if done().next().is_none() {
+            return Ok(HashSet::new());
+        }
+        settle::place(sink, self.journal, target, seen)?;
+        let lost: HashSet<CopyId> = self.journal.unplaced(target.mailbox, target.generation)?.into_iter().map(|copy| copy.id).collect();
+        let there: HashSet<u32> = sink.look(1)?.messages.into_iter().map(|listed| listed.id).collect();
+        let is_stale = |row: &CopyRow| match (row.generation, row.uid) {
+            (Some(generation), Some(uid)) if generation == target.generation => !there.contains(&uid),
+            // One that was just placed was just seen; one that a filter took to another folder is there still.
+            _ => lost.contains(&row.id),
+        };
+        Ok(done().filter(|(_, row)| is_stale(row)).map(|(key, _)| key.clone()).collect())
     }
 
     /// Copies one folder; a failure that ruins only this folder is kept for the summary.
@@ -292,13 +344,25 @@ impl Transfer<'_> {
         let (listing, opened) = both(|| source.list(&work.pair.source.folder), || sink.open(&work.pair.destination, self.options.create));
         let listing = listing?;
         let target = self.target(sink, &work.pair.destination, opened?)?;
-        self.paired(&work.pair.source.folder, target.mailbox)?;
+        if self.exactly.is_none() {
+            self.paired(&work.pair.source.folder, target.mailbox)?;
+        }
         self.settle(sink, &target, work, seen)?;
 
         let folder = work.pair.source.folder.clone();
-        let copies = self.journal.copies(&self.source_name, &folder, target.mailbox)?;
+        let mut copies = self.journal.copies(&self.source_name, &folder, target.mailbox)?;
+        let mut again = HashSet::new();
+        if self.exactly.is_some() {
+            let asked: HashSet<String> = listing.messages.iter().map(name_of).collect();
+            // A message without a key may be any of them that has none either.
+            let keyless = listing.messages.iter().any(|listed| listed.key.is_none());
+            copies.retain(|key, _| asked.contains(key) || keyless);
+            again = self.stale(sink, &target, &copies, seen)?;
+            copies.iter_mut().filter(|(key, _)| again.contains(*key)).for_each(|(_, row)| row.state = State::Pending);
+        }
         let (flowing, suspects) = self.missing(&listing.messages, &copies, work);
-        let mut renamed = Renamed::new(&listing, &copies);
+        // What was not named is not missing from the source.
+        let mut renamed = if self.exactly.is_some() { Renamed::default() } else { Renamed::new(&listing, &copies) };
         for listed in &listing.messages {
             let name = name_of(listed);
             if work.tally.contains_key(&name) {
@@ -325,7 +389,9 @@ impl Transfer<'_> {
             bytes: flowing.iter().chain(&suspects).filter_map(|listed| listed.size).sum(),
         });
         let (source, sink) = ends.open(self)?;
-        let mut adoptable = if !self.options.adopt || self.journal.has_visited(&self.source_name, &folder, target.generation)? {
+        // Whoever names messages wants them there, whatever else is.
+        let fresh = !self.options.adopt || self.exactly.is_some();
+        let mut adoptable = if fresh || self.journal.has_visited(&self.source_name, &folder, target.generation)? {
             Adoptable::default()
         } else {
             settle::adoptable(sink, self.journal, &target, seen)?
@@ -349,6 +415,7 @@ impl Transfer<'_> {
                 copies: &copies,
                 quarantined: &quarantined,
                 renamed: &mut renamed,
+                again: &again,
                 adoptable: &mut adoptable,
                 tally: &mut work.tally,
                 twins: &mut twins,
@@ -431,7 +498,8 @@ impl Transfer<'_> {
 
     fn visited(&mut self, folder: &Folder, generation: GenerationId, ends: &mut Ends) -> Result<()> {
         ends.losses = 0;
-        if self.journal.has_visited(&self.source_name, folder, generation)? {
+        // Not everything of the folder was dealt with, only what was named.
+        if self.exactly.is_some() || self.journal.has_visited(&self.source_name, folder, generation)? {
             return Ok(());
         }
         self.journal.commit(&Batch(vec![Change::Visited { source: self.source_name.clone(), folder: folder.clone(), generation }]))?;
@@ -651,6 +719,20 @@ impl Transfer<'_> {
         }
         outcome
     }
+}
+
+/// Opens a folder of the destination to look into it, and finds out under which UIDs copies lie of which the server did not
+/// tell. `None` when the folder, or its UIDVALIDITY, is none that copies went to.
+///
+/// # Errors
+/// What ended the session; local trouble.
+pub fn locate(sink: &mut dyn Sink, journal: &mut Journal, folder: &FolderInfo) -> Result<Option<GenerationId>> {
+    let Some(SinkState { generation: Some(uid_validity), uid_next, .. }) = sink.open(folder, false)? else { return Ok(None) };
+    let mailbox = journal.mailbox(&folder.folder)?;
+    let Some(generation) = journal.generation(mailbox, uid_validity)? else { return Ok(None) };
+    let target = Target { mailbox, generation, uid_validity: Some(uid_validity), floor: uid_next.unwrap_or(1) };
+    settle::place(sink, journal, &target, &mut SeenByUid::new())?;
+    Ok(Some(generation))
 }
 
 /// Does two things at once: two servers far away answer in the time of one.

@@ -82,6 +82,8 @@ pub(super) struct Pass<'a> {
     pub(super) quarantined: &'a HashSet<String>,
     /// Copies whose messages may be listed under other keys now.
     pub(super) renamed: &'a mut Renamed,
+    /// Keys of copies that are done and to be sent once more all the same.
+    pub(super) again: &'a HashSet<String>,
     pub(super) adoptable: &'a mut Adoptable,
     /// Fates by key, of this run.
     pub(super) tally: &'a mut HashMap<String, Fate>,
@@ -413,7 +415,7 @@ impl Between<'_, '_> {
             length: message.body.len(),
             floor: self.pass.target.floor,
             at: self.pass.context.unix_time(),
-            again: false,
+            again: self.pass.again.contains(&name),
         };
         let length = message.body.len();
         let sent = |copy| Sent { copy, key: name.clone(), name: name_of(listed), id: listed.id, octets, length };

@@ -9,6 +9,7 @@ use crate::state::{CopyId, CopyRow, State};
 use crate::store::Listing;
 
 /// Copies whose messages are not listed under the key they had, each to be found once.
+#[derive(Default)]
 pub(super) struct Renamed {
     by_content: HashMap<Digest, Vec<(CopyId, State)>>,
     taken: HashSet<CopyId>,

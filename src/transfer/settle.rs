@@ -81,6 +81,11 @@ pub(super) fn settle(
     Ok(settled)
 }
 
+/// Finds out under which UIDs copies lie that are done and of which the server did not tell.
+pub(super) fn place(sink: &mut dyn Sink, journal: &mut Journal, target: &Target, seen: &mut SeenByUid) -> Result<()> {
+    free_messages(sink, journal, target, &[], None, seen).map(drop)
+}
+
 /// Reads what is at the destination and nobody's copy, so that a run without a journal can adopt it.
 pub(super) fn adoptable(sink: &mut dyn Sink, journal: &mut Journal, target: &Target, seen: &mut SeenByUid) -> Result<Adoptable> {
     // What is ours without our knowing under which UID must not be taken for somebody else's.

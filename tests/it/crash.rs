@@ -2,7 +2,7 @@
 //! or cut off, its servers hanging up, refusing and renumbering. Every case ends with the same judgement: the destination
 //! holds the source's mail as a multiset (by an oracle of our own), and one more run does nothing.
 
-mod bench;
+pub mod bench;
 mod kills;
 mod replies;
 mod trouble;

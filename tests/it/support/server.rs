@@ -124,6 +124,8 @@ pub struct Wire {
     pub deaf_after: Option<u64>,
     /// Nothing is written any more once so many octets were.
     pub mute_after: Option<u64>,
+    /// Nothing that is written leaves any more.
+    pub silent: bool,
 }
 
 fn gone() -> io::Error {
@@ -143,6 +145,7 @@ impl Wire {
             drip: None,
             deaf_after: None,
             mute_after: None,
+            silent: false,
         }
     }
 
@@ -222,6 +225,9 @@ impl Wire {
 
     /// Writes at once (octet by octet under `drip`).
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.silent {
+            return Ok(());
+        }
         let allowed =
             self.mute_after.map_or(bytes.len(), |bound| usize::try_from(bound.saturating_sub(self.sent)).unwrap().min(bytes.len()));
         let (now, rest) = bytes.split_at(allowed);

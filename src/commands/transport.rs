@@ -1,0 +1,216 @@
+//! What `move` and `copy` share: their arguments, the choice of messages, and the document that says what was done. Whether
+//! one server does it or mail goes from place to place is decided here; how, in `relocate` and `across`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::changing::{ChangedRow, Checked, Done, DryRun, MaxDelete, NO_SUCH, check, is_loss, preview, problem};
+use super::reading::{Choice, farewell, folder_of};
+use super::relocate::{MARKED, Mailfolder, Moved, Relocated, Relocator, deleted, find, told as placed};
+use super::{App, across};
+use crate::account::{Place, Protocol, Server};
+use crate::cli::{OutputArgs, Selection, TwoPlaceCredentials, Uids, duration};
+use crate::error::{Error, Kind, Result};
+use crate::exit::ExitCode;
+use crate::folder::Folder;
+use crate::imap::UidSet;
+use crate::imap::session::{Access, Session};
+use crate::report::Problem;
+use crate::transfer::{DateFrom, Seen};
+
+/// What `move` and `copy` are told.
+#[derive(clap::Args)]
+#[group(id = "transport")]
+pub struct Args {
+    /// Where the messages are: an account, URL or local place, with or without a folder (INBOX)
+    pub place: String,
+    /// The folder they go to, of the same account or of any other place (without a folder: INBOX)
+    pub destination: String,
+    /// UIDs (POP3 and local places: message numbers): 17 20:40 100:*; - reads them from standard input
+    #[arg(value_name = "UID")]
+    pub uids: Vec<Uids>,
+    /// Selection.
+    #[command(flatten)]
+    pub selection: Selection,
+    /// Make the destination folder where it is missing, and subscribe to it
+    #[arg(long)]
+    pub create: bool,
+    /// Trying out.
+    #[command(flatten)]
+    pub dry_run: DryRun,
+    /// What of a source without flags (POP3, eml) counts as read at another place: all, none, or older-than:AGE
+    #[arg(long, value_name = "WHICH", default_value = "none", value_parser = super::migrate::seen)]
+    pub seen_there: Seen,
+    /// Where the date of a message comes from when its source keeps none (POP3)
+    #[arg(long, value_name = "FIELD", value_enum, default_value = "received")]
+    pub date_from: DateFrom,
+    /// How long a message whose answer got lost is looked for before it counts as not arrived: servers may store late
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration)]
+    pub settle: Duration,
+    /// Keep the destination's journal in DIR instead of $XDG_STATE_HOME/mailhaul
+    #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    pub state: Option<PathBuf>,
+    /// Output.
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// Credentials.
+    #[command(flatten)]
+    pub credentials: TwoPlaceCredentials,
+}
+
+/// Which of the two verbs runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verb {
+    Move,
+    Copy,
+}
+
+impl Verb {
+    fn schema(self) -> &'static str {
+        match self {
+            Self::Move => "mailhaul.move/1",
+            Self::Copy => "mailhaul.copy/1",
+        }
+    }
+}
+
+/// What was done, or would be, gathered until it is told.
+#[derive(Default)]
+pub(super) struct Told {
+    /// Messages that were chosen.
+    pub(super) selected: u64,
+    /// Messages that are where they should be.
+    pub(super) changed: u64,
+    /// Those messages.
+    pub(super) rows: Vec<ChangedRow>,
+    /// Messages that are not, or not quite, where they should be.
+    pub(super) problems: Vec<Problem>,
+    /// Messages have numbers in place of UIDs.
+    pub(super) numbered: bool,
+}
+
+/// Runs either verb.
+///
+/// # Errors
+/// Wrong arguments, or what ended the run; what was done until then is written all the same.
+pub(super) fn run(verb: Verb, args: &Args, max_delete: MaxDelete, app: &App) -> Result<ExitCode> {
+    let sides = args.credentials.sides(&app.global)?;
+    let place = app.place(&args.place, &sides.from)?;
+    let destination = app.place(&args.destination, &sides.to)?;
+    let choice = Choice::changing(&args.selection, &args.uids)?;
+    let mut told = Told::default();
+    let outcome = match same_server(&place, &destination) {
+        Some(server) => on_one_server(verb, args, app, server, &choice, (&folder_of(&place), &folder_of(&destination)), &mut told),
+        None => across::run(verb, args, max_delete, app, (&place, &destination), &choice, &mut told),
+    };
+    if outcome.is_err() && told.rows.is_empty() {
+        let progress = super::progress(app);
+        told.problems.into_iter().for_each(|problem| crate::report::Report::event(&progress, crate::report::Event::Problem(problem)));
+        return outcome.map(|()| ExitCode::Success);
+    }
+    told.rows.sort_by_key(|row| row.uid.or(row.number));
+    let done = Done {
+        schema: verb.schema(),
+        place: &place.shown,
+        selected: told.selected,
+        changed: told.changed,
+        dry_run: args.dry_run.dry_run,
+        numbered: told.numbered,
+        problems: told.problems,
+    };
+    let code = done.write(app, &args.output, |row| told.rows.iter().try_for_each(row))?;
+    outcome.map(|()| code)
+}
+
+fn same_server<'a>(place: &'a Place, destination: &Place) -> Option<&'a Server> {
+    let (server, other) = (place.server()?, destination.server()?);
+    (server.protocol == Protocol::Imap && server.identity() == other.identity()).then_some(server)
+}
+
+fn on_one_server(
+    verb: Verb,
+    args: &Args,
+    app: &App,
+    server: &Server,
+    choice: &Choice,
+    (from, to): (&Folder, &Folder),
+    told: &mut Told,
+) -> Result<()> {
+    let same = || Error::usage("the source and the destination are the same folder").at(&server.place);
+    if from == to {
+        return Err(same());
+    }
+    let dry_run = args.dry_run.dry_run;
+    let access = if dry_run { Access::ReadOnly } else { Access::ReadWrite };
+    let mut session = Session::connect(server, access, &app.context, &app.trace)?;
+    let mut relocator = Relocator::new(app, server, args.state.as_deref(), args.settle)?;
+    if verb == Verb::Move && !dry_run {
+        relocator.finish_open(&mut session)?;
+        let unfinished = std::mem::take(&mut relocator.problems);
+        told.problems.extend(unfinished.into_iter().map(|(folder, uid, reason)| problem(&folder, uid, reason)));
+    }
+    let mailboxes = session.list()?;
+    let source = find(&mut session, &mailboxes, from, "")?;
+    let target = match find(&mut session, &mailboxes, to, "--create makes it") {
+        Err(error) if error.kind() == Kind::Usage && error.remedy().is_some() && args.create => {
+            let wire_name = session.wire_name(to)?;
+            if !dry_run {
+                session.create(&wire_name)?;
+                // A folder nobody subscribed to still holds its mail.
+                let _ = session.subscribe(&wire_name);
+            }
+            Mailfolder { folder: to.clone(), wire_name }
+        }
+        other => other?,
+    };
+    if source.wire_name == target.wire_name {
+        return Err(same());
+    }
+    // A copy changes nothing here.
+    let writes = verb == Verb::Move && !dry_run;
+    let mut selected = if writes { session.select(&source.wire_name)? } else { session.examine(&source.wire_name)? };
+    let Checked { messages, missing } = check(&mut selected, choice, app)?;
+    // What this run finished for one that died was chosen then, and is no longer here to be chosen.
+    let finished: BTreeMap<u32, Moved> =
+        relocator.finished.iter().filter(|(here, there, _)| here == from && there == to).map(|(.., one)| (one.uid, *one)).collect();
+    told.selected = (messages.len() + finished.len()) as u64;
+    told.problems.extend(missing.into_iter().filter(|uid| !finished.contains_key(uid)).map(|uid| problem(from, uid, NO_SUCH)));
+    if dry_run {
+        told.changed = told.selected;
+        preview(&mut selected, from, &messages, &|flags| flags.to_vec(), &mut |row| {
+            told.rows.push(row.clone());
+            Ok(())
+        })?;
+        return farewell(session.logout());
+    }
+    let uids: UidSet = messages.iter().map(|one| one.uid).collect();
+    let relocated = match verb {
+        _ if uids.is_empty() => Relocated::default(),
+        Verb::Move => relocator.relocate(&mut selected, from, &target, &uids)?,
+        Verb::Copy => placed(&uids, selected.copy(&uids, &target.wire_name)?),
+    };
+    let flags: BTreeMap<u32, _> = messages.iter().map(|one| (one.uid, &one.flags)).collect();
+    let marked: BTreeSet<u32> = relocated.marked.iter().map(|one| one.uid).collect();
+    for one in finished.values().chain(&relocated.moved).chain(&relocated.marked) {
+        let mut now = flags.get(&one.uid).map(|flags| flags.to_vec()).unwrap_or_default();
+        if marked.contains(&one.uid) && !now.contains(&deleted()) {
+            now.push(deleted());
+        }
+        let row = ChangedRow { folder: from.to_string(), uid: Some(one.uid), new_uid: one.new_uid, ..ChangedRow::default() };
+        told.rows.push(row.with_flags(&now));
+    }
+    told.changed = told.rows.len() as u64;
+    told.problems.extend(marked.into_iter().map(|uid| problem(from, uid, MARKED)));
+    told.problems.extend(relocated.gone.iter().map(|uid| problem(from, uid, "it was gone before it could be had")));
+    match relocated.error {
+        // Nothing at all was done, or nobody knows: that is no success in part.
+        Some(error) if is_loss(&error) || told.rows.is_empty() => return Err(error),
+        Some(error) => told.problems.extend(relocated.left.iter().map(|uid| problem(from, uid, error.to_string()))),
+        None => told.problems.extend(
+            relocated.left.iter().map(|uid| problem(from, uid, "it is not known whether an earlier run copied it, so it was left alone")),
+        ),
+    }
+    relocator.finish()?;
+    farewell(session.logout())
+}
