@@ -292,6 +292,16 @@ mod tests {
     }
 
     #[test]
+    fn every_local_store_may_name_a_folder_behind_two_slashes() {
+        for scheme in ["maildir", "mbox", "eml"] {
+            let place = parse(&format!("{scheme}:/a//b/c%2Fd")).unwrap();
+            assert_eq!(place.folder.as_ref().unwrap().levels(), ["b", "c/d"]);
+            assert_eq!(place.shown, format!("{scheme}:/a//b/c%2Fd"));
+            assert!(parse(&format!("{scheme}://a/b")).unwrap().folder.is_none());
+        }
+    }
+
+    #[test]
     fn a_user_may_be_an_address_with_a_plain_at_sign() {
         assert_eq!(server("imaps://ann@example.org@imap.example.org").user, "ann@example.org");
     }

@@ -239,7 +239,7 @@ impl Run<'_> {
             context,
             report: &progress,
             journal: &mut journal,
-            options: Options { flags: self.source_flags(), date_from: self.args.date_from, settle: self.args.settle },
+            options: Options { flags: self.source_flags(), date_from: self.args.date_from, settle: self.args.settle, ..Options::default() },
             source_name: source_name.clone(),
             open_source: &|| Ok(Box::new(PickedSource::new(opener.source()?, Arc::clone(&picked), Arc::clone(&read)))),
             open_sink: &|| open::sink(self.destination, Access::ReadWrite, context, &app.trace),

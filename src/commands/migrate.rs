@@ -4,17 +4,15 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::Serialize;
-
-use super::App;
+use super::{App, dry_run};
 use crate::account::{Location, Place, Protocol, Server};
 use crate::cli::{OutputArgs, TwoPlaceCredentials, age, duration};
 use crate::error::{Error, Result};
 use crate::exit::ExitCode;
 use crate::imap::session::Access;
-use crate::output::{Column, CopySummary, Head, Row, Rows, bytes_for_people, terminal_width, write_document};
-use crate::report::{Counts, FolderCounts, Outcome};
+use crate::output::CopySummary;
 use crate::state::{self, Journal};
+use crate::store::Listed;
 use crate::store::open::{self, Opener};
 use crate::transfer::{DateFrom, Options, Preview, Seen, SourceFlags, Transfer, preview};
 
@@ -78,7 +76,7 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
         None => state::default_dir(&destination_name)?,
     };
     if args.dry_run {
-        return dry_run(args, app, &source, &destination, &source_name, &destination_name, &dir);
+        return preview_only(args, app, &source, &destination, &source_name, &destination_name, &dir);
     }
     // Asked for one after the other, and before the clock runs: both ends are opened at once.
     for place in [&source, &destination] {
@@ -98,6 +96,7 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
             flags: if open::keeps_flags(&source) { SourceFlags::Kept } else { SourceFlags::None(args.seen) },
             date_from: args.date_from,
             settle: args.settle,
+            ..Options::default()
         },
         source_name,
         open_source: &|| opener.source(),
@@ -137,44 +136,7 @@ fn destination_server(place: &Place) -> Result<&Server> {
     }
 }
 
-/// What `--dry-run` says: the summary's fields as they would be, and each message.
-#[derive(Serialize)]
-struct DryRun {
-    schema: &'static str,
-    dry_run: bool,
-    source: String,
-    destination: String,
-    #[serde(flatten)]
-    counts: Counts,
-    balanced: bool,
-    folders: Vec<FolderCounts>,
-    messages: Vec<WouldCopy>,
-}
-
-#[derive(Serialize)]
-struct WouldCopy {
-    folder: String,
-    uid: u32,
-    size: Option<u64>,
-    to: String,
-}
-
-impl Row for WouldCopy {
-    const COLUMNS: &'static [Column] =
-        &[Column::cut("folder", 40), Column::number("uid"), Column::number("size"), Column::cut("to", usize::MAX)];
-
-    fn cell(&self, field: &str, for_people: bool) -> String {
-        match field {
-            "folder" => self.folder.clone(),
-            "uid" => self.uid.to_string(),
-            "size" if for_people => self.size.map(bytes_for_people).unwrap_or_default(),
-            "size" => self.size.map(|size| size.to_string()).unwrap_or_default(),
-            _ => self.to.clone(),
-        }
-    }
-}
-
-fn dry_run(
+fn preview_only(
     args: &Args,
     app: &App,
     from: &Place,
@@ -189,21 +151,10 @@ fn dry_run(
     let previews = preview(source.as_mut(), sink.as_mut(), journal, source_name, from.folder.as_ref(), destination.folder.as_ref())?;
     source.finish()?;
     sink.finish()?;
-    let report = DryRun::new(&from.shown, &destination.shown, &previews);
-    let mut stdout = std::io::stdout().lock();
+    let named = |preview: &Preview, listed: &Listed| (preview.folder.to_string(), listed.id);
     let format = super::format(&args.output);
-    if format.is_json() {
-        write_document(&mut stdout, &report)?;
-        return Ok(ExitCode::Success);
-    }
-    if !report.messages.is_empty() {
-        let head = Head { schema: SCHEMA, members: Vec::new(), rows: "messages" };
-        let width = terminal_width(std::io::stdout());
-        let mut rows = Rows::new::<WouldCopy>(&mut stdout, format, &head, None, &["folder", "uid", "size", "to"], width)?;
-        report.messages.iter().try_for_each(|message| rows.row(message))?;
-        rows.finish()?;
-    }
-    for preview in &previews {
+    dry_run::write(SCHEMA, &from.shown, &destination.shown, &previews, format, &named)?;
+    for preview in previews.iter().filter(|_| !format.is_json()) {
         let make = if preview.create { " (to be made)" } else { "" };
         let open = if preview.open > 0 { format!(", {} to be looked for first", preview.open) } else { String::new() };
         app.note(&format!(
@@ -216,39 +167,4 @@ fn dry_run(
         ));
     }
     Ok(ExitCode::Success)
-}
-
-impl DryRun {
-    fn new(source: &str, destination: &str, previews: &[Preview]) -> Self {
-        let mut outcome = Outcome::default();
-        let mut messages = Vec::new();
-        for preview in previews {
-            let counts = Counts {
-                listed: preview.listed,
-                already_there: preview.already_there,
-                unknown: preview.open,
-                copied: preview.to_copy.len() as u64,
-                bytes: preview.to_copy.iter().filter_map(|listed| listed.size).sum(),
-                ..Counts::default()
-            };
-            outcome.counts.add(&counts);
-            outcome.folders.push(FolderCounts { name: preview.folder.to_string(), counts });
-            messages.extend(preview.to_copy.iter().map(|listed| WouldCopy {
-                folder: preview.folder.to_string(),
-                uid: listed.id,
-                size: listed.size,
-                to: preview.destination.to_string(),
-            }));
-        }
-        Self {
-            schema: SCHEMA,
-            dry_run: true,
-            source: source.to_owned(),
-            destination: destination.to_owned(),
-            counts: outcome.counts,
-            balanced: outcome.counts.balanced(),
-            folders: outcome.folders,
-            messages,
-        }
-    }
 }

@@ -7,6 +7,7 @@ mod choice;
 pub mod copy;
 pub mod delete;
 mod deliver;
+mod dry_run;
 pub mod fetch;
 pub mod flag;
 pub mod folders;

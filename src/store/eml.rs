@@ -47,8 +47,10 @@ impl EmlSource {
             _ => Error::io(self.path.display(), error),
         })?;
         if !kind.is_dir() {
-            let name = self.path.file_name().ok_or_else(|| Error::usage(format!("{}: not a file", self.path.display())))?;
-            let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            // The path is the user's, so a link at its end is followed.
+            let path = std::fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
+            let name = path.file_name().ok_or_else(|| Error::usage(format!("{}: not a file", self.path.display())))?;
+            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
             let dir = Dir::open(parent)?.ok_or_else(|| Error::usage(format!("{}: there is no such directory", parent.display())))?;
             return Ok(vec![Found { folder: Folder::inbox(), dir, only: Some(name.to_owned()) }]);
         }
@@ -412,6 +414,8 @@ mod tests {
         assert_eq!(contents(root.path(), &Folder::inbox()), (vec![b"a.EML".to_vec()], 0));
         assert_eq!(contents(&root.path().join("b.txt"), &Folder::inbox()), (vec![b"b.txt".to_vec()], 0));
         assert_eq!(contents(&root.path().join("f.eml"), &Folder::inbox()), (vec![], 1));
+        symlink("a.EML", root.path().join("named")).unwrap();
+        assert_eq!(contents(&root.path().join("named"), &Folder::inbox()), (vec![b"a.EML".to_vec()], 0));
         assert!(EmlSource::new(root.path().join("none")).folders().is_err());
     }
 }

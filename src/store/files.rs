@@ -322,6 +322,11 @@ pub(super) fn encode_level(level: &str) -> String {
 
 /// The level that [`encode_level`] wrote as `name`; a name it would never write is a level as it stands.
 pub(super) fn decode_level(name: &str) -> String {
+    decode_level_of(name, encode_level)
+}
+
+/// The same for another writer, of which `name` must be the very spelling.
+pub(super) fn decode_level_of(name: &str, encode: impl Fn(&str) -> String) -> String {
     let mut bytes = Vec::with_capacity(name.len());
     let mut rest = name.as_bytes();
     while let Some((&first, tail)) = rest.split_first() {
@@ -337,7 +342,7 @@ pub(super) fn decode_level(name: &str) -> String {
             }
         }
     }
-    let decoded = String::from_utf8(bytes).ok().filter(|level| encode_level(level) == name);
+    let decoded = String::from_utf8(bytes).ok().filter(|level| encode(level) == name);
     decoded.unwrap_or_else(|| name.to_owned())
 }
 

@@ -16,6 +16,7 @@ use super::{FolderInfo, Listed, Listing, Outgoing, Placement, Sink, SinkState, S
 use crate::context::Context;
 use crate::error::{Error, Result, Scope};
 use crate::folder::Folder;
+use crate::imap::utf7;
 use crate::message::{Digest, Flag, Message, Twins};
 
 pub use marks::Marker;
@@ -138,8 +139,8 @@ fn walk(dir: &Dir, way: &[OsString], levels: &[String], found: &mut Vec<Found>, 
         let dotted = name.strip_prefix('.').filter(|rest| !rest.is_empty());
         let mut below: Vec<String> = levels.to_vec();
         match dotted {
-            Some(rest) => below.extend(rest.split('.').filter(|level| !level.is_empty()).map(files::decode_level)),
-            None => below.push(files::decode_level(&name)),
+            Some(rest) => below.extend(rest.split('.').filter(|level| !level.is_empty()).map(decode_level)),
+            None => below.push(decode_level(&name)),
         }
         let mut way = way.to_vec();
         way.push(entry.name);
@@ -156,6 +157,22 @@ fn walk(dir: &Dir, way: &[OsString], levels: &[String], found: &mut Vec<Found>, 
         walk(&child, &way, &below, found, taken)?;
     }
     Ok(())
+}
+
+/// A level as a directory name. What other programs would take for modified UTF-7 does not stand there plainly.
+fn encode_level(level: &str) -> String {
+    let name = files::encode_level(level);
+    if shifted(&name).is_some() { name.replace('&', "%26") } else { name }
+}
+
+/// The level of a directory name: Courier and Dovecot write modified UTF-7.
+fn decode_level(name: &str) -> String {
+    shifted(name).unwrap_or_else(|| files::decode_level_of(name, encode_level))
+}
+
+/// What a name says in modified UTF-7, where that is something else than it says plainly.
+fn shifted(name: &str) -> Option<String> {
+    utf7::decode(name.as_bytes()).filter(|text| text != name && !text.chars().any(char::is_control))
 }
 
 /// The part of a file name that never changes, and the letters after it.
@@ -482,7 +499,7 @@ impl MaildirSink {
 
     /// The components below the root where `folder` lies.
     fn way(folder: &Folder, layout: Layout, root_is_inbox: bool) -> Vec<OsString> {
-        let levels = folder.levels().iter().map(|level| files::encode_level(level));
+        let levels = folder.levels().iter().map(|level| encode_level(level));
         match layout {
             _ if folder.is_inbox() && root_is_inbox => Vec::new(),
             Layout::PlusPlus => vec![files::fit(format!(".{}", levels.collect::<Vec<_>>().join("."))).into()],

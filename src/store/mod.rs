@@ -10,6 +10,7 @@ pub mod maildir;
 pub mod mbox;
 pub mod open;
 pub mod pop3;
+pub mod several;
 
 use std::fmt;
 

@@ -97,6 +97,16 @@ pub struct Options {
     pub date_from: DateFrom,
     /// How long after its intent a message that cannot be found counts as not arrived.
     pub settle: Duration,
+    /// Whether mail that is at the destination before the first visit counts as copied where it is the same.
+    pub adopt: bool,
+    /// Whether folders that are not there are made.
+    pub create: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { flags: SourceFlags::Kept, date_from: DateFrom::Received, settle: Duration::from_mins(10), adopt: true, create: true }
+    }
 }
 
 /// Opens one end of the transfer, again after each loss.
@@ -287,7 +297,7 @@ impl Transfer<'_> {
     /// One round: `true` when nothing is left to send.
     fn folder_once(&mut self, ends: &mut Ends, work: &mut Work, seen: &mut SeenByUid) -> Result<bool> {
         let (source, sink) = ends.open(self)?;
-        let (listing, opened) = both(|| source.list(&work.pair.source.folder), || sink.open(&work.pair.destination, true));
+        let (listing, opened) = both(|| source.list(&work.pair.source.folder), || sink.open(&work.pair.destination, self.options.create));
         let listing = listing?;
         let target = self.target(sink, &work.pair.destination, opened?)?;
         if self.exactly.is_none() {
@@ -336,7 +346,8 @@ impl Transfer<'_> {
         });
         let (source, sink) = ends.open(self)?;
         // Whoever names messages wants them there, whatever else is.
-        let mut adoptable = if self.exactly.is_some() || self.journal.has_visited(&self.source_name, &folder, target.generation)? {
+        let fresh = !self.options.adopt || self.exactly.is_some();
+        let mut adoptable = if fresh || self.journal.has_visited(&self.source_name, &folder, target.generation)? {
             Adoptable::default()
         } else {
             settle::adoptable(sink, self.journal, &target, seen)?
@@ -387,6 +398,9 @@ impl Transfer<'_> {
     /// Records what was in a folder of the destination, just opened, before us.
     fn target(&mut self, sink: &mut dyn Sink, into: &FolderInfo, opened: Option<SinkState>) -> Result<Target> {
         let Some(opened) = opened else {
+            if !self.options.create {
+                return Err(Error::usage(format!("there is no folder {}", into.folder)).at(sink.place()).hint("--create makes it"));
+            }
             return Err(Error::refused(format!("the folder {} cannot be made", into.folder)).at(sink.place()).scoped(Scope::Mailbox));
         };
         let Some(uid_validity) = opened.generation else {
@@ -400,7 +414,9 @@ impl Transfer<'_> {
         if first_visit {
             // Under a new UIDVALIDITY, what is there may well be ours.
             let ours = self.journal.has_earlier_copies(mailbox, generation)?;
-            let there = if ours || opened.messages == 0 { Vec::new() } else { sink.look(1)?.messages };
+            // Whoever adopts nothing needs no list of it: what is sent comes behind the present end.
+            let ends = !self.options.adopt && opened.uid_next.is_some();
+            let there = if ours || ends || opened.messages == 0 { Vec::new() } else { sink.look(1)?.messages };
             let baseline: Vec<Baseline> = there
                 .iter()
                 .map(|listed| Baseline { uid: listed.id, size: listed.size, internal_date: listed.internal_date.map(|date| date.seconds) })
@@ -425,7 +441,7 @@ impl Transfer<'_> {
         loop {
             self.context.check()?;
             let looked = ends.open(self).and_then(|(_, sink)| {
-                let opened = sink.open(&work.pair.destination, true)?;
+                let opened = sink.open(&work.pair.destination, self.options.create)?;
                 let target = self.target(sink, &work.pair.destination, opened)?;
                 self.settle(sink, &target, work, seen)
             });

@@ -178,6 +178,7 @@ fn what_contradicts_itself_is_refused_before_anything_is_connected_to() {
         &["1", "-o", "jsonl", "--part", "1"],
         &["1", "--json", "--text"],
         &["1", "--format", "eml"],
+        &["1", "--to", "mbox:x", "--format", "eml"],
         &["1", "--headers", "--text"],
         &["1", "--part", "1", "--to", "x"],
         &["1", "--attachments", "x", "--headers"],

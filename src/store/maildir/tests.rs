@@ -331,3 +331,27 @@ fn a_message_too_large_for_memory_goes_through_whole() {
         .unwrap();
     assert_eq!(exact, Some(Digest::of(&bytes)));
 }
+
+#[test]
+fn names_in_modified_utf7_are_understood_and_ours_are_never_taken_for_such() {
+    let root = tempfile::tempdir().unwrap();
+    for name in ["cur", ".Entw&APw-rfe.A &- B/cur", ".&AC8-/cur", ".a&b/cur", ".50% &ZeVnLIqe-/cur"] {
+        fs::create_dir_all(root.path().join(name)).unwrap();
+    }
+    let names = |path: &Path| -> Vec<String> {
+        let folders = MaildirSource::new(path).folders().unwrap();
+        folders.into_iter().map(|info| info.folder.levels().join("|")).collect()
+    };
+    assert_eq!(names(root.path()), ["INBOX", "&AC8-", "50% 日本語", "Entwürfe|A & B", "a&b"]);
+    for level in ["Entw&APw-rfe", "Entwürfe", "A &- B", "&-", "&", "&AC8-", "%26-", "%&-", "日本語"] {
+        assert_eq!(decode_level(&encode_level(level)), level);
+        assert!(encode_level(level) == level || shifted(&encode_level(level)).is_none());
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn a_level_comes_back_whatever_it_looks_like(level in "[&A-Za-z0-9+,%~é\\-]{1,12}") {
+        proptest::prop_assert_eq!(decode_level(&encode_level(&level)), level);
+    }
+}

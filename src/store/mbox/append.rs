@@ -23,6 +23,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(200);
 const HEAD_BYTES: usize = 64;
 const HEAD: &str = "mailhaul append ";
 const PIECE: usize = 64 * 1024;
+/// How the files of batches are called: this, the process and a random number.
+const STAGED: &str = ".mailhaul-";
 
 /// The note that an append to `name` is under way.
 fn note_name(name: &OsStr) -> OsString {
@@ -45,7 +47,12 @@ struct Note {
 impl Note {
     fn open(dir: &Dir, name: &OsStr) -> Result<Option<Self>> {
         let note = note_name(name);
-        let Some((file, _)) = dir.file(&note).map_err(|error| error.scoped(Scope::Mailbox))? else { return Ok(None) };
+        let Some((file, stat)) = dir.file(&note).map_err(|error| error.scoped(Scope::Mailbox))? else { return Ok(None) };
+        // In a directory of many people, nobody else's note may say what of a file is worthless.
+        let owner = dir.file(name).ok().flatten().map(|(_, mbox)| mbox.st_uid);
+        if stat.st_uid != rustix::process::geteuid().as_raw() && Some(stat.st_uid) != owner {
+            return Err(Error::local(format!("{}: it belongs to somebody else", dir.path().join(&note).display())).scoped(Scope::Mailbox));
+        }
         let mut head = [0; HEAD_BYTES];
         let damaged = || Error::local(format!("{}: it is damaged", dir.path().join(&note).display())).scoped(Scope::Mailbox);
         let count = Bytes::read_at(&file, &mut head, 0).map_err(|error| Error::io(dir.path().join(&note).display(), error))?;
@@ -174,8 +181,8 @@ impl<'a> Locks<'a> {
     /// Whether the program that made a lock file is gone: it names a process that is no more, or nobody touched it for long.
     fn is_stale(&self, lock: &OsStr) -> bool {
         let Some(text) = lock.to_str().and_then(|lock| self.dir.small_text(lock, 64)) else { return false };
-        match text.trim().parse::<i32>().ok().and_then(rustix::process::Pid::from_raw) {
-            Some(pid) => rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH),
+        match text.trim().parse::<i32>().ok().filter(|id| *id > 0) {
+            Some(id) => is_gone(id),
             None => self.dir.file(lock).ok().flatten().is_some_and(|(_, stat)| {
                 let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();
                 files::date(&stat).seconds < i64::try_from(now).unwrap_or(0) - 300
@@ -202,7 +209,8 @@ fn lock_file(file: &File) -> bool {
 
 /// Bytes that will be added to an mbox file in one go.
 pub(super) struct Batch {
-    name: OsString,
+    /// Its file; `None` once that must stay.
+    name: Option<OsString>,
     file: File,
     pub(super) bytes: u64,
 }
@@ -210,11 +218,11 @@ pub(super) struct Batch {
 impl Batch {
     /// An empty one, beside the mbox file.
     pub(super) fn new(dir: &Dir, mbox: &OsStr) -> Result<Self> {
-        let name = OsString::from(format!(".mailhaul-{}-{}", std::process::id(), files::nonce()));
+        let name = OsString::from(format!("{STAGED}{}-{}", std::process::id(), files::nonce()));
         let mut file = dir.create_both(&name)?;
         let path = dir.path().join(mbox);
         file.write_all(&[b' '; HEAD_BYTES]).map_err(|error| Error::io(path.display(), error))?;
-        Ok(Self { name, file, bytes: 0 })
+        Ok(Self { name: Some(name), file, bytes: 0 })
     }
 
     pub(super) fn push(&mut self, bytes: &[u8]) -> Result<()> {
@@ -224,15 +232,15 @@ impl Batch {
 
     /// Removes it.
     pub(super) fn discard(self, dir: &Dir) {
-        dir.remove(&self.name);
+        if let Some(name) = &self.name {
+            dir.remove(name);
+        }
     }
 
     /// Adds it to the mbox file `name`, durably, or not at all.
     pub(super) fn commit(mut self, dir: &Dir, name: &OsStr, context: &Context) -> Result<()> {
         let result = self.add(dir, name, context);
-        if result.is_err() {
-            dir.remove(&self.name);
-        }
+        self.discard(dir);
         result
     }
 
@@ -254,22 +262,26 @@ impl Batch {
         context.step("mbox.note");
         self.file.sync_all().map_err(io)?;
         let note = note_name(name);
-        if !dir.publish(&self.name, dir, &note)? {
+        let staged = self.name.clone().unwrap_or_default();
+        if !dir.publish(&staged, dir, &note)? {
             return Err(Error::new(Kind::Locked, "another run adds to the file").at(path.display()));
         }
-        self.name = note;
+        self.name = Some(note);
         dir.sync()?;
         let added = self.copy(&mbox, len, gap, context, &path);
         if let Err(error) = added {
             // Back to what it was; where even that fails the note stays, and with it the proof.
             if mbox.set_len(len).and_then(|()| mbox.sync_all()).is_err() {
-                self.name = OsString::from(".mailhaul-nothing");
+                self.name = None;
             }
             return Err(error);
         }
         context.step("mbox.added");
-        dir.remove(&self.name);
-        dir.sync()
+        // All of it stands there: a note that comes back after a crash says just that.
+        self.name = None;
+        dir.remove(&note_name(name));
+        let _ = dir.sync();
+        Ok(())
     }
 
     fn copy(&self, mbox: &File, len: u64, gap: &[u8], context: &Context, path: &std::path::Path) -> Result<()> {
@@ -321,6 +333,23 @@ fn recover(dir: &Dir, name: &OsStr, mbox: &File) -> Result<()> {
     dir.sync()
 }
 
+/// Removes what killed runs staged and never added.
+fn sweep(dir: &Dir) -> Result<()> {
+    for entry in dir.entries()? {
+        let name = files::text(&entry.name);
+        let owner = name.strip_prefix(STAGED).and_then(|rest| rest.split_once('-')).and_then(|(pid, _)| pid.parse().ok());
+        if owner.is_some_and(is_gone) {
+            dir.remove(&entry.name);
+        }
+    }
+    Ok(())
+}
+
+/// Whether no process has this id.
+fn is_gone(id: i32) -> bool {
+    rustix::process::Pid::from_raw(id).is_some_and(|pid| rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH))
+}
+
 /// Mends the file after an append that was cut off, where there is one, and makes it where it is missing.
 ///
 /// # Errors
@@ -338,6 +367,7 @@ pub(super) fn prepare(dir: &Dir, name: &OsStr, create: bool, context: &Context) 
     if !head.is_empty() && !super::is_mbox(head) {
         return Err(Error::usage("the file is no mbox, so nothing was added to it").at(path.display()));
     }
+    sweep(dir)?;
     if Note::open(dir, name)?.is_some() {
         let _locks = Locks::take(dir, name, &mbox, context)?;
         recover(dir, name, &mbox)?;
