@@ -2,6 +2,7 @@
 //! (config, trace) once, and dispatches.
 
 mod changing;
+pub mod complete;
 pub mod copy;
 pub mod delete;
 mod deliver;
@@ -17,7 +18,7 @@ pub mod upload;
 
 use std::io::{IsTerminal, Write};
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
 use crate::account::{Config, Overrides, Place};
 use crate::cli::Global;
@@ -79,6 +80,9 @@ pub enum Command {
         #[arg(value_enum)]
         shell: clap_complete::Shell,
     },
+    /// Answer a completion script
+    #[command(name = "__complete", hide = true, after_long_help = EXIT_STATUS)]
+    Complete(complete::Args),
 }
 
 /// What a verb is given beside its own arguments.
@@ -135,8 +139,11 @@ pub fn warn(text: &str) {
 /// # Errors
 /// What ended the verb; `main` prints it.
 pub fn run(cli: Cli, context: &Context) -> Result<ExitCode> {
-    if let Command::Completions { shell } = cli.command {
-        return completions(shell);
+    // Before the config file is read: neither is to fail over a mistake in it.
+    match &cli.command {
+        Command::Completions { shell } => return completions(*shell),
+        Command::Complete(args) => return complete::run(args, context),
+        _ => {}
     }
     let trace = cli.global.trace.as_deref().map_or_else(|| Ok(Trace::off()), Trace::to_file)?;
     let config = Config::load(cli.global.config.as_deref())?;
@@ -153,13 +160,12 @@ pub fn run(cli: Cli, context: &Context) -> Result<ExitCode> {
         Command::Migrate(args) => migrate::run(args, &app),
         Command::Schema(args) => schema::run(args, &app),
         Command::Completions { shell } => completions(*shell),
+        Command::Complete(args) => complete::run(args, &app.context),
     }
 }
 
 fn completions(shell: clap_complete::Shell) -> Result<ExitCode> {
-    // Into memory first: the generator panics when its writer fails.
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "mailhaul", &mut script);
+    let script = complete::script(shell);
     let mut output = std::io::stdout().lock();
     output.write_all(&script).and_then(|()| output.flush()).map_err(|error| Error::io("standard output", error))?;
     Ok(ExitCode::Success)

@@ -2,6 +2,7 @@
 //! room knows rows, counts and terminals; it never knows a protocol, a store or the journal.
 
 mod copied;
+mod folder;
 mod json;
 mod message;
 mod progress;
@@ -11,6 +12,7 @@ mod table;
 
 pub use crate::report::{Format, ProgressMode};
 pub use copied::{AlteredMessage, CopySummary};
+pub use folder::{FolderChange, FolderChangesDocument, FolderRow, FoldersDocument, typed as typed_folder};
 pub use json::{write_document, write_error};
 pub use message::MessageRow;
 pub use progress::{Progress, Verbosity};
