@@ -143,6 +143,7 @@ pub fn run(cli: Cli, context: &Context) -> Result<ExitCode> {
     match &cli.command {
         Command::Completions { shell } => return completions(*shell),
         Command::Complete(args) => return complete::run(args, context),
+        Command::Schema(args) => return schema::run(args),
         _ => {}
     }
     let trace = cli.global.trace.as_deref().map_or_else(|| Ok(Trace::off()), Trace::to_file)?;
@@ -158,7 +159,7 @@ pub fn run(cli: Cli, context: &Context) -> Result<ExitCode> {
         Command::Upload(args) => upload::run(args, &app),
         Command::Folders(args) => folders::run(args, &app),
         Command::Migrate(args) => migrate::run(args, &app),
-        Command::Schema(args) => schema::run(args, &app),
+        Command::Schema(args) => schema::run(args),
         Command::Completions { shell } => completions(*shell),
         Command::Complete(args) => complete::run(args, &app.context),
     }

@@ -13,9 +13,9 @@ mod table;
 pub use crate::report::{Format, ProgressMode};
 pub use copied::{AlteredMessage, CopySummary};
 pub use folder::{FolderChange, FolderChangesDocument, FolderRow, FoldersDocument, typed as typed_folder};
-pub use json::{write_document, write_error};
-pub use message::MessageRow;
-pub use progress::{Progress, Verbosity};
+pub use json::{ErrorObject, write_document, write_error};
+pub use message::{ListDocument, MessageRow};
+pub use progress::{Progress, ProgressLine, ProgressMessage, Verbosity};
 pub use rows::{Head, Row, Rows};
 pub use table::{Column, bytes_for_people, terminal_width};
 
