@@ -97,7 +97,8 @@ fn by_use(info: &FolderInfo, destination: &[FolderInfo]) -> Option<Folder> {
         .map(|other| other.folder.clone())
 }
 
-fn use_by_name(folder: &Folder) -> Option<SpecialUse> {
+/// The use a folder is called by, whatever its attributes say.
+pub fn use_by_name(folder: &Folder) -> Option<SpecialUse> {
     let [only] = folder.levels() else { return None };
     NAMES.iter().find(|(name, _)| only.eq_ignore_ascii_case(name)).map(|(_, special)| *special)
 }

@@ -1,20 +1,16 @@
 //! `mailhaul copy`: copies messages to another folder, server or store.
 
 use super::App;
-use crate::error::{Error, Result};
+use super::transport::{self, Verb};
+use crate::error::Result;
 use crate::exit::ExitCode;
 
-/// The arguments of `copy`.
-#[derive(clap::Args)]
-pub struct Args {
-    /// An account, URL or local place, with or without a folder
-    pub place: String,
-}
+pub use super::transport::Args;
 
 /// Runs `copy`.
 ///
 /// # Errors
 /// Wrong arguments, or what ended the run.
-pub fn run(_args: &Args, _app: &App) -> Result<ExitCode> {
-    Err(Error::usage("seam"))
+pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
+    transport::run(Verb::Copy, args, app)
 }

@@ -8,7 +8,7 @@ use super::App;
 use super::deliver::{Delivery, Target};
 use super::reading::{Choice, Chosen, Reader, folder_of, numbered, with_reader};
 use crate::account::Place;
-use crate::cli::{Credentials, OutputArgs, Selection, Uids};
+use crate::cli::{Credentials, FetchSelection, OutputArgs, Uids};
 use crate::error::{Error, Result, Scope};
 use crate::exit::ExitCode;
 use crate::output::{CopySummary, Progress};
@@ -27,7 +27,7 @@ pub struct Args {
     pub uids: Vec<Uids>,
     /// Selection.
     #[command(flatten)]
-    pub selection: Selection,
+    pub selection: FetchSelection,
     /// Write the messages as files below DIR (all of them, where none are selected) instead of one to standard output
     #[arg(long, help_heading = "Output", value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     pub to: Option<String>,

@@ -55,7 +55,7 @@ pub struct Args {
     pub credentials: TwoPlaceCredentials,
 }
 
-fn seen(text: &str) -> Result<Seen> {
+pub(super) fn seen(text: &str) -> Result<Seen> {
     match text.split_once(':') {
         None if text == "all" => Ok(Seen::All),
         None if text == "none" => Ok(Seen::None),

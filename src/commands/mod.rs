@@ -1,6 +1,7 @@
 //! The verbs: one file each with its `Args`, its rows and its `run()`. This file names them, reads what they share
 //! (config, trace) once, and dispatches.
 
+mod across;
 mod changing;
 pub mod complete;
 pub mod copy;
@@ -13,7 +14,10 @@ pub mod list;
 pub mod migrate;
 pub mod r#move;
 mod reading;
+mod relocate;
 pub mod schema;
+mod transport;
+mod unfinished;
 pub mod upload;
 
 use std::io::{IsTerminal, Write};

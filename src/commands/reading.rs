@@ -28,6 +28,7 @@ const MORE_THAN_EXISTS: u64 = 100_000;
 /// Which messages of a folder are wanted.
 pub(super) struct Choice {
     uids: Option<UidSet>,
+    not_uids: Option<UidSet>,
     limit: Option<u64>,
     query: Query,
     /// `--all` was given.
@@ -37,20 +38,10 @@ pub(super) struct Choice {
 impl Choice {
     /// What the arguments say; UIDs on standard input are read here.
     pub(super) fn new<'a>(selection: &'a Selection, arguments: impl IntoIterator<Item = &'a Uids>) -> Result<Self> {
-        let mut uids: Option<UidSet> = None;
-        let mut stdin_read = false;
-        for one in selection.uid.iter().chain(arguments) {
-            let more = match one {
-                Uids::Set(set) => set.clone(),
-                Uids::Stdin if stdin_read => continue,
-                Uids::Stdin => {
-                    stdin_read = true;
-                    from_stdin()?
-                }
-            };
-            uids = Some(uids.unwrap_or_default().union(more));
-        }
-        Ok(Self { uids, limit: selection.limit, query: Query::default(), all: selection.all })
+        let mut stdin: Option<UidSet> = None;
+        let uids = union(selection.uid.iter().chain(arguments), &mut stdin)?;
+        let not_uids = union(&selection.not_uid, &mut stdin)?;
+        Ok(Self { uids, not_uids, limit: selection.limit, query: selection.query.clone(), all: selection.all })
     }
 
     /// As [`Self::new`], for a verb that changes mail: it must be told what to change.
@@ -69,7 +60,7 @@ impl Choice {
 
     /// Whether nothing was said, so that all messages are meant.
     pub(super) fn is_all(&self) -> bool {
-        self.uids.is_none() && self.limit.is_none() && self.query.is_empty()
+        self.uids.is_none() && self.not_uids.is_none() && self.limit.is_none() && self.query.is_empty()
     }
 
     /// Whether more than one message is named one by one.
@@ -79,17 +70,20 @@ impl Choice {
 
     /// UIDs that need no look at what is there.
     fn direct(&self) -> Option<Vec<u32>> {
-        self.uids.as_ref().filter(|_| self.limit.is_none())?.only_singles(DIRECT)
+        let alone = self.limit.is_none() && self.not_uids.is_none() && self.query.is_empty();
+        self.uids.as_ref().filter(|_| alone)?.only_singles(DIRECT)
     }
 
     /// Those of `there` (ascending, the last being `highest`) that are wanted.
     fn pick(&self, there: impl DoubleEndedIterator<Item = u32>, highest: u32) -> Vec<u32> {
-        let ranges = self.uids.as_ref().map(|uids| uids.ranges(highest));
+        let ranges = |uids: &Option<UidSet>| uids.as_ref().map(|uids| uids.ranges(highest));
+        let (named, excluded) = (ranges(&self.uids), ranges(&self.not_uids));
+        let within = |ranges: &Vec<(u32, u32)>, uid: u32| {
+            let behind = ranges.partition_point(|(first, _)| *first <= uid);
+            behind.checked_sub(1).and_then(|index| ranges.get(index)).is_some_and(|(_, last)| uid <= *last)
+        };
         let wanted = |uid: &u32| {
-            ranges.as_ref().is_none_or(|ranges| {
-                let behind = ranges.partition_point(|(first, _)| first <= uid);
-                behind.checked_sub(1).and_then(|index| ranges.get(index)).is_some_and(|(_, last)| uid <= last)
-            })
+            named.as_ref().is_none_or(|ranges| within(ranges, *uid)) && !excluded.as_ref().is_some_and(|ranges| within(ranges, *uid))
         };
         let limit = self.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
         let mut picked: Vec<u32> = there.rev().filter(wanted).take(limit).collect();
@@ -136,6 +130,20 @@ impl Choice {
     fn missing(&self, is_there: impl Fn(u32) -> bool) -> Vec<u32> {
         self.named().into_iter().filter(|uid| !is_there(*uid)).collect()
     }
+}
+
+/// All of them together; `None` where there are none.
+fn union<'a>(uids: impl IntoIterator<Item = &'a Uids>, stdin: &mut Option<UidSet>) -> Result<Option<UidSet>> {
+    let mut all: Option<UidSet> = None;
+    for one in uids {
+        let more = match (one, &mut *stdin) {
+            (Uids::Set(set), _) => set.clone(),
+            (Uids::Stdin, Some(set)) => set.clone(),
+            (Uids::Stdin, none) => none.insert(from_stdin()?).clone(),
+        };
+        all = Some(all.unwrap_or_default().union(more));
+    }
+    Ok(all)
 }
 
 fn from_stdin() -> Result<UidSet> {
@@ -270,10 +278,14 @@ impl Reader for ImapFolder<'_> {
     }
 }
 
-struct Numbered<'a> {
-    source: &'a mut dyn Source,
-    folder: Folder,
-    offset: u32,
+/// A place whose messages have numbers.
+pub(super) struct Numbered<'a> {
+    /// Where they are.
+    pub(super) source: &'a mut dyn Source,
+    /// Its folder.
+    pub(super) folder: Folder,
+    /// As [`offset`] says.
+    pub(super) offset: u32,
 }
 
 impl Reader for Numbered<'_> {
@@ -297,7 +309,7 @@ mod tests {
     use super::*;
 
     fn choice(uids: Option<&str>, limit: Option<u64>) -> Choice {
-        Choice { uids: uids.map(|text| text.parse().unwrap()), limit, query: Query::default(), all: false }
+        Choice { uids: uids.map(|text| text.parse().unwrap()), not_uids: None, limit, query: Query::default(), all: false }
     }
 
     #[test]

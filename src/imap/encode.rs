@@ -1,11 +1,15 @@
 //! Commands built of checked parts, so that no mailbox name, flag or password can end a command and start another.
 //! Tags, line ends and the form of literals (synchronising or not) belong to `wire`.
 
+mod search;
+
 use crate::error::{Error, Result};
 use crate::message::{Flag, InternalDate};
 
 use super::date;
 use super::uid_set::UidSet;
+
+pub use search::{Form, check_raw_keys, is_ascii, search_command, wider};
 
 /// The longest string sent in quotes; some servers cut lines at 1000 octets.
 const MAX_QUOTED: usize = 1000;

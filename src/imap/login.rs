@@ -5,6 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
 use super::encode::Command;
+use super::opening::Opening;
 use super::session::{Access, Capabilities, Session};
 use super::types::{Code, Response, Status, StatusLine, Untagged};
 use super::wire::Wire;
@@ -26,11 +27,20 @@ impl Session {
     /// only: more would lock the account), [`Kind::Busy`] where the server says to come back, [`Kind::Protocol`] for a
     /// greeting that is none.
     pub fn connect(server: &Server, access: Access, context: &Context, trace: &Trace) -> Result<Self> {
-        connect(server, access, context, trace).map_err(|error| error.at(&server.place))
+        connect(server, access, context, trace, None).map_err(|error| error.at(&server.place))
+    }
+
+    /// As [`Session::connect`] for a caller who knows what it will ask for first: that goes out behind the login, together
+    /// with what every session asks. The caller then asks as if nothing had been sent, and finds the answer there.
+    ///
+    /// # Errors
+    /// As [`Session::connect`]; what `opening` asks for is refused only when it is asked for.
+    pub fn connect_at(server: &Server, access: Access, context: &Context, trace: &Trace, opening: &Opening<'_>) -> Result<Self> {
+        connect(server, access, context, trace, Some(opening)).map_err(|error| error.at(&server.place))
     }
 }
 
-fn connect(server: &Server, access: Access, context: &Context, trace: &Trace) -> Result<Session> {
+fn connect(server: &Server, access: Access, context: &Context, trace: &Trace, opening: Option<&Opening<'_>>) -> Result<Session> {
     // Asked for first: a prompt must not run into the server's patience.
     let login = server.login(context)?;
     let conn = Conn::dial(&server.endpoint, context, trace)?;
@@ -68,7 +78,7 @@ fn connect(server: &Server, access: Access, context: &Context, trace: &Trace) ->
             known = names;
         }
     }
-    Session::begin(wire, server.place.clone(), &known)
+    Session::begin(wire, server.place.clone(), known, opening)
 }
 
 fn greeting(wire: &mut Wire) -> Result<StatusLine> {
@@ -131,8 +141,10 @@ fn authenticate(wire: &mut Wire, server: &Server, login: &Login, known: &Capabil
         }
         (Login::Password(secret), None) => (secret, known.has("AUTH=PLAIN").then_some(Mechanism::Plain)),
     };
+    // Gmail tells its capabilities in a response of its own.
+    let mut told = None;
     let status = match mechanism {
-        Some(mechanism) => sasl(wire, server, secret, mechanism, known.has("SASL-IR"))?,
+        Some(mechanism) => sasl(wire, server, secret, mechanism, known.has("SASL-IR"), &mut told)?,
         None if known.has("LOGINDISABLED") => {
             return Err(Error::auth(
                 "the server takes no password on this connection (LOGINDISABLED) and offers no mechanism that we speak",
@@ -142,19 +154,31 @@ fn authenticate(wire: &mut Wire, server: &Server, login: &Login, known: &Capabil
         None => {
             let command = Command::new("LOGIN").sp().string(server.user.as_bytes())?.sp().secret_string(secret.expose().as_bytes())?;
             let tag = wire.send(&command)?;
-            wire.finish_any(&tag, &mut |_| Ok(()))?
+            wire.finish_any(&tag, &mut |received| {
+                if let Response::Untagged(Untagged::Capability(names)) = received.response {
+                    told = Some(names);
+                }
+                Ok(())
+            })?
         }
     };
     if !status.is_ok() {
         return Err(login_refused(server, &status));
     }
-    Ok(match status.code {
-        Some(Code::Capability(names)) => Some(Capabilities::new(&names)),
-        _ => None,
-    })
+    if let Some(Code::Capability(names)) = status.code {
+        told = Some(names);
+    }
+    Ok(told.map(|names| Capabilities::new(&names)))
 }
 
-fn sasl(wire: &mut Wire, server: &Server, secret: &Secret, mechanism: Mechanism, initial_response: bool) -> Result<StatusLine> {
+fn sasl(
+    wire: &mut Wire,
+    server: &Server,
+    secret: &Secret,
+    mechanism: Mechanism,
+    initial_response: bool,
+    told: &mut Option<Vec<String>>,
+) -> Result<StatusLine> {
     let (mut exchange, mut first) = Exchange::start(mechanism, &server.user, secret, &server.endpoint.host, server.endpoint.port)?;
     let mut command = Command::new("AUTHENTICATE").sp().atom(mechanism.name())?;
     if initial_response && let Some(first) = first.take() {
@@ -181,6 +205,7 @@ fn sasl(wire: &mut Wire, server: &Server, secret: &Secret, mechanism: Mechanism,
                     return Ok(status);
                 }
             }
+            Response::Untagged(Untagged::Capability(names)) => *told = Some(names),
             Response::Untagged(_) => {}
         }
     }

@@ -26,6 +26,7 @@ impl Session {
     /// # Errors
     /// Loss of the connection, or a refused listing.
     pub fn overview(&mut self) -> Result<Vec<(Mailbox, Option<Result<MailboxStatus>>)>> {
+        self.catch_up().map_err(|error| error.at(&self.place))?;
         let mut told: HashMap<Vec<u8>, MailboxStatus> = HashMap::new();
         let extended = self.capabilities.has("LIST-EXTENDED") || self.capabilities.has("IMAP4REV2");
         let together = extended && (self.capabilities.has("LIST-STATUS") || self.capabilities.has("IMAP4REV2"));

@@ -3,20 +3,22 @@
 //! or journals.
 
 pub mod bulk;
-mod changing;
+pub mod changing;
 pub mod date;
 pub mod encode;
 mod login;
 mod mailboxes;
+pub mod opening;
 pub mod parse;
 mod search;
 pub mod selected;
 pub mod session;
+pub mod sort;
 pub mod types;
 pub mod uid_set;
 pub mod utf7;
 mod wire;
 
-pub use changing::{Change, Stored};
+pub use changing::{Change, Placed, Rest, Stored};
 pub use encode::{Command, Part};
 pub use uid_set::UidSet;

@@ -1,19 +1,26 @@
 //! A selected mailbox: it borrows the session, so the compiler forbids asking a UID of the wrong mailbox. It owns every
 //! verb that speaks of UIDs but for bulk reading, which is `bulk`'s.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::encode::Command;
-use super::session::Session;
+use super::session::{Capabilities, Session};
 use super::types::{Code, Fetch, Response, Untagged};
 use super::uid_set::UidSet;
 use super::wire::Received;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::message::{Flag, InternalDate};
 use crate::net::Phase;
 
 /// Octets of UIDs in one command; some servers cut lines at 8192.
 pub(super) const MAX_SET: usize = 7000;
+
+/// Octets of requests of a listing that may be unanswered.
+const LISTING_OCTETS: usize = 16 * 1024 - 512;
+/// Messages one command asks a summary of: named one by one they still fit [`MAX_SET`] octets.
+const CHUNK: usize = 500;
+/// The most messages [`Selected::newest`] asks for.
+pub const NEWEST: u64 = 500;
 
 /// Messages one mailbox may list.
 const MAX_MESSAGES: u64 = 10_000_000;
@@ -38,6 +45,8 @@ pub struct MailboxState {
     pub exists: u64,
     /// Flags that can be changed for ever; `None` where the server did not say (then all can, RFC 3501 section 7.1).
     pub permanent_flags: Option<Vec<Flag>>,
+    /// SELECT was answered with READ-ONLY: nothing here can be changed.
+    pub read_only: bool,
 }
 
 impl MailboxState {
@@ -70,12 +79,18 @@ pub struct Selected<'a> {
     state: MailboxState,
     wire_name: Vec<u8>,
     /// Opened with SELECT, so that CLOSE would expunge.
-    writable: bool,
+    pub(super) writable: bool,
 }
 
 impl<'a> Selected<'a> {
     pub(super) fn open(session: &'a mut Session, wire_name: &[u8], writable: bool) -> Result<Self> {
-        let command = Command::new(if writable { "SELECT" } else { "EXAMINE" }).sp().mailbox(wire_name)?;
+        let state = Self::look(session, wire_name, writable)?;
+        Ok(Self::opened(session, wire_name, state, writable))
+    }
+
+    /// SELECT or EXAMINE: makes the mailbox the session's.
+    pub(super) fn look(session: &mut Session, wire_name: &[u8], writable: bool) -> Result<MailboxState> {
+        let command = open_command(wire_name, writable)?;
         session.examined = None;
         let mut state = MailboxState::default();
         let status = session.run(&command, Phase::Listing, "opening the mailbox was refused", &mut |received| {
@@ -92,6 +107,7 @@ impl<'a> Selected<'a> {
             }
             Ok(())
         })?;
+        state.read_only = status.code == Some(Code::ReadOnly);
         // Some servers put it into the tagged line only.
         if let Some(Code::UidValidity(value)) = status.code {
             state.uid_validity.get_or_insert(value);
@@ -99,9 +115,16 @@ impl<'a> Selected<'a> {
         if !writable {
             // They say what this session may change, which is nothing, not what the mailbox keeps.
             state.permanent_flags = None;
+        }
+        Ok(state)
+    }
+
+    /// The mailbox that [`Self::look`] made the session's.
+    pub(super) fn opened(session: &'a mut Session, wire_name: &[u8], state: MailboxState, writable: bool) -> Self {
+        if !writable {
             session.examined = Some((wire_name.to_vec(), state.clone()));
         }
-        Ok(Self { session, state, wire_name: wire_name.to_vec(), writable })
+        Self { session, state, wire_name: wire_name.to_vec(), writable }
     }
 
     pub(super) fn still_open(session: &'a mut Session, wire_name: &[u8], state: MailboxState) -> Self {
@@ -130,15 +153,21 @@ impl<'a> Selected<'a> {
         self.session.simple(&Command::new("CLOSE"), "CLOSE was refused").map(|_| ())
     }
 
+    /// More messages than the mailbox can be told to hold.
+    pub(super) fn most_messages(&self) -> u64 {
+        self.state.exists.min(MAX_MESSAGES) + MAX_NEW
+    }
+
     /// All UIDs, by ESEARCH where it is offered, else SEARCH.
     ///
     /// # Errors
     /// Refusal or loss of the connection.
     pub fn search_all(&mut self) -> Result<UidSet> {
-        let extended = self.session.capabilities.has("ESEARCH") || self.session.capabilities.has("IMAP4REV2");
-        let command = Command::new("UID SEARCH").raw(if extended { " RETURN (ALL) ALL" } else { " ALL" });
+        let simple = Command::new("UID SEARCH").raw(" ALL");
+        // What is under way already is as good.
+        let command = if self.session.wire.is_next_ahead(&simple) { simple } else { search_all_command(&self.session.capabilities) };
         let mut found = UidSet::new();
-        let most = self.state.exists.min(MAX_MESSAGES) + MAX_NEW;
+        let most = self.most_messages();
         let mut listed = 0;
         self.session.wire.expect_long_lines(true);
         let outcome = self.session.run(&command, Phase::Listing, "SEARCH was refused", &mut |received| {
@@ -216,33 +245,99 @@ impl<'a> Selected<'a> {
         Ok(())
     }
 
+    /// The newest `count` messages (at most [`NEWEST`]) as [`Self::summaries`] tells of them, rising by UID, without a search:
+    /// asked for by where they stand. `None` where the answer is not complete, so that only a search tells what is there.
+    ///
+    /// # Errors
+    /// Refusal or loss of the connection.
+    pub fn newest(&mut self, count: u64, headers: bool) -> Result<Option<Vec<Meta>>> {
+        let count = count.min(NEWEST).min(self.state.exists);
+        if count == 0 {
+            return Ok(Some(Vec::new()));
+        }
+        let first = self.state.exists - count + 1;
+        let command = Command::new("FETCH ").number(first).raw(":*").raw(items(headers));
+        let mut found: BTreeMap<u32, Meta> = BTreeMap::new();
+        let mut octets = 0;
+        let outcome = self.session.run(&command, Phase::Listing, "listing the messages was refused", &mut |received| {
+            if let Response::Untagged(Untagged::Fetch(fetch)) = received.response
+                && fetch.seq >= first
+                && let Some(mut meta) = meta(fetch)
+            {
+                octets += cut(&mut meta, octets);
+                merge(&mut found, meta);
+                // The oldest goes when new mail comes in, and whatever a server invents.
+                while found.len() as u64 > count {
+                    found.pop_first();
+                }
+            }
+            Ok(())
+        });
+        match outcome {
+            // A message that went meanwhile has no size any more, or is left out; so is one that Yahoo forgets.
+            Ok(_) => {
+                let whole = found.len() as u64 == count && found.values().all(|meta| meta.size.is_some());
+                Ok(whole.then(|| found.into_values().collect()))
+            }
+            Err(error) if error.kind() == Kind::Refused => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Hands over, in chunks of a few hundred and in rising order, what `list` shows of `uids`: flags, size, date and the
-    /// header fields that [`crate::summary`] reads. Two chunks are in flight; memory does not grow with the mailbox.
+    /// header fields that [`crate::summary`] reads. Two chunks are in flight (without headers some thousands of messages);
+    /// memory does not grow with the mailbox.
     ///
     /// # Errors
     /// Refusal or loss of the connection, or what `each` returned.
     pub fn summaries(&mut self, uids: &UidSet, headers: bool, each: &mut dyn FnMut(Meta) -> Result<()>) -> Result<()> {
-        const CHUNK: usize = 500;
-        let mut rest = uids.iter();
-        let mut in_flight: std::collections::VecDeque<(String, UidSet)> = std::collections::VecDeque::new();
+        self.summaries_in_order(&mut uids.iter(), headers, each)
+    }
+
+    /// As [`Self::summaries`], in the order given.
+    ///
+    /// # Errors
+    /// As [`Self::summaries`].
+    pub fn summaries_in_order(
+        &mut self,
+        order: &mut dyn Iterator<Item = u32>,
+        headers: bool,
+        each: &mut dyn FnMut(Meta) -> Result<()>,
+    ) -> Result<()> {
+        // Without headers answers are short, and a few round trips tell of ten thousand messages: commands go out together,
+        // and again when little is left unanswered.
+        let (commands, low) = if headers { (2, LISTING_OCTETS) } else { (8, LISTING_OCTETS / 16) };
+        let mut in_flight: VecDeque<(String, UidSet, Vec<u32>, usize)> = VecDeque::new();
+        let mut unanswered = 0;
+        let mut ready: Option<(Vec<u32>, UidSet, Command)> = None;
         let mut found: BTreeMap<u32, Meta> = BTreeMap::new();
         let mut octets = 0;
         loop {
-            while in_flight.len() < 2 {
-                let chunk: UidSet = rest.by_ref().take(CHUNK).collect();
-                if chunk.is_empty() {
+            let refill = unanswered <= low;
+            while refill && in_flight.len() < commands {
+                let (chunk, set, command) = match ready.take() {
+                    Some(ready) => ready,
+                    None => {
+                        // Any order fits a line: UIDs one by one take eleven octets at most.
+                        let chunk: Vec<u32> = (&mut *order).take(CHUNK).collect();
+                        if chunk.is_empty() {
+                            break;
+                        }
+                        let set: UidSet = chunk.iter().copied().collect();
+                        let command = summaries_command(&set, headers)?;
+                        (chunk, set, command)
+                    }
+                };
+                let length = command.to_string().len();
+                if unanswered > 0 && unanswered + length > LISTING_OCTETS {
+                    ready = Some((chunk, set, command));
                     break;
                 }
-                for set in chunk.split(MAX_SET) {
-                    let command = Command::new("UID FETCH").sp().uid_set(&set)?.raw(if headers {
-                        " (UID FLAGS INTERNALDATE RFC822.SIZE BODY.PEEK[HEADER.FIELDS (DATE FROM TO CC SUBJECT MESSAGE-ID)])"
-                    } else {
-                        " (UID FLAGS INTERNALDATE RFC822.SIZE)"
-                    });
-                    in_flight.push_back((self.session.wire.send(&command).map_err(|error| error.at(&self.session.place))?, set));
-                }
+                unanswered += length;
+                in_flight.push_back((self.session.wire.send(&command).map_err(|error| error.at(&self.session.place))?, set, chunk, length));
             }
-            let Some((tag, set)) = in_flight.pop_front() else { return Ok(()) };
+            let Some((tag, set, chunk, length)) = in_flight.pop_front() else { return Ok(()) };
+            unanswered -= length;
             self.session.wire.conn.deadline(Phase::Listing);
             let place = &self.session.place;
             self.session
@@ -250,32 +345,61 @@ impl<'a> Selected<'a> {
                 .finish(&tag, "listing the messages was refused", &mut |received: Received| {
                     if let Response::Untagged(Untagged::Fetch(fetch)) = received.response
                         && let Some(mut meta) = meta(fetch)
-                        && (set.contains(meta.uid) || in_flight.iter().any(|(_, other)| other.contains(meta.uid)))
+                        && (set.contains(meta.uid) || in_flight.iter().any(|(_, other, ..)| other.contains(meta.uid)))
                     {
-                        octets += meta.flags.iter().map(|flag| flag.wire().len() + 24).sum::<usize>();
-                        if octets > MAX_HEADER_OCTETS {
-                            meta.flags.truncate(100);
-                            if let Some(header) = &mut meta.header {
-                                header.truncate(CUT_HEADER);
-                                header.shrink_to_fit();
-                            }
-                        }
-                        octets += meta.header.as_ref().map_or(0, Vec::len);
+                        octets += cut(&mut meta, octets);
                         merge(&mut found, meta);
                     }
                     Ok(())
                 })
                 .map_err(|error| error.at(place))?;
-            for uid in set.iter() {
+            for uid in chunk {
                 if let Some(meta) = found.remove(&uid) {
-                    let kept = meta.header.as_ref().map_or(0, Vec::len);
-                    let flags: usize = meta.flags.iter().map(|flag| flag.wire().len() + 24).sum();
-                    octets = octets.saturating_sub(kept + flags);
+                    octets = octets.saturating_sub(weight(&meta));
                     each(meta)?;
                 }
             }
         }
     }
+}
+
+pub(super) fn open_command(wire_name: &[u8], writable: bool) -> Result<Command> {
+    Command::new(if writable { "SELECT" } else { "EXAMINE" }).sp().mailbox(wire_name)
+}
+
+pub(super) fn search_all_command(capabilities: &Capabilities) -> Command {
+    let extended = capabilities.has("ESEARCH") || capabilities.has("IMAP4REV2");
+    Command::new("UID SEARCH").raw(if extended { " RETURN (ALL) ALL" } else { " ALL" })
+}
+
+/// What [`Selected::summaries`] asks of a few messages.
+pub(super) fn summaries_command(uids: &UidSet, headers: bool) -> Result<Command> {
+    Ok(Command::new("UID FETCH").sp().uid_set(uids)?.raw(items(headers)))
+}
+
+fn items(headers: bool) -> &'static str {
+    if headers {
+        " (UID FLAGS INTERNALDATE RFC822.SIZE BODY.PEEK[HEADER.FIELDS (DATE FROM TO CC SUBJECT MESSAGE-ID)])"
+    } else {
+        " (UID FLAGS INTERNALDATE RFC822.SIZE)"
+    }
+}
+
+/// Octets that count for the bound on what is held.
+fn weight(meta: &Meta) -> usize {
+    meta.header.as_ref().map_or(0, Vec::len) + meta.flags.iter().map(|flag| flag.wire().len() + 24).sum::<usize>()
+}
+
+/// Cuts what a message brings where `held` octets are held already; returns what is left of it.
+fn cut(meta: &mut Meta, held: usize) -> usize {
+    if held + weight(meta) - meta.header.as_ref().map_or(0, Vec::len) > MAX_HEADER_OCTETS {
+        meta.flags.truncate(100);
+        if let Some(header) = &mut meta.header {
+            header.truncate(CUT_HEADER);
+            header.shrink_to_fit();
+        }
+    }
+    weight(meta)
 }
 
 fn too_many() -> Error {

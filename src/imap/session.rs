@@ -4,11 +4,12 @@
 use std::collections::HashSet;
 
 use super::encode::Command;
+use super::opening::Opening;
 use super::selected::{MailboxState, Selected};
 use super::types::{ListEntry, MailboxStatus, Namespaces, Response, StatusLine, Untagged};
 use super::utf7;
 use super::wire::{LiteralForm, Received, Wire};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, Scope};
 use crate::folder::Folder;
 use crate::net::Phase;
 
@@ -75,6 +76,40 @@ pub struct Session {
     pub(super) stuck_at: Option<u32>,
     /// The mailbox that is examined still, and what EXAMINE told of it.
     pub(super) examined: Option<(Vec<u8>, MailboxState)>,
+    owing: Owing,
+}
+
+/// What was put off because something more urgent went ahead.
+#[derive(Debug, Clone, Copy, Default)]
+struct Owing {
+    id: bool,
+    namespace: bool,
+}
+
+/// What the first answers after login tell.
+#[derive(Default)]
+struct Told {
+    capabilities: Vec<String>,
+    spaces: Option<Namespaces>,
+    /// As LIST says it.
+    delimiter: Option<Option<char>>,
+    /// An answer to a later command came among them.
+    too_much: bool,
+}
+
+impl Told {
+    fn take(&mut self, received: &Received) -> Result<()> {
+        match &received.response {
+            Response::Untagged(Untagged::Capability(found)) => self.capabilities.clone_from(found),
+            Response::Untagged(Untagged::Namespace(found)) => self.spaces = Some(found.clone()),
+            Response::Untagged(Untagged::List(entry)) => self.delimiter = Some(entry.delimiter),
+            Response::Untagged(
+                Untagged::Exists(_) | Untagged::Search(_) | Untagged::ESearch(_) | Untagged::Sort(_) | Untagged::Fetch(_),
+            ) => self.too_much = true,
+            _ => {}
+        }
+        Ok(())
+    }
 }
 
 impl Session {
@@ -83,9 +118,9 @@ impl Session {
         self.stuck_at
     }
 
-    /// Made by `login::connect` when authentication is through: asks for capabilities anew, says who we are, and learns
-    /// the namespace, all in one round trip where the server lets us know enough.
-    pub(super) fn begin(wire: Wire, place: String, known: &Capabilities) -> Result<Self> {
+    /// Made by `login::connect` when authentication is through: asks for capabilities anew, says who we are, learns the
+    /// namespace and sends what `opening` will want, all in one round trip where `known` tells enough.
+    pub(super) fn begin(wire: Wire, place: String, known: Capabilities, opening: Option<&Opening<'_>>) -> Result<Self> {
         let mut session = Self {
             wire,
             capabilities: Capabilities::default(),
@@ -95,38 +130,89 @@ impl Session {
             delimiter_known: false,
             stuck_at: None,
             examined: None,
+            owing: Owing::default(),
         };
         session.wire.conn.deadline(Phase::Login);
         let capability = session.wire.send(&Command::new("CAPABILITY"))?;
-        let id = if known.has("ID") { Some(session.wire.send(&identification()?)?) } else { None };
-        let namespace = if known.has("NAMESPACE") { Some(session.wire.send(&Command::new("NAMESPACE"))?) } else { None };
-        let mut names = Vec::new();
-        let mut spaces = None;
-        session.wire.finish(&capability, "CAPABILITY was refused", &mut |received| gather(&received, &mut names, &mut spaces))?;
-        session.capabilities = Capabilities::new(&names);
-        let late_id = if id.is_none() && session.capabilities.has("ID") { Some(session.wire.send(&identification()?)?) } else { None };
-        let late_namespace = if namespace.is_none() && session.capabilities.has("NAMESPACE") {
-            Some(session.wire.send(&Command::new("NAMESPACE"))?)
-        } else {
-            None
-        };
-        for tag in [id, namespace, late_id, late_namespace].into_iter().flatten() {
-            // Neither is needed: a server that refuses them only tells us less.
-            session.wire.finish_any(&tag, &mut |received| gather(&received, &mut names, &mut spaces))?;
+        let mut tags = Vec::new();
+        if known.has("ID") {
+            tags.push(session.wire.send(&identification()?)?);
         }
-        if let Some((prefix, delimiter)) = spaces.and_then(|spaces: Namespaces| spaces.personal.into_iter().next()) {
-            session.prefix = prefix;
-            session.delimiter = delimiter;
-            session.delimiter_known = true;
+        if known.has("NAMESPACE") {
+            tags.push(session.wire.send(&Command::new("NAMESPACE"))?);
+        } else if opening.is_some_and(|opening| !opening.folder.is_inbox()) {
+            tags.push(session.wire.send(&delimiter_query())?);
         }
-        session.wire.literals = if session.capabilities.has("LITERAL+") {
+        let asked = (known.has("ID"), known.has("NAMESPACE"));
+        session.learn(known);
+        let guess = opening.map_or(Ok(None), |opening| session.guess(opening))?;
+        let mut told = Told::default();
+        session.wire.finish(&capability, "CAPABILITY was refused", &mut |received| told.take(&received))?;
+        session.learn(Capabilities::new(&told.capabilities));
+        for tag in tags {
+            // None is needed: a server that refuses them only tells us less.
+            session.wire.finish_any(&tag, &mut |received| told.take(&received))?;
+        }
+        if told.too_much {
+            session.wire.spoil_ahead();
+        }
+        session.place_names(told);
+        session.owing =
+            Owing { id: !asked.0 && session.capabilities.has("ID"), namespace: !asked.1 && session.capabilities.has("NAMESPACE") };
+        // INBOX has no prefix, and a server that lets us look at it does not mind who we are: what went ahead goes first.
+        if !opening.is_some_and(|opening| opening.folder.is_inbox()) || !session.wire.has_ahead() {
+            session.catch_up()?;
+        }
+        if let Some(opening) = opening {
+            session.correct(opening, guess.as_deref())?;
+        }
+        Ok(session)
+    }
+
+    /// Believes these capabilities.
+    fn learn(&mut self, capabilities: Capabilities) {
+        self.wire.literals = if capabilities.has("LITERAL+") {
             LiteralForm::Any
-        } else if session.capabilities.has("LITERAL-") || session.capabilities.has("IMAP4REV2") {
+        } else if capabilities.has("LITERAL-") || capabilities.has("IMAP4REV2") {
             LiteralForm::Short
         } else {
             LiteralForm::Synchronising
         };
-        Ok(session)
+        self.capabilities = capabilities;
+    }
+
+    fn place_names(&mut self, told: Told) {
+        if let Some((prefix, delimiter)) = told.spaces.and_then(|spaces: Namespaces| spaces.personal.into_iter().next()) {
+            self.prefix = prefix;
+            self.delimiter = delimiter;
+            self.delimiter_known = true;
+        } else if let Some(delimiter) = told.delimiter {
+            self.delimiter = delimiter;
+            self.delimiter_known = true;
+        }
+    }
+
+    /// Says and asks what only the capabilities after login told to be possible.
+    pub(super) fn catch_up(&mut self) -> Result<()> {
+        let owing = std::mem::take(&mut self.owing);
+        let mut tags = Vec::new();
+        if owing.id {
+            tags.push(self.wire.send(&identification()?)?);
+        }
+        if owing.namespace {
+            tags.push(self.wire.send(&Command::new("NAMESPACE"))?);
+        }
+        let mut told = Told::default();
+        for tag in tags {
+            self.wire.conn.deadline(Phase::Login);
+            self.wire.finish_any(&tag, &mut |received| told.take(&received))?;
+        }
+        self.place_names(told);
+        Ok(())
+    }
+
+    pub(super) fn knows_delimiter(&self) -> bool {
+        self.delimiter_known
     }
 
     /// How messages and errors name the place.
@@ -151,11 +237,24 @@ impl Session {
         what: &str,
         each: &mut dyn FnMut(Received) -> Result<()>,
     ) -> Result<StatusLine> {
-        let outcome = self.wire.send(command).and_then(|tag| {
+        self.run_any(command, phase, what, each).map_err(|error| error.at(&self.place))
+    }
+
+    fn run_any(&mut self, command: &Command, phase: Phase, what: &str, each: &mut dyn FnMut(Received) -> Result<()>) -> Result<StatusLine> {
+        let (mut tag, ahead) = self.wire.ask(command)?;
+        self.wire.conn.deadline(phase);
+        if ahead {
+            let status = self.wire.finish_any(&tag, each)?;
+            if status.is_ok() {
+                return Ok(status);
+            }
+            // Too soon for this server, perhaps: once more, in its turn.
+            self.wire.drop_ahead()?;
+            self.catch_up()?;
+            tag = self.wire.send(command)?;
             self.wire.conn.deadline(phase);
-            self.wire.finish(&tag, what, each)
-        });
-        outcome.map_err(|error| error.at(&self.place))
+        }
+        self.wire.finish(&tag, what, each)
     }
 
     pub(super) fn simple(&mut self, command: &Command, what: &str) -> Result<StatusLine> {
@@ -198,6 +297,7 @@ impl Session {
     /// # Errors
     /// Refusal or loss of the connection; an incomplete listing is never returned.
     pub fn list(&mut self) -> Result<Vec<Mailbox>> {
+        self.catch_up().map_err(|error| error.at(&self.place))?;
         let mut entries: Vec<(ListEntry, bool)> = Vec::new();
         if self.capabilities.has("LIST-EXTENDED") {
             let special = if self.capabilities.has("SPECIAL-USE") { " RETURN (SUBSCRIBED SPECIAL-USE)" } else { " RETURN (SUBSCRIBED)" };
@@ -257,9 +357,12 @@ impl Session {
     /// # Errors
     /// Usage: the name cannot be written on this server.
     pub fn wire_name(&mut self, folder: &Folder) -> Result<Vec<u8>> {
-        if !folder.is_inbox() && !self.delimiter_known {
-            // RFC 9051 section 6.3.9: an empty pattern asks for the delimiter alone.
-            let entries = self.list_with(&Command::new("LIST").raw(" \"\" \"\""), &mut |_, _| {})?;
+        if folder.is_inbox() {
+            return utf7::folder_to_mailbox(folder, None, false);
+        }
+        self.catch_up().map_err(|error| error.at(&self.place))?;
+        if !self.delimiter_known {
+            let entries = self.list_with(&delimiter_query(), &mut |_, _| {})?;
             self.delimiter = entries.into_iter().find_map(|entry| entry.delimiter);
             self.delimiter_known = true;
         }
@@ -346,6 +449,39 @@ impl Session {
         Selected::open(self, wire_name, false)
     }
 
+    /// Opens a folder, with SELECT where it is to be changed.
+    ///
+    /// # Errors
+    /// Usage where the server has no such folder; refusal or loss of the connection.
+    pub fn open_folder(&mut self, folder: &Folder, writable: bool) -> Result<Selected<'_>> {
+        let wire_name = self.wire_name(folder)?;
+        match Selected::look(self, &wire_name, writable) {
+            Ok(state) => Ok(Selected::opened(self, &wire_name, state, writable)),
+            Err(error) if error.kind() == Kind::Refused => Err(self.cannot_open(folder, &wire_name, &error)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Why a folder that was refused cannot be opened: most often because there is none.
+    fn cannot_open(&mut self, folder: &Folder, wire_name: &[u8], error: &Error) -> Error {
+        let said = error.server_said().unwrap_or_default();
+        // RFC 5530 has a code for it; of a server without codes a listing tells.
+        let missing = said.contains("[NONEXISTENT]") || !self.is_listed(wire_name).unwrap_or(true);
+        let refused = if missing {
+            Error::usage(format!("there is no folder {folder}")).hint("check its name: mailhaul folders PLACE shows them all")
+        } else {
+            Error::refused(format!("the folder {folder} cannot be opened"))
+        };
+        refused.at(&self.place).said(said).scoped(Scope::Mailbox)
+    }
+
+    /// Whether LIST knows a mailbox that may be selected by this very name.
+    fn is_listed(&mut self, wire_name: &[u8]) -> Result<bool> {
+        // `*` and `%` are no more than wildcards in a name: they can only find too much.
+        let entries = self.list_with(&Command::new("LIST").raw(" \"\" ").mailbox(wire_name)?, &mut |_, _| {})?;
+        Ok(entries.iter().any(|entry| entry.name == wire_name && !entry.has("\\NonExistent")))
+    }
+
     /// The mailbox as it was examined last, without a further look at it, where nothing was opened since; else EXAMINE.
     ///
     /// # Errors
@@ -386,11 +522,7 @@ fn identification() -> Result<Command> {
     Ok(Command::new("ID").raw(" (\"name\" \"mailhaul\" \"version\" ").string(env!("CARGO_PKG_VERSION").as_bytes())?.raw(")"))
 }
 
-fn gather(received: &Received, names: &mut Vec<String>, spaces: &mut Option<Namespaces>) -> Result<()> {
-    match &received.response {
-        Response::Untagged(Untagged::Capability(found)) => names.clone_from(found),
-        Response::Untagged(Untagged::Namespace(found)) => *spaces = Some(found.clone()),
-        _ => {}
-    }
-    Ok(())
+/// RFC 9051 section 6.3.9: an empty pattern asks for the delimiter alone.
+fn delimiter_query() -> Command {
+    Command::new("LIST").raw(" \"\" \"\"")
 }

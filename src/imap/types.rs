@@ -257,6 +257,8 @@ pub enum Untagged {
     },
     /// `SEARCH`, in the server's order; zeros are left out.
     Search(Vec<u32>),
+    /// `SORT` (RFC 5256), in the server's order; zeros are left out.
+    Sort(Vec<u32>),
     /// `ESEARCH` (RFC 4731)
     ESearch(ESearch),
     /// `FETCH`

@@ -37,6 +37,7 @@ const READING: &[&str] = &[
     "CLOSE",
     "ENABLE",
     "EXAMINE",
+    "FETCH",
     "ID",
     "LIST",
     "LOGIN",
@@ -48,6 +49,7 @@ const READING: &[&str] = &[
     "STATUS",
     "UID FETCH",
     "UID SEARCH",
+    "UID SORT",
     "UNSELECT",
 ];
 
@@ -120,6 +122,10 @@ pub(super) struct Wire {
     pub(super) expected: u64,
     /// The server's last untagged BYE.
     farewell: Option<String>,
+    /// Commands that went out before anybody asked for them, in order, and their tags.
+    ahead: VecDeque<(Command, String)>,
+    /// Answers of the commands that went ahead have been read by somebody else, so they are good for nothing.
+    spoiled: bool,
 }
 
 impl Wire {
@@ -136,6 +142,8 @@ impl Wire {
             line_limit: MAX_LINE,
             expected: 0,
             farewell: None,
+            ahead: VecDeque::new(),
+            spoiled: false,
         }
     }
 
@@ -144,15 +152,79 @@ impl Wire {
         self.line_limit = if expect { MAX_SEARCH_LINE } else { MAX_LINE };
     }
 
-    /// Queues a command; a synchronising literal in it is waited for. Returns its tag.
+    /// Queues a command; a synchronising literal in it is waited for. Returns its tag. Where just this command went ahead
+    /// already, its tag is all there is to do.
     pub(super) fn send(&mut self, command: &Command) -> Result<String> {
+        self.ask(command).map(|(tag, _)| tag)
+    }
+
+    /// As [`Self::send`]; says whether the command had gone ahead.
+    pub(super) fn ask(&mut self, command: &Command) -> Result<(String, bool)> {
+        if self.is_next_ahead(command)
+            && let Some((_, tag)) = self.ahead.pop_front()
+        {
+            return Ok((tag, true));
+        }
         let tag = self.begin(command)?;
         self.text(b"\r\n")?;
-        Ok(tag)
+        Ok((tag, false))
+    }
+
+    /// Queues a command that somebody will ask for by and by. `false`, and nothing is sent, where it would have to wait for
+    /// the server in its middle.
+    pub(super) fn send_ahead(&mut self, command: &Command) -> Result<bool> {
+        let waits = |part: &Part| match part {
+            Part::Literal(bytes) | Part::SecretLiteral(bytes) => self.literals.waits(bytes.len() as u64),
+            Part::Text(_) | Part::Secret(_) => false,
+        };
+        if command.parts().iter().any(waits) {
+            return Ok(false);
+        }
+        let tag = self.start(command)?;
+        self.text(b"\r\n")?;
+        self.ahead.push_back((command.clone(), tag));
+        Ok(true)
+    }
+
+    /// Whether something went ahead and has not been asked for.
+    pub(super) fn has_ahead(&self) -> bool {
+        !self.ahead.is_empty()
+    }
+
+    /// Whether this command is the one that went ahead, and all of its answer is still to be read.
+    pub(super) fn is_next_ahead(&self, command: &Command) -> bool {
+        let next = self.ahead.front().filter(|_| !self.spoiled);
+        next.is_some_and(|(ahead, tag)| ahead == command && self.ended.iter().all(|(ended, _)| ended != tag))
+    }
+
+    /// Says that an answer to what went ahead was read too early.
+    pub(super) fn spoil_ahead(&mut self) {
+        self.spoiled = true;
+    }
+
+    /// Reads and forgets the answers to what went ahead: nobody wants it any more.
+    pub(super) fn drop_ahead(&mut self) -> Result<()> {
+        if self.ahead.is_empty() {
+            return Ok(());
+        }
+        let limit = std::mem::replace(&mut self.line_limit, MAX_SEARCH_LINE);
+        let mut outcome = Ok(());
+        while let Some((_, tag)) = self.ahead.pop_front().filter(|_| outcome.is_ok()) {
+            self.conn.deadline(Phase::Listing);
+            outcome = self.finish_any(&tag, &mut |_| Ok(())).map(drop);
+        }
+        self.line_limit = limit;
+        self.spoiled = false;
+        outcome
     }
 
     /// As [`Self::send`] without the line end: an APPEND goes on.
     pub(super) fn begin(&mut self, command: &Command) -> Result<String> {
+        self.drop_ahead()?;
+        self.start(command)
+    }
+
+    fn start(&mut self, command: &Command) -> Result<String> {
         self.permit(command)?;
         self.tags += 1;
         let tag = format!("A{}", self.tags);

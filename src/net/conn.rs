@@ -45,6 +45,8 @@ pub enum Phase {
     Listing,
     /// Message bodies (120 s), renewed as octets come.
     Body,
+    /// The answer to a command that changes mail (600 s), renewed as octets come; it is worth a moment after a signal.
+    Change,
     /// The answer to an APPEND of so many octets whose literal went out whole (600 s + 1 s per 100 KB, never less).
     AppendReply(u64),
     /// Our own octets on their way out (120 s), renewed as they go.
@@ -60,6 +62,7 @@ impl Phase {
             Self::Greeting | Self::Login => 60,
             Self::Command | Self::Body | Self::Write => 120,
             Self::Listing => 300,
+            Self::Change => 600,
             Self::AppendReply(octets) => 600 + octets / 100_000,
             Self::Logout => 10,
         })
@@ -74,7 +77,7 @@ impl Phase {
     }
 
     fn is_renewed(self) -> bool {
-        matches!(self, Self::Listing | Self::Body | Self::Write)
+        matches!(self, Self::Listing | Self::Body | Self::Change | Self::Write)
     }
 
     fn words(self) -> &'static str {
@@ -83,7 +86,7 @@ impl Phase {
             Self::Tls => "the TLS handshake",
             Self::Greeting => "waiting for the server's greeting",
             Self::Login => "logging in",
-            Self::Command | Self::Listing => "waiting for the server's answer",
+            Self::Command | Self::Listing | Self::Change => "waiting for the server's answer",
             Self::Body => "waiting for message bodies",
             Self::AppendReply(_) => "waiting for the answer to an upload",
             Self::Write => "sending (the server stopped reading)",
@@ -128,7 +131,7 @@ impl Waiter {
     pub(super) fn next_slice(&mut self) -> Result<Duration> {
         if self.context.interrupted().is_some() && !self.interrupted {
             // The rest of an upload and its answer are worth a moment: they save the next run from having to look for it.
-            if !matches!(self.phase, Phase::Write | Phase::AppendReply(_) | Phase::Logout) {
+            if !matches!(self.phase, Phase::Write | Phase::Change | Phase::AppendReply(_) | Phase::Logout) {
                 self.context.check()?;
             }
             self.interrupted = true;

@@ -507,7 +507,19 @@ impl Session {
     /// # Errors
     /// As [`Self::stat`]: after a refusal some marked messages may be there still (RFC 1939 section 6).
     pub fn quit(&mut self) -> Result<()> {
-        self.conn.deadline(Phase::Logout);
+        self.end(Phase::Logout)
+    }
+
+    /// As [`Self::quit`], where messages are marked: removing them may take the server a while.
+    ///
+    /// # Errors
+    /// As [`Self::quit`].
+    pub fn commit(&mut self) -> Result<()> {
+        self.end(Phase::Change)
+    }
+
+    fn end(&mut self, phase: Phase) -> Result<()> {
+        self.conn.deadline(phase);
         let reply = self.command("QUIT").map_err(|error| error.at(&self.place))?;
         self.conn.poison();
         if reply.ok { Ok(()) } else { Err(self.refusal("the server could not end the session well", &reply).at(&self.place)) }

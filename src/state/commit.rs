@@ -66,6 +66,18 @@ impl<'a> Writing<'a> {
             Change::Refused { copy, reason } => self.turn(*copy, State::Refused, Some(reason))?,
             Change::Pending { copy } => self.turn(*copy, State::Pending, None)?,
             Change::Merged { copy } => self.turn(*copy, State::Merged, None)?,
+            Change::Released { copy } => {
+                let sql = "INSERT OR IGNORE INTO baseline (generation, uid)
+                           SELECT generation, uid FROM copy WHERE id = ?1 AND uid IS NOT NULL AND state = 2";
+                self.statement(sql)?.execute([copy.0]).map_err(|error| self.error(error))?;
+                let changed = self
+                    .statement("DELETE FROM copy WHERE id = ?1 AND state IN (2, 5)")?
+                    .execute([copy.0])
+                    .map_err(|error| self.error(error))?;
+                if changed == 0 {
+                    return Err(self.forbidden(*copy, "be released"));
+                }
+            }
             Change::Lost { copy } => {
                 let sql = "UPDATE copy SET tries = tries + 1 WHERE id = ?1 AND state IN (1, 3)";
                 let changed = self.statement(sql)?.execute([copy.0]).map_err(|error| self.error(error))?;

@@ -16,6 +16,7 @@ use crate::message::Digest;
 
 pub(super) const DATABASE: &str = "journal.db";
 const LOCK: &str = "lock";
+pub(super) const MOVES: &str = "moves";
 const COUNTER: &str = "runs";
 const PROGRESS: &str = "progress.json";
 
@@ -182,6 +183,20 @@ pub(super) fn write_counter(dir: &Path, counter: i64, context: &Context) -> Resu
     replace(dir, COUNTER, format!("{counter}\n").as_bytes(), true).map_err(|error| Error::io(dir.join(COUNTER).display(), error))?;
     context.step("journal.after-counter");
     Ok(())
+}
+
+/// Leaves word, durably, that there are moves to be finished.
+pub(super) fn mark_moves(dir: &Path) -> Result<()> {
+    let path = dir.join(MOVES);
+    if path.try_exists().map_err(|error| Error::io(path.display(), error))? {
+        return Ok(());
+    }
+    replace(dir, MOVES, b"", true).map_err(|error| Error::io(path.display(), error))
+}
+
+/// Takes it back. One that stays behind only costs a look into the journal.
+pub(super) fn unmark_moves(dir: &Path) {
+    let _ = std::fs::remove_file(dir.join(MOVES));
 }
 
 /// Replaces the progress file; nothing depends on it.

@@ -55,8 +55,8 @@ struct Writer {
 enum Found {
     /// No tables yet.
     Blank,
-    /// A sound journal with this counter.
-    Journal(i64),
+    /// A sound journal with this counter, of this version.
+    Journal(i64, i64),
 }
 
 impl Journal {
@@ -84,7 +84,7 @@ impl Journal {
         let found = inspect(&connection, &path, destination)?;
         let counter = match found {
             Found::Blank => 0,
-            Found::Journal(counter) => counter,
+            Found::Journal(counter, _) => counter,
         };
         if counter < seen {
             return Err(schema::behind(&path, counter, seen));
@@ -94,10 +94,18 @@ impl Journal {
         let mode: String = connection.pragma_update_and_check(None, "journal_mode", wanted, |row| row.get(0)).map_err(sql)?;
         // Working the log into the database is ours to time: the counter rises right after it.
         connection.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(())).map_err(sql)?;
-        if matches!(found, Found::Blank) {
-            context.step("journal.before-commit");
-            schema::create(&mut connection, destination).map_err(sql)?;
-            context.step("journal.after-commit");
+        match found {
+            Found::Blank => {
+                context.step("journal.before-commit");
+                schema::create(&mut connection, destination).map_err(sql)?;
+                context.step("journal.after-commit");
+            }
+            Found::Journal(_, version) if version < schema::VERSION => {
+                context.step("journal.before-commit");
+                schema::migrate(&mut connection, version).map_err(sql)?;
+                context.step("journal.after-commit");
+            }
+            Found::Journal(..) => {}
         }
         let writer = Writer {
             context: context.clone(),
@@ -154,8 +162,8 @@ impl Journal {
         match found {
             Found::Blank if seen > 0 => Err(schema::behind(&path, 0, seen)),
             Found::Blank => Ok(None),
-            Found::Journal(counter) if counter < seen => Err(schema::behind(&path, counter, seen)),
-            Found::Journal(_) => Ok(Some(Self { connection, path, writer: None, _copy: copy })),
+            Found::Journal(counter, _) if counter < seen => Err(schema::behind(&path, counter, seen)),
+            Found::Journal(..) => Ok(Some(Self { connection, path, writer: None, _copy: copy })),
         }
     }
 
@@ -346,7 +354,7 @@ impl Journal {
     /// [`Kind::Local`] when the database cannot be read.
     pub fn copies(&self, source: &str, folder: &Folder, mailbox: MailboxId) -> Result<HashMap<String, CopyRow>> {
         let sql =
-            "SELECT copy.key, copy.id, copy.state, copy.content, copy.uid, copy.generation, copy.tries FROM copy JOIN origin ON origin.id = copy.origin
+            "SELECT copy.key, copy.id, copy.state, copy.content, copy.uid, copy.generation, copy.tries, copy.altered FROM copy JOIN origin ON origin.id = copy.origin
                    WHERE copy.mailbox = ?1 AND origin.source = ?2 AND origin.folder = ?3";
         self.all(sql, (mailbox.0, source, folder.to_string()), |row| {
             let copy = CopyRow {
@@ -356,6 +364,7 @@ impl Journal {
                 uid: row.get(4)?,
                 generation: row.get::<_, Option<i64>>(5)?.map(GenerationId),
                 tries: row.get(6)?,
+                altered: row.get(7)?,
             };
             Ok((row.get(0)?, copy))
         })
@@ -473,6 +482,11 @@ impl Journal {
         files::write_progress(&writer.dir, json);
     }
 
+    /// The directory of the one who writes.
+    pub(super) fn dir(&self) -> Result<&Path> {
+        self.writer.as_ref().map(|writer| writer.dir.as_path()).ok_or_else(read_only)
+    }
+
     fn writer(&mut self) -> Result<&mut Writer> {
         self.writer.as_mut().ok_or_else(read_only)
     }
@@ -531,7 +545,12 @@ impl Journal {
             .map_err(|error| schema::error(&self.path, error))
     }
 
-    fn all<T, C: FromIterator<T>>(&self, sql: &str, params: impl Params, read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>) -> Result<C> {
+    pub(super) fn all<T, C: FromIterator<T>>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<C> {
         self.connection
             .prepare_cached(sql)
             .and_then(|mut statement| statement.query_map(params, read)?.collect())
@@ -601,7 +620,7 @@ fn inspect(connection: &Connection, path: &Path, destination: &str) -> Result<Fo
         return Err(Error::new(Kind::Safety, format!("the journal {} belongs to {owner}, not to {destination}", path.display()))
             .hint("each destination needs a state directory of its own"));
     }
-    Ok(Found::Journal(counter))
+    Ok(Found::Journal(counter, version))
 }
 
 impl FromSql for State {

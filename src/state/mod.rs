@@ -9,6 +9,7 @@
 mod commit;
 mod files;
 mod journal;
+mod moves;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ use crate::message::{Digest, Key};
 
 pub use files::{default_dir, holder};
 pub use journal::Journal;
+pub use moves::{Relocation, Route, Stage, has_open_moves};
 
 /// A folder of the destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -112,6 +114,8 @@ pub struct CopyRow {
     pub generation: Option<GenerationId>,
     /// How many connections were lost at it.
     pub tries: u32,
+    /// Whether the destination made us change something.
+    pub altered: bool,
 }
 
 /// A copy that has to be looked for: its fate is open (state [`State::Intent`] or [`State::Unknown`]), or it is done and where
@@ -235,6 +239,12 @@ pub enum Change {
     },
     /// The destination accepted an intent and merged it with an identical message.
     Merged {
+        /// Which.
+        copy: CopyId,
+    },
+    /// The source's message of a copy that is done was removed by us: the copy is nobody's from now on, and a message that
+    /// is called the same later is another one.
+    Released {
         /// Which.
         copy: CopyId,
     },

@@ -7,7 +7,7 @@ use rusqlite::{Connection, ErrorCode};
 use crate::error::{Error, Kind};
 
 /// The schema this build writes, kept in `user_version`.
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 2;
 /// `application_id`: "mhJ1".
 pub(super) const APPLICATION: i64 = 0x6d68_4a31;
 
@@ -96,10 +96,38 @@ const TABLES: &str = "
     ) STRICT, WITHOUT ROWID;
 ";
 
+/// What version 2 added.
+const RELOCATIONS: &str = "
+    CREATE TABLE relocation (
+        id INTEGER PRIMARY KEY,
+        source TEXT NOT NULL,
+        source_validity INTEGER NOT NULL,
+        uid INTEGER NOT NULL,
+        destination TEXT NOT NULL,
+        destination_validity INTEGER NOT NULL,
+        floor INTEGER NOT NULL,
+        intended INTEGER NOT NULL,
+        stage INTEGER NOT NULL CHECK (stage BETWEEN 0 AND 2),
+        new_uid INTEGER,
+        UNIQUE (source, source_validity, uid)
+    ) STRICT;
+";
+
+/// Brings a journal of an older version to this one, in one transaction.
+pub(super) fn migrate(connection: &mut Connection, from: i64) -> rusqlite::Result<()> {
+    let transaction = connection.transaction()?;
+    if from < 2 {
+        transaction.execute_batch(RELOCATIONS)?;
+    }
+    transaction.pragma_update(None, "user_version", VERSION)?;
+    transaction.commit()
+}
+
 /// Makes the tables of a new journal in one transaction.
 pub(super) fn create(connection: &mut Connection, destination: &str) -> rusqlite::Result<()> {
     let transaction = connection.transaction()?;
     transaction.execute_batch(TABLES)?;
+    transaction.execute_batch(RELOCATIONS)?;
     transaction.execute("INSERT INTO meta VALUES (1, ?1, 0)", [destination])?;
     transaction.pragma_update(None, "application_id", APPLICATION)?;
     transaction.pragma_update(None, "user_version", VERSION)?;

@@ -371,3 +371,63 @@ fn a_journal_may_move_to_another_thread() {
     fn moves<T: Send>() {}
     moves::<Journal>();
 }
+
+fn route(source_validity: u32) -> Route {
+    Route { source: Folder::inbox(), source_validity, destination: Folder::parse("Archive").unwrap(), destination_validity: 9 }
+}
+
+#[test]
+fn moves_are_open_until_they_are_forgotten_and_a_file_tells_so() {
+    let place = Place::new();
+    let mut journal = place.open().unwrap();
+    assert!(!has_open_moves(&place.dir()).unwrap());
+    journal.intend_moves(&route(1), [3, 5].into_iter(), 40, 1000).unwrap();
+    journal.intend_moves(&route(2), [3].into_iter(), 41, 1000).unwrap();
+    assert!(has_open_moves(&place.dir()).unwrap());
+    journal.moves_copied(&route(1), [(3, Some(40)), (5, None)].into_iter()).unwrap();
+    journal.moves_marked(&route(1), [5].into_iter()).unwrap();
+    drop(journal);
+    let mut journal = place.open().unwrap();
+    let open: Vec<_> =
+        journal.open_moves().unwrap().into_iter().map(|one| (one.route.source_validity, one.uid, one.stage, one.new_uid)).collect();
+    assert_eq!(open, [(1, 3, Stage::Copied, Some(40)), (1, 5, Stage::Marked, None), (2, 3, Stage::Intended, None)]);
+    journal.forget_moves(&route(1), [3, 5].into_iter()).unwrap();
+    journal.finish_moves().unwrap();
+    assert!(has_open_moves(&place.dir()).unwrap());
+    journal.forget_moves(&route(2), [3].into_iter()).unwrap();
+    journal.finish_moves().unwrap();
+    assert!(!has_open_moves(&place.dir()).unwrap());
+}
+
+#[test]
+fn a_journal_of_the_first_version_learns_of_moves_and_keeps_its_copies() {
+    let place = Place::new();
+    let mut journal = place.open().unwrap();
+    let at = inbox(&mut journal);
+    one(&mut journal, Change::Intend(intent(at, 1))).unwrap();
+    journal.finish_run(true).unwrap();
+    drop(journal);
+    let old = Connection::open(place.dir().join("journal.db")).unwrap();
+    old.execute_batch("DROP TABLE relocation; PRAGMA user_version = 1").unwrap();
+    drop(old);
+    assert!(Journal::read_only(&place.dir(), DESTINATION).unwrap().is_some());
+    let mut journal = place.open().unwrap();
+    assert_eq!(state_of(&journal, at.0, 1).state, State::Intent);
+    journal.intend_moves(&route(1), [3].into_iter(), 40, 1000).unwrap();
+    assert_eq!(journal.open_moves().unwrap().len(), 1);
+}
+
+#[test]
+fn a_copy_whose_source_was_removed_is_nobodys_and_its_key_is_free() {
+    let place = Place::new();
+    let mut journal = place.open().unwrap();
+    let at = inbox(&mut journal);
+    let copy = one(&mut journal, Change::Intend(intent(at, 1))).unwrap()[0];
+    assert_eq!(one(&mut journal, Change::Released { copy }).unwrap_err().kind(), Kind::Safety);
+    one(&mut journal, Change::Done { copy, uid: Some((at.1, 70)), altered: false }).unwrap();
+    journal.set_baseline(at.1, &[]).unwrap();
+    one(&mut journal, Change::Released { copy }).unwrap();
+    assert_eq!(journal.baseline(at.1).unwrap().unwrap(), [70]);
+    assert!(journal.claimed_uids(at.1).unwrap().is_empty());
+    one(&mut journal, Change::Intend(intent(at, 1))).unwrap();
+}

@@ -1,4 +1,4 @@
-//! A POP3 maildrop as a source: one folder, INBOX, whose message numbers hold for this session only. It never deletes and
+//! A POP3 maildrop as a source: one folder, INBOX, whose message numbers hold for this session only. It never deletes by itself and
 //! must never know the journal.
 
 use std::collections::HashMap;
@@ -35,6 +35,15 @@ impl Pop3Source {
     /// As [`Session::connect`].
     pub fn connect_with(server: &Server, context: &Context, trace: &Trace, pipelining: bool) -> Result<Self> {
         let session = Session::connect(server, context, trace, Options { read_only: true, pipelining })?;
+        Ok(Self { session, shared: HashMap::new() })
+    }
+
+    /// Connects with the right to delete, which only [`Self::session`] can make use of.
+    ///
+    /// # Errors
+    /// As [`Session::connect`].
+    pub fn connect_to_delete(server: &Server, context: &Context, trace: &Trace) -> Result<Self> {
+        let session = Session::connect(server, context, trace, Options { read_only: false, pipelining: true })?;
         Ok(Self { session, shared: HashMap::new() })
     }
 

@@ -175,7 +175,7 @@ impl Selected<'_> {
                         || in_flight.iter().map(|request| request.octets).sum::<usize>() + set.to_string().len() + 64 < REQUEST_OCTETS
                 })
             {
-                let command = Command::new("UID FETCH").sp().uid_set(&set)?.raw(" (UID FLAGS INTERNALDATE BODY.PEEK[])");
+                let command = bodies_command(&set)?;
                 let before = self.session.wire.conn.sent() + self.session.wire.conn.unsent() as u64;
                 let tag = self.session.wire.send(&command)?;
                 let after = self.session.wire.conn.sent() + self.session.wire.conn.unsent() as u64;
@@ -229,6 +229,11 @@ impl Selected<'_> {
             }
         }
     }
+}
+
+/// What [`Selected::fetch`] asks of a set of messages.
+pub(in crate::imap) fn bodies_command(uids: &UidSet) -> Result<Command> {
+    Ok(Command::new("UID FETCH").sp().uid_set(uids)?.raw(" (UID FLAGS INTERNALDATE BODY.PEEK[])"))
 }
 
 /// The first message that was asked for and whose body did not come whole: the one a lost session is to blame on.

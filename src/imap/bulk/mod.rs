@@ -5,4 +5,5 @@ mod append;
 mod fetch;
 
 pub use append::{Appender, Fate, Upload};
+pub(super) use fetch::bodies_command;
 pub use fetch::{Fetched, Wanted};

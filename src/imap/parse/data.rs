@@ -40,7 +40,8 @@ fn known(cursor: &mut Cursor) -> Option<Untagged> {
         b"LIST" | b"XLIST" => list(cursor).map(Untagged::List),
         b"LSUB" => list(cursor).map(Untagged::Lsub),
         b"STATUS" => mailbox_status(cursor),
-        b"SEARCH" => Some(search(cursor.rest())),
+        b"SEARCH" => Some(Untagged::Search(numbers(cursor.rest()))),
+        b"SORT" => Some(Untagged::Sort(numbers(cursor.rest()))),
         b"ESEARCH" => esearch(cursor).map(Untagged::ESearch),
         b"VANISHED" => vanished(cursor),
         b"FLAGS" => cursor.strings().map(|flags| Untagged::Flags(fetch::known_flags(&flags))),
@@ -131,12 +132,10 @@ fn mailbox_status(cursor: &mut Cursor) -> Option<Untagged> {
     }
 }
 
-fn search(rest: &[u8]) -> Untagged {
+fn numbers(rest: &[u8]) -> Vec<u32> {
     // `(MODSEQ n)` may follow (RFC 7162).
     let numbers = rest.split(|byte| *byte == b'(').next().unwrap_or_default();
-    Untagged::Search(
-        numbers.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).filter_map(|word| fetch::small(number(word))).collect(),
-    )
+    numbers.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).filter_map(|word| fetch::small(number(word))).collect()
 }
 
 /// `None` where `ALL` cannot be read: an empty result would be a lie.

@@ -69,7 +69,9 @@ fn kind(frame: &[u8]) -> Kind {
         return if words.next().is_some_and(|word| word.eq_ignore_ascii_case(b"FETCH")) { Kind::Fetch } else { Kind::Text };
     }
     match first.to_ascii_uppercase().as_slice() {
-        b"OK" | b"NO" | b"BAD" | b"BYE" | b"PREAUTH" | b"CAPABILITY" | b"ENABLED" | b"SEARCH" | b"VANISHED" | b"FLAGS" => Kind::Text,
+        b"OK" | b"NO" | b"BAD" | b"BYE" | b"PREAUTH" | b"CAPABILITY" | b"ENABLED" | b"SEARCH" | b"SORT" | b"VANISHED" | b"FLAGS" => {
+            Kind::Text
+        }
         b"LIST" | b"LSUB" | b"XLIST" => Kind::List,
         // A code whose `OK` the server left out.
         [b'[', ..] => Kind::Text,

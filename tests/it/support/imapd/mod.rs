@@ -36,6 +36,17 @@ pub enum AppendFault {
     Renumber,
 }
 
+/// What goes wrong at a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CommandFault {
+    /// Refused with these words, nothing done: `NO [LIMIT] too much`.
+    Refuse(String),
+    /// The connection ends, nothing done.
+    HangUpBefore,
+    /// Done, then the connection ends without an answer.
+    HangUpAfter,
+}
+
 /// How the server behaves; may be changed while it runs.
 #[derive(Debug, Clone)]
 pub struct Behaviour {
@@ -43,6 +54,17 @@ pub struct Behaviour {
     pub capabilities: Vec<String>,
     /// Faults by the number of the APPEND command, from 1, over all connections.
     pub appends: BTreeMap<u64, AppendFault>,
+    /// Faults of the n-th command of a name, from 1 over all connections: `("UID STORE", 2, …)`.
+    pub faults: Vec<(String, u64, CommandFault)>,
+    /// Just before a UID STORE is done the first of these happens, once: somebody else gives the message with this UID this
+    /// flag (`-` before it: takes it away).
+    pub meddling: Vec<(u32, String)>,
+    /// What SELECT says can be changed for ever, in place of everything.
+    pub permanent_flags: Option<String>,
+    /// SELECT opens mailboxes to be read.
+    pub read_only: bool,
+    /// Attributes of mailboxes in LIST: `("Bin", "\\Trash")`.
+    pub special_use: BTreeMap<String, String>,
     /// An APPEND of a message that holds these octets is refused with these words (MULTIAPPEND: the whole command).
     pub refuse: Vec<(Vec<u8>, String)>,
     /// Hangs up, storing nothing, on an APPEND of a message that holds these octets.
@@ -73,6 +95,11 @@ impl Default for Behaviour {
         Self {
             capabilities: capabilities.map(str::to_owned).to_vec(),
             appends: BTreeMap::new(),
+            faults: Vec::new(),
+            meddling: Vec::new(),
+            permanent_flags: None,
+            read_only: false,
+            special_use: BTreeMap::new(),
             refuse: Vec::new(),
             hang_up_on: Vec::new(),
             max_literal: None,
@@ -107,6 +134,12 @@ impl Behaviour {
         self
     }
 
+    /// With a fault at the n-th command of this name, from 1.
+    pub fn fault(mut self, verb: &str, number: u64, fault: CommandFault) -> Self {
+        self.faults.push((verb.to_owned(), number, fault));
+        self
+    }
+
     fn has(&self, name: &str) -> bool {
         self.capabilities.iter().any(|capability| capability == name)
     }
@@ -123,6 +156,8 @@ pub struct Stored {
     pub internal_date: String,
     /// The bytes.
     pub body: Vec<u8>,
+    /// MODSEQ.
+    pub mod_seq: u64,
 }
 
 /// A mailbox.
@@ -134,9 +169,25 @@ pub struct Mailbox {
     pub uid_next: u32,
     /// In the order of UIDs.
     pub messages: Vec<Stored>,
+    /// HIGHESTMODSEQ.
+    pub mod_seq: u64,
 }
 
 impl Mailbox {
+    /// Changes a message's flags as somebody would: its MODSEQ rises above all others. What is done with `-` or `+` before
+    /// the flag follows; without either it is given.
+    pub fn reflag(&mut self, uid: u32, how: &str) {
+        self.mod_seq += 1;
+        for message in self.messages.iter_mut().filter(|message| message.uid == uid) {
+            message.mod_seq = self.mod_seq;
+            let flag = how.trim_start_matches(['+', '-']);
+            message.flags.retain(|there| !there.eq_ignore_ascii_case(flag));
+            if !how.starts_with('-') {
+                message.flags.push(flag.to_owned());
+            }
+        }
+    }
+
     /// Gives it another UIDVALIDITY, and all messages other UIDs in the same order.
     pub fn renumber(&mut self) {
         self.uid_validity += 1000;
@@ -159,6 +210,8 @@ struct World {
     subscribed: BTreeSet<String>,
     log: Vec<String>,
     appends: u64,
+    /// How many commands of each name came.
+    commands: BTreeMap<String, u64>,
     next_uid_validity: u32,
     late: Vec<Late>,
 }
@@ -166,7 +219,7 @@ struct World {
 impl World {
     fn create(&mut self, name: &str) {
         self.next_uid_validity += 1;
-        let mailbox = Mailbox { uid_validity: self.next_uid_validity, uid_next: 1, messages: Vec::new() };
+        let mailbox = Mailbox { uid_validity: self.next_uid_validity, uid_next: 1, messages: Vec::new(), mod_seq: 1 };
         self.mailboxes.entry(name.to_owned()).or_insert(mailbox);
     }
 
@@ -177,6 +230,8 @@ impl World {
         for mut message in messages {
             message.uid = mailbox.uid_next;
             mailbox.uid_next += 1;
+            mailbox.mod_seq += 1;
+            message.mod_seq = mailbox.mod_seq;
             uids.push(message.uid);
             mailbox.messages.push(message);
         }
@@ -208,6 +263,7 @@ impl Imapd {
             subscribed: BTreeSet::new(),
             log: Vec::new(),
             appends: 0,
+            commands: BTreeMap::new(),
             next_uid_validity: 1000,
             late: Vec::new(),
         };
@@ -312,6 +368,6 @@ impl Imapd {
 impl Stored {
     /// Unflagged, arrived at a fixed date.
     pub fn new(body: Vec<u8>) -> Self {
-        Self { uid: 0, flags: Vec::new(), internal_date: "13-Sep-2020 12:26:40 +0000".to_owned(), body }
+        Self { uid: 0, flags: Vec::new(), internal_date: "13-Sep-2020 12:26:40 +0000".to_owned(), body, mod_seq: 0 }
     }
 }

@@ -56,11 +56,30 @@ impl Session<'_> {
                 let now = read_clock(world.behaviour.clock.as_ref());
                 world.commit_due(now);
             }
-            if let Next::End = self.command(&tag, &verb, &parts)? {
+            let fault = self.fault(&verb);
+            match &fault {
+                Some(CommandFault::HangUpBefore) => return Ok(()),
+                Some(CommandFault::Refuse(words)) => {
+                    self.wire.line(&format!("{tag} {words}"))?;
+                    continue;
+                }
+                Some(CommandFault::HangUpAfter) => self.wire.mute_after = Some(0),
+                None => {}
+            }
+            if matches!(self.command(&tag, &verb, &parts)?, Next::End) || fault.is_some() {
                 return Ok(());
             }
         }
         Ok(())
+    }
+
+    /// What is to go wrong at this command.
+    fn fault(&self, verb: &str) -> Option<CommandFault> {
+        let mut world = self.world.lock().unwrap();
+        let count = world.commands.entry(verb.to_owned()).or_default();
+        *count += 1;
+        let number = *count;
+        world.behaviour.faults.iter().find(|(name, at, _)| name == verb && *at == number).map(|(.., fault)| fault.clone())
     }
 
     /// One whole command with its literals; `None` at the end of the connection.
@@ -188,11 +207,17 @@ impl Session<'_> {
                     return Ok(Next::Go);
                 };
                 self.selected = Some(folder);
-                let mode = if verb == "SELECT" { "READ-WRITE" } else { "READ-ONLY" };
+                let behaviour = self.world.lock().unwrap().behaviour.clone();
+                let mode = if verb == "SELECT" && !behaviour.read_only { "READ-WRITE" } else { "READ-ONLY" };
+                let all = "\\Answered \\Flagged \\Deleted \\Seen \\Draft \\*".to_owned();
+                if behaviour.has("CONDSTORE") {
+                    self.wire.line(&format!("* OK [HIGHESTMODSEQ {}] ok", mailbox.mod_seq))?;
+                }
                 let answer = format!(
                     "* FLAGS (\\Answered \\Flagged \\Deleted \\Seen \\Draft)\r\n\
-                     * OK [PERMANENTFLAGS (\\Answered \\Flagged \\Deleted \\Seen \\Draft \\*)] ok\r\n* {} EXISTS\r\n* 0 RECENT\r\n\
+                     * OK [PERMANENTFLAGS ({})] ok\r\n* {} EXISTS\r\n* 0 RECENT\r\n\
                      * OK [UIDVALIDITY {}] ok\r\n* OK [UIDNEXT {}] ok\r\n{tag} OK [{mode}] done\r\n",
+                    behaviour.permanent_flags.unwrap_or(all),
                     mailbox.messages.len(),
                     mailbox.uid_validity,
                     mailbox.uid_next
@@ -208,7 +233,16 @@ impl Session<'_> {
                 }
             }
             "UID SEARCH" => self.search(parts)?,
-            "UID STORE" => self.store_flags(parts)?,
+            "UID STORE" => {
+                let code = self.store_flags(parts)?;
+                self.wire.line(&format!("{tag} OK {code}done"))?;
+                return Ok(Next::Go);
+            }
+            "UID COPY" | "UID MOVE" => {
+                let answer = self.copy(verb == "UID MOVE", &text(0), &inbox(text(1)));
+                self.wire.write(answer.replace("TAG", tag).as_bytes())?;
+                return Ok(Next::Go);
+            }
             "UID EXPUNGE" | "EXPUNGE" => self.expunge(&if verb == "EXPUNGE" { "1:*".to_owned() } else { text(0) })?,
             _ => {
                 self.wire.line(&format!("{tag} BAD unknown command"))?;
@@ -261,7 +295,8 @@ impl Session<'_> {
             let world = self.world.lock().unwrap();
             let names: Vec<&String> = if verb == "LSUB" { world.subscribed.iter().collect() } else { world.mailboxes.keys().collect() };
             for name in names.into_iter().filter(|name| matches(pattern.as_bytes(), name.as_bytes())) {
-                answer.push_str(&format!("* {verb} () \"/\" {}\r\n", quoted(name)));
+                let special = world.behaviour.special_use.get(name).map_or("", String::as_str);
+                answer.push_str(&format!("* {verb} ({special}) \"/\" {}\r\n", quoted(name)));
             }
         }
         self.wire.write(answer.as_bytes())
@@ -377,6 +412,7 @@ impl Session<'_> {
                 let part = match name.as_str() {
                     "FLAGS" => format!(" FLAGS ({})", message.flags.join(" ")).into_bytes(),
                     "INTERNALDATE" => format!(" INTERNALDATE \"{}\"", message.internal_date).into_bytes(),
+                    "MODSEQ" => format!(" MODSEQ ({})", message.mod_seq).into_bytes(),
                     "RFC822.SIZE" => format!(" RFC822.SIZE {}", message.body.len()).into_bytes(),
                     _ => match section(&name, &message.body) {
                         Some((label, bytes)) => {
@@ -432,16 +468,33 @@ impl Session<'_> {
         self.wire.line(&format!("* SEARCH{uids}"))
     }
 
-    fn store_flags(&mut self, parts: &[Token]) -> io::Result<()> {
+    /// Does a STORE; gives the response code of its end.
+    fn store_flags(&mut self, parts: &[Token]) -> io::Result<String> {
         let mut answer = String::new();
+        let mut modified = Vec::new();
         {
             let mut world = self.world.lock().unwrap();
-            let Some(mailbox) = self.selected.as_ref().and_then(|name| world.mailboxes.get_mut(name)) else { return Ok(()) };
+            let meddling = (!world.behaviour.meddling.is_empty()).then(|| world.behaviour.meddling.remove(0));
+            let condstore = world.behaviour.has("CONDSTORE");
+            let Some(mailbox) = self.selected.as_ref().and_then(|name| world.mailboxes.get_mut(name)) else { return Ok(String::new()) };
+            if let Some((uid, how)) = meddling {
+                mailbox.reflag(uid, &how);
+            }
             let last = mailbox.messages.last().map_or(0, |message| message.uid);
             let set = parts.first().map(Token::text).unwrap_or_default();
-            let how = parts.get(1).map(Token::text).unwrap_or_default().to_ascii_uppercase();
-            let flags: Vec<String> = parts[2..].iter().filter(|part| matches!(part, Token::Atom(_))).map(Token::text).collect();
+            let words: Vec<String> = parts[1..].iter().map(Token::text).collect();
+            // `(UNCHANGEDSINCE n) +FLAGS (…)`
+            let since = (words.get(1).is_some_and(|word| word == "UNCHANGEDSINCE") && condstore).then(|| words[2].parse::<u64>().unwrap());
+            let words = if since.is_some() { &words[4..] } else { &words[..] };
+            let how = words.first().map(|word| word.to_ascii_uppercase()).unwrap_or_default();
+            let flags: Vec<String> = words.iter().skip(1).filter(|word| *word != "(" && *word != ")").cloned().collect();
+            mailbox.mod_seq += 1;
+            let mod_seq = mailbox.mod_seq;
             for (index, message) in mailbox.messages.iter_mut().enumerate().filter(|(_, message)| in_set(&set, message.uid, last)) {
+                if since.is_some_and(|since| message.mod_seq > since) {
+                    modified.push(message.uid.to_string());
+                    continue;
+                }
                 if !how.starts_with('+') {
                     message.flags.retain(|flag| how.starts_with('-') && !flags.iter().any(|gone| gone.eq_ignore_ascii_case(flag)));
                 }
@@ -452,12 +505,54 @@ impl Session<'_> {
                         }
                     }
                 }
+                message.mod_seq = mod_seq;
                 if !how.ends_with(".SILENT") {
                     answer.push_str(&format!("* {} FETCH (UID {} FLAGS ({}))\r\n", index + 1, message.uid, message.flags.join(" ")));
+                } else if since.is_some() {
+                    answer.push_str(&format!("* {} FETCH (UID {} MODSEQ ({mod_seq}))\r\n", index + 1, message.uid));
                 }
             }
         }
-        self.wire.write(answer.as_bytes())
+        self.wire.write(answer.as_bytes())?;
+        Ok(if modified.is_empty() { String::new() } else { format!("[MODIFIED {}] ", modified.join(",")) })
+    }
+
+    /// Copies or moves; gives the answer, with `TAG` where the tag belongs.
+    fn copy(&mut self, moves: bool, set: &str, to: &str) -> String {
+        let mut world = self.world.lock().unwrap();
+        if moves && !world.behaviour.has("MOVE") {
+            return "TAG BAD unknown command\r\n".to_owned();
+        }
+        let uidplus = world.behaviour.has("UIDPLUS");
+        let Some(from) = self.selected.clone() else { return "TAG BAD select first\r\n".to_owned() };
+        if !world.mailboxes.contains_key(to) {
+            return "TAG NO [TRYCREATE] no such mailbox\r\n".to_owned();
+        }
+        let Some(mailbox) = world.mailboxes.get_mut(&from) else { return "TAG NO gone\r\n".to_owned() };
+        let last = mailbox.messages.last().map_or(0, |message| message.uid);
+        let chosen: Vec<Stored> = mailbox.messages.iter().filter(|message| in_set(set, message.uid, last)).cloned().collect();
+        let mut expunged = String::new();
+        if moves {
+            let mut index = 0;
+            mailbox.messages.retain(|message| {
+                let goes = in_set(set, message.uid, last);
+                if goes {
+                    expunged.push_str(&format!("* {} EXPUNGE\r\n", index + 1));
+                } else {
+                    index += 1;
+                }
+                !goes
+            });
+        }
+        let list = |uids: &[u32]| uids.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+        let source: Vec<u32> = chosen.iter().map(|message| message.uid).collect();
+        let (uid_validity, uids) = world.store(to, chosen).unwrap();
+        let code = if uidplus && !uids.is_empty() {
+            format!("[COPYUID {uid_validity} {} {}] ", list(&source), list(&uids))
+        } else {
+            String::new()
+        };
+        if moves { format!("* OK {code}moved\r\n{expunged}TAG OK done\r\n") } else { format!("TAG OK {code}copied\r\n") }
     }
 
     fn expunge(&mut self, set: &str) -> io::Result<()> {

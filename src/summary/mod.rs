@@ -1,6 +1,8 @@
 //! What people want to see of a message: who, to whom, about what, when. The one user of mail-parser; tolerant of
 //! anything a header may hold, and never the judge of what a message *is* (digests are). It touches no socket and no file.
 
+mod words;
+
 use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -8,6 +10,8 @@ use mail_parser::{DateTime, MessageParser};
 use serde::Serialize;
 
 use crate::message::InternalDate;
+
+pub use words::{body_texts, field_texts, header_texts};
 
 /// A header is looked at up to this many bytes; what stands beyond is not shown.
 const HEADER_BYTES: usize = 1024 * 1024;
@@ -55,7 +59,7 @@ impl Summary {
             match Known::of(name) {
                 Some(Known::Date) if summary.date.is_none() => summary.date = date(value),
                 Some(Known::MessageId) if summary.message_id.is_none() => summary.message_id = message_id(value),
-                Some(Known::Subject) if summary.subject.is_none() => summary.subject = subject(value),
+                Some(Known::Subject) if summary.subject.is_none() => summary.subject = decoded(value),
                 Some(Known::From) => addresses(&mut summary.from, value),
                 Some(Known::To) => addresses(&mut summary.to, value),
                 Some(Known::Cc) => addresses(&mut summary.cc, value),
@@ -180,7 +184,8 @@ fn non_empty(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-fn subject(value: &[u8]) -> Option<String> {
+/// Unstructured text with its encoded words decoded.
+fn decoded(value: &[u8]) -> Option<String> {
     guarded(|| {
         let raw = field("Subject", value);
         let parsed = MessageParser::new().header_text("Subject").parse_headers(&raw)?;
@@ -200,12 +205,14 @@ fn addresses(into: &mut Vec<Address>, value: &[u8]) {
     into.truncate(ADDRESSES);
 }
 
-fn message_id(value: &[u8]) -> Option<String> {
+/// What a `Message-ID` field says, without the angle brackets.
+pub fn message_id(value: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(value);
     let inner = text.split_once('<').map(|(_, rest)| rest.split_once('>').map_or(rest, |(inner, _)| inner));
     inner.and_then(non_empty).or_else(|| non_empty(text.split_whitespace().next()?))
 }
 
+/// What a `Date` field says, in the zone it was written in.
 fn date(value: &[u8]) -> Option<InternalDate> {
     guarded(|| {
         let text = String::from_utf8_lossy(value);
