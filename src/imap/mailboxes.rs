@@ -33,7 +33,7 @@ impl Session {
         let entries = if together {
             let special = if self.capabilities.has("SPECIAL-USE") { " SPECIAL-USE" } else { "" };
             let command =
-                Command::new("LIST").raw(" \"\" \"*\" RETURN (SUBSCRIBED").raw(special).raw(" STATUS ").raw(self.items()).raw(")");
+                Command::new("LIST").raw(" \"\" \"*\" RETURN (SUBSCRIBED CHILDREN").raw(special).raw(" STATUS ").raw(self.items()).raw(")");
             self.list_with(&command, &mut |mailbox, items| {
                 told.insert(mailbox, items);
             })?

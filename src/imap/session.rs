@@ -300,7 +300,12 @@ impl Session {
         self.catch_up().map_err(|error| error.at(&self.place))?;
         let mut entries: Vec<(ListEntry, bool)> = Vec::new();
         if self.capabilities.has("LIST-EXTENDED") {
-            let special = if self.capabilities.has("SPECIAL-USE") { " RETURN (SUBSCRIBED SPECIAL-USE)" } else { " RETURN (SUBSCRIBED)" };
+            // CHILDREN makes Dovecot look closely enough to tell a name that is only there for those below it.
+            let special = if self.capabilities.has("SPECIAL-USE") {
+                " RETURN (SUBSCRIBED CHILDREN SPECIAL-USE)"
+            } else {
+                " RETURN (SUBSCRIBED CHILDREN)"
+            };
             entries = self
                 .list_with(&Command::new("LIST").raw(" \"\" \"*\"").raw(special), &mut |_, _| {})?
                 .into_iter()
@@ -454,12 +459,24 @@ impl Session {
     /// # Errors
     /// Usage where the server has no such folder; refusal or loss of the connection.
     pub fn open_folder(&mut self, folder: &Folder, writable: bool) -> Result<Selected<'_>> {
-        let wire_name = self.wire_name(folder)?;
-        match Selected::look(self, &wire_name, writable) {
-            Ok(state) => Ok(Selected::opened(self, &wire_name, state, writable)),
-            Err(error) if error.kind() == Kind::Refused => Err(self.cannot_open(folder, &wire_name, &error)),
-            Err(error) => Err(error),
+        let (wire_name, error) = match self.wire_name(folder) {
+            Ok(wire_name) => match Selected::look(self, &wire_name, writable) {
+                Ok(state) => return Ok(Selected::opened(self, &wire_name, state, writable)),
+                Err(error) if error.kind() == Kind::Refused => {
+                    let error = self.cannot_open(folder, &wire_name, &error);
+                    (wire_name, error)
+                }
+                Err(error) => return Err(error),
+            },
+            Err(error) => (Vec::new(), error),
+        };
+        // It may be shown otherwise than it is written: a name that is no correct one, or one outside our own namespace.
+        if error.kind() == Kind::Usage
+            && let Some(other) = self.list()?.into_iter().find(|mailbox| mailbox.folder == *folder && mailbox.wire_name != wire_name)
+        {
+            return if writable { self.select(&other.wire_name) } else { self.examine(&other.wire_name) };
         }
+        Err(error)
     }
 
     /// Why a folder that was refused cannot be opened: most often because there is none.
