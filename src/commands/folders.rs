@@ -15,6 +15,7 @@ use crate::cli::{Credentials, OutputArgs};
 use crate::error::{Error, Kind, Result, Scope};
 use crate::exit::ExitCode;
 use crate::folder::Folder;
+use crate::imap::mailboxes::is_missing;
 use crate::imap::session::{Access, Mailbox, Session};
 use crate::imap::types::MailboxStatus;
 use crate::message::Flag;
@@ -155,6 +156,8 @@ fn of_imap(server: &Server, only: Option<&Folder>, sizes: bool, app: &App) -> Re
         match figures {
             None => {}
             Some(Ok(figures)) => row = with_figures(row, &figures),
+            // Dovecot lists a deleted one that others lie below as if it were still there.
+            Some(Err(error)) if is_missing(&error) => row.selectable = false,
             Some(Err(error)) => found.problem(&mailbox.folder, &error),
         }
         if sizes && row.selectable && row.size.is_none() && row.messages.is_some() {

@@ -7,7 +7,7 @@ use std::io::Read;
 use super::App;
 use crate::account::{Location, Place, Protocol};
 use crate::cli::{Selection, UidSet, Uids};
-use crate::error::{Error, Kind, Result, Scope};
+use crate::error::{Error, Kind, Result};
 use crate::folder::Folder;
 use crate::imap;
 use crate::imap::bulk::Wanted;
@@ -212,15 +212,7 @@ pub(super) fn with_reader<T>(place: &Place, app: &App, work: impl FnOnce(&mut dy
 
 /// Opens a folder to look at.
 pub(super) fn examine<'a>(session: &'a mut Session, folder: &Folder) -> Result<Selected<'a>> {
-    let wire_name = session.wire_name(folder)?;
-    session.examine(&wire_name).map_err(|error| match error.kind() {
-        Kind::Refused => Error::refused(format!("the folder {folder} cannot be opened"))
-            .at(error.place().unwrap_or_default())
-            .said(error.server_said().unwrap_or_default())
-            .hint("check its name")
-            .scoped(Scope::Mailbox),
-        _ => error,
-    })
+    session.open_folder(folder, false)
 }
 
 /// All that was asked for is done: a server that takes offence at the goodbye changes nothing about that.

@@ -33,7 +33,7 @@ impl Session {
         let entries = if together {
             let special = if self.capabilities.has("SPECIAL-USE") { " SPECIAL-USE" } else { "" };
             let command =
-                Command::new("LIST").raw(" \"\" \"*\" RETURN (SUBSCRIBED CHILDREN").raw(special).raw(" STATUS ").raw(self.items()).raw(")");
+                Command::new("LIST").raw(" \"\" \"*\" RETURN (SUBSCRIBED").raw(special).raw(" STATUS ").raw(self.items()).raw(")");
             self.list_with(&command, &mut |mailbox, items| {
                 told.insert(mailbox, items);
             })?
@@ -275,6 +275,12 @@ impl Session {
     fn without_prefix<'a>(&self, name: &'a [u8]) -> &'a [u8] {
         if name.eq_ignore_ascii_case(b"INBOX") { name } else { name.strip_prefix(self.prefix.as_slice()).unwrap_or(name) }
     }
+}
+
+/// Whether a refusal says that there is no such mailbox, as far as that can be told.
+pub fn is_missing(refusal: &Error) -> bool {
+    let said = refusal.server_said().unwrap_or_default().to_ascii_lowercase();
+    ["[nonexistent]", "doesn't exist", "does not exist"].iter().any(|words| said.contains(words))
 }
 
 /// Whether two names mean one mailbox: INBOX is the one without case.

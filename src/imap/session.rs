@@ -300,12 +300,7 @@ impl Session {
         self.catch_up().map_err(|error| error.at(&self.place))?;
         let mut entries: Vec<(ListEntry, bool)> = Vec::new();
         if self.capabilities.has("LIST-EXTENDED") {
-            // CHILDREN makes Dovecot look closely enough to tell a name that is only there for those below it.
-            let special = if self.capabilities.has("SPECIAL-USE") {
-                " RETURN (SUBSCRIBED CHILDREN SPECIAL-USE)"
-            } else {
-                " RETURN (SUBSCRIBED CHILDREN)"
-            };
+            let special = if self.capabilities.has("SPECIAL-USE") { " RETURN (SUBSCRIBED SPECIAL-USE)" } else { " RETURN (SUBSCRIBED)" };
             entries = self
                 .list_with(&Command::new("LIST").raw(" \"\" \"*\"").raw(special), &mut |_, _| {})?
                 .into_iter()

@@ -265,7 +265,7 @@ fn a_modern_imap_server_is_asked_in_few_round_trips() {
          S: A3 OK
          S: * NAMESPACE ((\"INBOX.\" \".\")) NIL NIL
          S: A4 OK
-         C: A5 LIST \"\" \"*\" RETURN (SUBSCRIBED CHILDREN SPECIAL-USE)
+         C: A5 LIST \"\" \"*\" RETURN (SUBSCRIBED SPECIAL-USE)
          S: * LIST (\\Subscribed) \".\" INBOX
          S: A5 OK
          C: A6 EXAMINE \"INBOX\"

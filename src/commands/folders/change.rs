@@ -13,7 +13,9 @@ use crate::commands::reading::farewell;
 use crate::error::{Error, Kind, Result, Scope};
 use crate::exit::ExitCode;
 use crate::folder::Folder;
+use crate::imap::mailboxes::is_missing;
 use crate::imap::session::{Access, Mailbox, Session};
+use crate::imap::types::MailboxStatus;
 use crate::output::{FolderChange, Head, Rows, terminal_width, typed_folder, write_error};
 
 const SCHEMA: &str = "mailhaul.folders-change/1";
@@ -456,10 +458,11 @@ fn delete(account: &mut Account, folder: &Folder, args: &Delete, sum: &mut u64, 
     let mailbox = account.existing(folder)?.clone();
     let shown = typed_folder(folder);
     let below = account.below(folder).count();
-    if below > 0 && !mailbox.selectable {
+    let messages = if mailbox.selectable { messages(account, &mailbox.wire_name)? } else { None };
+    if messages.is_none() && below > 0 {
         return Err(Error::usage(format!("{shown} is there only for the {below} below it")).hint("delete those first"));
     }
-    let messages = if mailbox.selectable { messages(account, &mailbox.wire_name)? } else { 0 };
+    let messages = messages.unwrap_or_default();
     if messages > 0 && !args.force {
         return Err(Error::new(Kind::Safety, format!("{shown} holds {messages} messages"))
             .scoped(Scope::Mailbox)
@@ -487,11 +490,15 @@ fn delete(account: &mut Account, folder: &Folder, args: &Delete, sum: &mut u64, 
     Ok(change)
 }
 
-/// How many messages a mailbox holds at this moment.
-fn messages(account: &mut Account, wire_name: &[u8]) -> Result<u64> {
+/// How many messages a mailbox holds at this moment; `None` where it cannot hold any.
+fn messages(account: &mut Account, wire_name: &[u8]) -> Result<Option<u64>> {
     let figures = account.session.figures(&[wire_name])?.into_iter().next();
-    let figures = figures.unwrap_or_else(|| Err(Error::protocol("the server answers STATUS without figures").scoped(Scope::Mailbox)))?;
-    figures.messages.ok_or_else(|| Error::protocol("the server does not say how many messages the folder holds").scoped(Scope::Mailbox))
+    match figures.transpose() {
+        Ok(Some(MailboxStatus { messages: Some(messages), .. })) => Ok(Some(messages)),
+        Err(error) if is_missing(&error) => Ok(None),
+        Err(error) => Err(error),
+        Ok(_) => Err(Error::protocol("the server does not say how many messages the folder holds").scoped(Scope::Mailbox)),
+    }
 }
 
 fn subscribe(account: &mut Account, folder: &Folder, on: bool, dry_run: bool) -> Result<FolderChange> {
