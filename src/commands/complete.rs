@@ -66,7 +66,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
         (Shell::Bash, _) | (_, []) => return Ok(ExitCode::Success),
         (shell, [before @ .., current]) => {
             let current = if shell == Shell::Fish { unquote(current) } else { current.clone() };
-            Line { before: before.get(1..).unwrap_or_default().to_vec(), current, head: String::new() }
+            Line { before: before.get(1..).unwrap_or_default().to_vec(), current, head: String::new(), quote: None }
         }
     };
     let mut command = super::Cli::command();
@@ -75,7 +75,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
         Answer::Files => "files\n".to_owned(),
         Answer::Words(mut candidates) => {
             candidates.retain(|one| !one.word.contains(char::is_control) && one.word.starts_with(&line.current));
-            shown(&candidates, args.shell, &line.head)
+            shown(&candidates, args.shell, &line.head, line.quote)
         }
     };
     let mut stdout = std::io::stdout().lock();
@@ -84,13 +84,21 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
 }
 
 /// The words of an answer, without what the shell takes for a word of its own before the one under the cursor.
-fn shown(candidates: &[Candidate], shell: Shell, head: &str) -> String {
+fn shown(candidates: &[Candidate], shell: Shell, head: &str, quote: Option<char>) -> String {
     let goes_on = |one: &Candidate| one.word.ends_with(['/', '=', ':']);
     let open = !candidates.is_empty() && candidates.iter().all(goes_on);
     let mut text = if open { "words-open\n" } else { "words\n" }.to_owned();
     for one in candidates {
         let Some(rest) = one.word.strip_prefix(head) else { continue };
-        text.push_str(rest);
+        if shell == Shell::Bash {
+            // In double quotes nothing takes the meaning from `!`.
+            if quote == Some('"') && rest.contains('!') {
+                continue;
+            }
+            push_quoted(rest, quote, &mut text);
+        } else {
+            text.push_str(rest);
+        }
         if shell == Shell::Fish && !one.about.is_empty() {
             text.push('\t');
             text.push_str(&one.about.replace(char::is_control, " "));
@@ -98,6 +106,23 @@ fn shown(candidates: &[Candidate], shell: Shell, head: &str) -> String {
         text.push('\n');
     }
     text
+}
+
+/// Appends a word as bash must read it to mean just that, within the quote that is open. (readline's own quoting of file
+/// names leaves `$` and backquotes alone.)
+fn push_quoted(word: &str, quote: Option<char>, out: &mut String) {
+    for c in word.chars() {
+        let plain = match quote {
+            Some('\'') => c != '\'',
+            Some(_) => !matches!(c, '"' | '\\' | '$' | '`'),
+            None => !c.is_ascii() || c.is_ascii_alphanumeric() || "/._-+:@%,=".contains(c),
+        };
+        match (plain, quote) {
+            (true, _) => out.push(c),
+            (false, Some('\'')) => out.push_str("'\\''"),
+            (false, _) => out.extend(['\\', c]),
+        }
+    }
 }
 
 /// A command line as far as the cursor.
@@ -109,23 +134,25 @@ struct Line {
     current: String,
     /// The part of it that the shell takes for a word of its own.
     head: String,
+    /// The quote that is open there.
+    quote: Option<char>,
 }
 
 impl Line {
     /// From a line as it is typed, and the piece of its last word that bash completes: it cuts words at `:`, `=` and `@` too.
     fn of_bash(line: &str, piece: &str) -> Self {
-        let (mut words, start) = split(line);
+        let (mut words, start, quote) = split(line);
         let raw = line.get(start..).unwrap_or_default();
         let head = unquote(raw.strip_suffix(piece).unwrap_or_default());
         let current = words.pop().unwrap_or_default();
         let program = words.iter().position(|word| word.rsplit('/').next() == Some("mailhaul")).unwrap_or(0);
-        Self { before: words.into_iter().skip(program + 1).collect(), current, head }
+        Self { before: words.into_iter().skip(program + 1).collect(), current, head, quote }
     }
 }
 
 /// Splits a line into words as a shell does, quotes and backslashes taken away and nothing else read into it, and tells
-/// where the last word (which may be empty) begins.
-fn split(line: &str) -> (Vec<String>, usize) {
+/// where the last word (which may be empty) begins, and which quote is open at the end.
+fn split(line: &str) -> (Vec<String>, usize, Option<char>) {
     let mut words = Vec::new();
     let mut word = String::new();
     let mut start = 0;
@@ -154,7 +181,7 @@ fn split(line: &str) -> (Vec<String>, usize) {
         }
     }
     words.push(word);
-    (words, start)
+    (words, start, quote)
 }
 
 fn unquote(word: &str) -> String {
@@ -166,14 +193,26 @@ mod tests {
     use super::*;
 
     fn line(before: &[&str], current: &str, head: &str) -> Line {
-        Line { before: before.iter().map(|&word| word.to_owned()).collect(), current: current.to_owned(), head: head.to_owned() }
+        let before = before.iter().map(|&word| word.to_owned()).collect();
+        Line { before, current: current.to_owned(), head: head.to_owned(), quote: None }
+    }
+
+    #[test]
+    fn a_word_is_quoted_for_where_it_goes() {
+        let quoted = |word, quote| {
+            let mut out = String::new();
+            push_quoted(word, quote, &mut out);
+            out
+        };
+        assert_eq!(quoted("work:a/ü $(id)`'", None), r"work:a/ü\ \$\(id\)\`\'");
+        assert_eq!(quoted("it's $x", Some('\'')), r"it'\''s $x");
     }
 
     #[test]
     fn a_bash_line_is_read_as_it_will_be_run() {
         assert_eq!(Line::of_bash("mailhaul list wo", "wo"), line(&["list"], "wo", ""));
         assert_eq!(Line::of_bash("mailhaul list ", ""), line(&["list"], "", ""));
-        assert_eq!(Line::of_bash("mailhaul list  'work/My F", "work/My F"), line(&["list"], "work/My F", ""));
+        assert_eq!(Line::of_bash("mailhaul list  'work/My F", "work/My F"), Line { quote: Some('\''), ..line(&["list"], "work/My F", "") });
         assert_eq!(Line::of_bash(r"mailhaul list work/My\ Fo", r"work/My\ Fo"), line(&["list"], "work/My Fo", ""));
         assert_eq!(Line::of_bash("mailhaul list work:po", "po"), line(&["list"], "work:po", "work:"));
         assert_eq!(Line::of_bash("X=1 /usr/bin/mailhaul -v \"a \\$b\" --config=x", "x"), line(&["-v", "a $b"], "--config=x", "--config="));
@@ -183,10 +222,10 @@ mod tests {
     #[test]
     fn words_that_go_on_get_no_blank_behind_them() {
         let one = |word: &str| Candidate { word: word.to_owned(), about: "a\nb".to_owned() };
-        assert_eq!(shown(&[one("work:imap"), one("work:pop3")], Shell::Bash, "work:"), "words\nimap\npop3\n");
-        assert_eq!(shown(&[one("work/")], Shell::Zsh, ""), "words-open\nwork/\n");
-        assert_eq!(shown(&[one("list")], Shell::Fish, ""), "words\nlist\ta b\n");
-        assert_eq!(shown(&[], Shell::Bash, ""), "words\n");
+        assert_eq!(shown(&[one("work:imap"), one("work:pop3")], Shell::Bash, "work:", None), "words\nimap\npop3\n");
+        assert_eq!(shown(&[one("work/")], Shell::Zsh, "", None), "words-open\nwork/\n");
+        assert_eq!(shown(&[one("list")], Shell::Fish, "", None), "words\nlist\ta b\n");
+        assert_eq!(shown(&[], Shell::Bash, "", None), "words\n");
     }
 
     proptest::proptest! {

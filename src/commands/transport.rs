@@ -43,7 +43,7 @@ pub struct Args {
     pub dry_run: bool,
     /// What of a source without flags (POP3, eml) counts as read at another place: all, none, or older-than:AGE
     #[arg(long, value_name = "WHICH", default_value = "none", value_parser = super::migrate::seen)]
-    pub seen: Seen,
+    pub seen_there: Seen,
     /// Where the date of a message comes from when its source keeps none (POP3)
     #[arg(long, value_name = "FIELD", value_enum, default_value = "received")]
     pub date_from: DateFrom,

@@ -1,7 +1,6 @@
-//! The scripts that make shells ask this program. They hand over what is typed as it is, and never evaluate an answer: the
-//! shell itself quotes what it puts on the command line.
+//! The scripts that make shells ask this program. They hand over what is typed as it is, and never evaluate an answer.
 
-/// For bash. `-o filenames` makes readline quote what it inserts.
+/// For bash, which inserts a candidate as it is: the program quotes it.
 pub(super) const BASH: &str = r#"_mailhaul() {
     local kind=words line
     COMPREPLY=()
@@ -19,7 +18,7 @@ pub(super) const BASH: &str = r#"_mailhaul() {
     fi
     return 0
 }
-complete -o default -o filenames -F _mailhaul mailhaul
+complete -o default -F _mailhaul mailhaul
 "#;
 
 /// For zsh: to be sourced, or put into a directory of `$fpath` as `_mailhaul`. `compadd` quotes what it inserts.
