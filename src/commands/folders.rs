@@ -28,7 +28,7 @@ const SCHEMA: &str = "mailhaul.folders/1";
 
 /// The arguments of `folders`.
 #[derive(clap::Args)]
-#[command(args_conflicts_with_subcommands = true)]
+#[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 pub struct Args {
     /// An account, URL or local place; with a folder: just that folder and those below it. Without any, the config file's
     /// default account

@@ -33,8 +33,11 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::Success)
 }
 
+/// A schema's name, and what makes it.
+pub type Named = (&'static str, fn() -> Schema);
+
 /// Every schema there is, by name. A document of a new command is one line more.
-pub fn schemas() -> &'static [(&'static str, fn() -> Schema)] {
+pub fn schemas() -> &'static [Named] {
     &[
         ("list", || of("List").document::<ListDocument>("mailhaul.list/1").schema()),
         ("fetch", || of("Fetch").document::<CopySummary>("mailhaul.fetch/1").schema()),

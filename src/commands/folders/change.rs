@@ -246,7 +246,7 @@ impl Account {
 }
 
 /// The server and the folder that an argument names.
-fn target<'a>(place: &'a Place) -> Result<(&'a Server, &'a Folder)> {
+fn target(place: &Place) -> Result<(&Server, &Folder)> {
     match (&place.location, &place.folder) {
         (Location::Server(server), Some(folder)) if server.protocol == Protocol::Imap => Ok((server, folder)),
         (Location::Server(server), None) if server.protocol == Protocol::Imap => {
