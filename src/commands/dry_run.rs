@@ -10,24 +10,36 @@ use crate::store::Listed;
 use crate::transfer::Preview;
 
 /// What `--dry-run` says: the summary's fields as they would be, and each message.
-#[derive(Serialize)]
-struct DryRun {
+#[derive(Serialize, schemars::JsonSchema)]
+pub(super) struct DryRun {
+    /// `mailhaul.migrate/1`, say.
     schema: &'static str,
+    /// Always true: nothing was changed.
     dry_run: bool,
+    /// The source as the user named it.
     source: String,
+    /// The destination as the user named it.
     destination: String,
     #[serde(flatten)]
     counts: Counts,
+    /// Whether every listed message is accounted for.
     balanced: bool,
+    /// The same counts by folder.
     folders: Vec<FolderCounts>,
+    /// Each message that would be copied.
     messages: Vec<WouldCopy>,
 }
 
-#[derive(Serialize)]
+/// A message that would be copied.
+#[derive(Serialize, schemars::JsonSchema)]
 struct WouldCopy {
+    /// The folder on the source, or the file.
     folder: String,
+    /// Its UID or message number there.
     uid: u32,
+    /// Its size in octets as the source claims it.
     size: Option<u64>,
+    /// The folder on the destination.
     to: String,
 }
 

@@ -4,6 +4,7 @@
 mod across;
 mod changing;
 mod choice;
+pub mod complete;
 pub mod copy;
 pub mod delete;
 mod deliver;
@@ -27,7 +28,7 @@ mod vacate;
 
 use std::io::{IsTerminal, Write};
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
 use crate::account::{Config, Overrides, Place};
 use crate::cli::Global;
@@ -96,6 +97,9 @@ pub enum Command {
         #[arg(value_enum)]
         shell: clap_complete::Shell,
     },
+    /// Answer a completion script
+    #[command(name = "__complete", hide = true, after_long_help = EXIT_STATUS)]
+    Complete(complete::Args),
 }
 
 /// What a verb is given beside its own arguments.
@@ -152,8 +156,12 @@ pub fn warn(text: &str) {
 /// # Errors
 /// What ended the verb; `main` prints it.
 pub fn run(cli: Cli, context: &Context) -> Result<ExitCode> {
-    if let Command::Completions { shell } = cli.command {
-        return completions(shell);
+    // Before the config file is read: neither is to fail over a mistake in it.
+    match &cli.command {
+        Command::Completions { shell } => return completions(*shell),
+        Command::Complete(args) => return complete::run(args, context),
+        Command::Schema(args) => return schema::run(args),
+        _ => {}
     }
     let trace = cli.global.trace.as_deref().map_or_else(|| Ok(Trace::off()), Trace::to_file)?;
     let config = Config::load(cli.global.config.as_deref())?;
@@ -168,15 +176,14 @@ pub fn run(cli: Cli, context: &Context) -> Result<ExitCode> {
         Command::Upload(args) => upload::run(args, &app),
         Command::Folders(args) => folders::run(args, &app),
         Command::Migrate(args) => migrate::run(args, &app),
-        Command::Schema(args) => schema::run(args, &app),
+        Command::Schema(args) => schema::run(args),
         Command::Completions { shell } => completions(*shell),
+        Command::Complete(args) => complete::run(args, &app.context),
     }
 }
 
 fn completions(shell: clap_complete::Shell) -> Result<ExitCode> {
-    // Into memory first: the generator panics when its writer fails.
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "mailhaul", &mut script);
+    let script = complete::script(shell);
     let mut output = std::io::stdout().lock();
     output.write_all(&script).and_then(|()| output.flush()).map_err(|error| Error::io("standard output", error))?;
     Ok(ExitCode::Success)

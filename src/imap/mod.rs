@@ -7,7 +7,7 @@ pub mod changing;
 pub mod date;
 pub mod encode;
 mod login;
-mod mailboxes;
+pub mod mailboxes;
 pub mod opening;
 pub mod parse;
 mod search;

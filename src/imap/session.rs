@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use super::encode::Command;
 use super::opening::Opening;
 use super::selected::{MailboxState, Selected};
-use super::types::{Code, ListEntry, MailboxStatus, Namespaces, Response, StatusLine, Untagged};
+use super::types::{ListEntry, MailboxStatus, Namespaces, Response, StatusLine, Untagged};
 use super::utf7;
 use super::wire::{LiteralForm, Received, Wire};
 use crate::error::{Error, Kind, Result, Scope};
@@ -71,9 +71,9 @@ pub struct Session {
     /// How messages and errors name the place.
     pub(super) place: String,
     /// The personal namespace's prefix in wire octets, its delimiter included (`INBOX.`); empty for most.
-    prefix: Vec<u8>,
-    delimiter: Option<char>,
-    delimiter_known: bool,
+    pub(super) prefix: Vec<u8>,
+    pub(super) delimiter: Option<char>,
+    pub(super) delimiter_known: bool,
     /// The UID at which reading bodies was lost.
     pub(super) stuck_at: Option<u32>,
     /// The mailbox that is examined still, and what EXAMINE told of it.
@@ -196,7 +196,7 @@ impl Session {
     }
 
     /// Says and asks what only the capabilities after login told to be possible.
-    fn catch_up(&mut self) -> Result<()> {
+    pub(super) fn catch_up(&mut self) -> Result<()> {
         let owing = std::mem::take(&mut self.owing);
         let mut tags = Vec::new();
         if owing.id {
@@ -306,7 +306,7 @@ impl Session {
         if self.capabilities.has("LIST-EXTENDED") {
             let special = if self.capabilities.has("SPECIAL-USE") { " RETURN (SUBSCRIBED SPECIAL-USE)" } else { " RETURN (SUBSCRIBED)" };
             entries = self
-                .list_with(&Command::new("LIST").raw(" \"\" \"*\"").raw(special))?
+                .list_with(&Command::new("LIST").raw(" \"\" \"*\"").raw(special), &mut |_, _| {})?
                 .into_iter()
                 .map(|entry| {
                     let subscribed = entry.has("\\Subscribed");
@@ -316,8 +316,8 @@ impl Session {
         }
         // Strato's extended LIST returns nothing (MailKit#1957).
         if entries.is_empty() {
-            let plain = self.list_with(&Command::new("LIST").raw(" \"\" \"*\""))?;
-            let subscribed = self.list_with(&Command::new("LSUB").raw(" \"\" \"*\""))?;
+            let plain = self.list_with(&Command::new("LIST").raw(" \"\" \"*\""), &mut |_, _| {})?;
+            let subscribed = self.list_with(&Command::new("LSUB").raw(" \"\" \"*\""), &mut |_, _| {})?;
             let subscribed: HashSet<Vec<u8>> = subscribed.into_iter().map(|entry| entry.name).collect();
             entries = plain
                 .into_iter()
@@ -327,69 +327,29 @@ impl Session {
                 })
                 .collect();
         }
-        // The same names whatever the server's order: which of two look-alikes keeps the plain one must not change.
-        entries.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
-        entries.dedup_by(|(later, _), (first, _)| later.name == first.name);
-        let mut mailboxes: Vec<Mailbox> = Vec::new();
-        let mut names: HashSet<Vec<u8>> = HashSet::new();
-        let mut taken = HashSet::new();
-        for (entry, subscribed) in entries {
-            if !self.delimiter_known && entry.delimiter.is_some() {
-                self.delimiter = entry.delimiter;
-                self.delimiter_known = true;
-            }
-            let name = if entry.name.eq_ignore_ascii_case(b"INBOX") {
-                &entry.name
-            } else {
-                entry.name.strip_prefix(self.prefix.as_slice()).unwrap_or(&entry.name)
-            };
-            // INBOX in another case, and a name with the delimiter behind it, are the same mailbox once more.
-            let bare = entry.delimiter.map_or(entry.name.as_slice(), |delimiter| {
-                entry.name.strip_suffix(delimiter.encode_utf8(&mut [0; 4]).as_bytes()).unwrap_or(&entry.name)
-            });
-            let bare = if bare.eq_ignore_ascii_case(b"INBOX") { b"INBOX" } else { bare };
-            if !names.insert(bare.to_vec()) {
-                continue;
-            }
-            let folder = utf7::mailbox_to_folder(name, entry.delimiter).filter(|folder| !taken.contains(folder));
-            let folder = match folder {
-                Some(folder) => folder,
-                // A mailbox that cannot hold mail may go; one that can must not drop out because of its name.
-                None if !entry.selectable() => continue,
-                None => utf7::odd_mailbox_to_folder(&entry.name, entry.delimiter, &|folder| taken.contains(folder)),
-            };
-            taken.insert(folder.clone());
-            mailboxes.push(Mailbox {
-                folder,
-                selectable: entry.selectable(),
-                subscribed,
-                wire_name: entry.name,
-                attributes: entry.attributes,
-            });
-        }
-        if !mailboxes.iter().any(|mailbox| mailbox.folder.is_inbox()) {
-            mailboxes.push(Mailbox {
-                folder: Folder::inbox(),
-                wire_name: b"INBOX".to_vec(),
-                attributes: Vec::new(),
-                selectable: true,
-                subscribed: true,
-            });
-        }
-        mailboxes.sort_by(|a, b| (!a.folder.is_inbox(), &a.folder).cmp(&(!b.folder.is_inbox(), &b.folder)));
-        Ok(mailboxes)
+        Ok(self.name_mailboxes(entries))
     }
 
-    fn list_with(&mut self, command: &Command) -> Result<Vec<ListEntry>> {
+    /// Runs a LIST or LSUB; `told` gets the figures that LIST-STATUS brings along.
+    pub(super) fn list_with(&mut self, command: &Command, told: &mut dyn FnMut(Vec<u8>, MailboxStatus)) -> Result<Vec<ListEntry>> {
         let mut entries = Vec::new();
         let mut octets = 0;
+        let mut figures = 0;
         self.run(command, Phase::Listing, "listing the mailboxes was refused", &mut |received| {
-            if let Response::Untagged(Untagged::List(entry) | Untagged::Lsub(entry)) = received.response {
-                octets += entry.name.len() + entry.attributes.iter().map(|attribute| attribute.len() + 24).sum::<usize>();
-                if entries.len() >= MAX_MAILBOXES || octets > MAX_MAILBOX_OCTETS {
-                    return Err(Error::protocol("the server lists more mailboxes than any account has"));
+            match received.response {
+                Response::Untagged(Untagged::List(entry) | Untagged::Lsub(entry)) => {
+                    octets += entry.name.len() + entry.attributes.iter().map(|attribute| attribute.len() + 24).sum::<usize>();
+                    entries.push(entry);
                 }
-                entries.push(entry);
+                Response::Untagged(Untagged::MailboxStatus { mailbox, items }) => {
+                    octets += mailbox.len();
+                    figures += 1;
+                    told(mailbox, items);
+                }
+                _ => {}
+            }
+            if entries.len().max(figures) > MAX_MAILBOXES || octets > MAX_MAILBOX_OCTETS {
+                return Err(Error::protocol("the server lists more mailboxes than any account has"));
             }
             Ok(())
         })?;
@@ -406,12 +366,17 @@ impl Session {
         }
         self.catch_up().map_err(|error| error.at(&self.place))?;
         if !self.delimiter_known {
-            let entries = self.list_with(&delimiter_query())?;
+            let entries = self.list_with(&delimiter_query(), &mut |_, _| {})?;
             self.delimiter = entries.into_iter().find_map(|entry| entry.delimiter);
             self.delimiter_known = true;
         }
+        self.written(folder)
+    }
+
+    /// The wire name of a folder with what is known of delimiter and prefix.
+    pub(super) fn written(&self, folder: &Folder) -> Result<Vec<u8>> {
         let name = utf7::folder_to_mailbox(folder, self.delimiter, false).map_err(|error| error.at(&self.place))?;
-        if name.starts_with(&self.prefix) {
+        if folder.is_inbox() || name.starts_with(&self.prefix) {
             return Ok(name);
         }
         Ok([self.prefix.as_slice(), &name].concat())
@@ -469,17 +434,7 @@ impl Session {
     /// # Errors
     /// Refusal or loss of the connection.
     pub fn create(&mut self, wire_name: &[u8]) -> Result<()> {
-        let command = Command::new("CREATE").sp().mailbox(wire_name)?;
-        self.wire.conn.context().step("imap.create");
-        let tag = self.wire.send(&command)?;
-        self.wire.conn.deadline(Phase::Command);
-        let status = self.wire.finish_any(&tag, &mut |_| Ok(())).map_err(|error| error.at(&self.place))?;
-        let exists = matches!(status.code, Some(Code::AlreadyExists)) || status.text.to_ascii_lowercase().contains("exist");
-        if status.is_ok() || exists {
-            Ok(())
-        } else {
-            Err(super::wire::refusal("creating the mailbox was refused", &status).at(&self.place))
-        }
+        self.make(wire_name, None).map(|_| ())
     }
 
     /// Subscribes to a mailbox.
@@ -503,12 +458,24 @@ impl Session {
     /// # Errors
     /// Usage where the server has no such folder; refusal or loss of the connection.
     pub fn open_folder(&mut self, folder: &Folder, writable: bool) -> Result<Selected<'_>> {
-        let wire_name = self.wire_name(folder)?;
-        match Selected::look(self, &wire_name, writable) {
-            Ok(state) => Ok(Selected::opened(self, &wire_name, state, writable)),
-            Err(error) if error.kind() == Kind::Refused => Err(self.cannot_open(folder, &wire_name, &error)),
-            Err(error) => Err(error),
+        let (wire_name, error) = match self.wire_name(folder) {
+            Ok(wire_name) => match Selected::look(self, &wire_name, writable) {
+                Ok(state) => return Ok(Selected::opened(self, &wire_name, state, writable)),
+                Err(error) if error.kind() == Kind::Refused => {
+                    let error = self.cannot_open(folder, &wire_name, &error);
+                    (wire_name, error)
+                }
+                Err(error) => return Err(error),
+            },
+            Err(error) => (Vec::new(), error),
+        };
+        // It may be shown otherwise than it is written: a name that is no correct one, or one outside our own namespace.
+        if error.kind() == Kind::Usage
+            && let Some(other) = self.list()?.into_iter().find(|mailbox| mailbox.folder == *folder && mailbox.wire_name != wire_name)
+        {
+            return if writable { self.select(&other.wire_name) } else { self.examine(&other.wire_name) };
         }
+        Err(error)
     }
 
     /// Why a folder that was refused cannot be opened: most often because there is none.
@@ -527,7 +494,7 @@ impl Session {
     /// Whether LIST knows a mailbox that may be selected by this very name.
     fn is_listed(&mut self, wire_name: &[u8]) -> Result<bool> {
         // `*` and `%` are no more than wildcards in a name: they can only find too much.
-        let entries = self.list_with(&Command::new("LIST").raw(" \"\" ").mailbox(wire_name)?)?;
+        let entries = self.list_with(&Command::new("LIST").raw(" \"\" ").mailbox(wire_name)?, &mut |_, _| {})?;
         Ok(entries.iter().any(|entry| entry.name == wire_name && !entry.has("\\NonExistent")))
     }
 

@@ -100,16 +100,21 @@ fn digit(byte: u8) -> Option<u32> {
     }))
 }
 
-/// The folder a wire name stands for. Levels that cannot be decoded are taken as they are written.
+/// The folder a wire name stands for. Levels that cannot be decoded, or would hold control characters, are taken as they are
+/// written.
 ///
-/// `None` where the name cannot be a folder: octets that are neither modified UTF-7 nor UTF-8, or an empty level. A name of
+/// `None` where the name cannot be a folder: octets that are neither modified UTF-7 nor UTF-8, control characters written
+/// plainly, or an empty level. A name of
 /// correct modified UTF-7 comes back the same from [`folder_to_mailbox`], but for INBOX's case. Any other does not, and may
 /// look like a correct one (`&AC8-` and `&-AC8-` are both shown as `&AC8-`): keep the wire octets, and mind twins.
 pub fn mailbox_to_folder(name: &[u8], delimiter: Option<char>) -> Option<Folder> {
     let raw = std::str::from_utf8(name).ok()?;
     // Some servers end a name that cannot be selected with the delimiter.
     let raw = delimiter.map_or(raw, |delimiter| raw.strip_suffix(delimiter).unwrap_or(raw));
-    let level = |raw: &str| decode(raw.as_bytes()).unwrap_or_else(|| raw.to_owned());
+    if raw.contains(char::is_control) {
+        return None;
+    }
+    let level = |raw: &str| decode(raw.as_bytes()).filter(|text| !text.contains(char::is_control)).unwrap_or_else(|| raw.to_owned());
     match delimiter {
         Some(delimiter) => Folder::from_levels(raw.split(delimiter).map(level)),
         None => Folder::from_levels([level(raw)]),
@@ -120,7 +125,8 @@ pub fn mailbox_to_folder(name: &[u8], delimiter: Option<char>) -> Option<Folder>
 /// can be read, told apart by a number. Only people see it; the server gets the wire name.
 pub fn odd_mailbox_to_folder(name: &[u8], delimiter: Option<char>, taken: &dyn Fn(&Folder) -> bool) -> Folder {
     let text = std::str::from_utf8(name).map_or_else(|_| name.escape_ascii().to_string(), str::to_owned);
-    let readable = |level: &str| decode(level.as_bytes()).unwrap_or_else(|| level.to_owned()).replace(char::is_control, "?");
+    let plain = |level: &str| decode(level.as_bytes()).filter(|text| !text.contains(char::is_control));
+    let readable = |level: &str| plain(level).unwrap_or_else(|| level.replace(char::is_control, "_"));
     let mut levels: Vec<String> = match delimiter {
         Some(delimiter) => text.split(delimiter).filter(|level| !level.is_empty()).map(readable).collect(),
         None => vec![readable(&text)],
@@ -215,8 +221,11 @@ mod tests {
         assert_eq!(levels(b"inbox.x", Some('.')).unwrap(), ["INBOX", "x"]);
         assert_eq!(levels(b"a/", Some('/')).unwrap(), ["a"]);
         assert_eq!(levels(b"&AC8-", Some('/')).unwrap(), ["&AC8-"]);
+        assert_eq!(levels(b"a&ABs-b", Some('/')).unwrap(), ["a&ABs-b"]);
         assert_eq!(levels("ä/b&".as_bytes(), Some('/')).unwrap(), ["ä", "b&"]);
-        for (name, delimiter) in [(&b""[..], Some('/')), (b"a//b", Some('/')), (b"/", Some('/')), (b"/a", Some('/')), (b"\xff", None)] {
+        for (name, delimiter) in
+            [(&b""[..], Some('/')), (b"a//b", Some('/')), (b"/", Some('/')), (b"/a", Some('/')), (b"\xff", None), (b"a\x1bb", None)]
+        {
             assert!(mailbox_to_folder(name, delimiter).is_none(), "{name:?}");
         }
     }

@@ -29,13 +29,19 @@ pub fn write_document(out: &mut impl Write, value: &impl Serialize) -> Result<()
     out.write_all(&bytes).and_then(|()| out.flush()).map_err(|error| Error::io(STDOUT, error))
 }
 
-#[derive(Serialize)]
-struct ErrorObject<'a> {
-    code: u8,
-    message: &'a str,
-    place: Option<&'a str>,
-    server_said: Option<&'a str>,
-    hint: Option<&'a str>,
+/// An error on standard error, where the output is JSON.
+#[derive(Debug, Serialize, schemars::JsonSchema)]
+pub struct ErrorObject<'a> {
+    /// The exit code.
+    pub code: u8,
+    /// What went wrong, in our own words.
+    pub message: &'a str,
+    /// The place, where one is known.
+    pub place: Option<&'a str>,
+    /// The server's own words.
+    pub server_said: Option<&'a str>,
+    /// What to do next.
+    pub hint: Option<&'a str>,
 }
 
 /// Writes the error that ends a run: one sentence on one line, or an object where the output is JSON.

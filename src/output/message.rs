@@ -44,6 +44,17 @@ pub struct MessageRow {
     pub message_id: Option<String>,
 }
 
+/// The document of `list`.
+#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
+pub struct ListDocument {
+    /// `mailhaul.list/1`.
+    pub schema: String,
+    /// The places as the user named them.
+    pub places: Vec<String>,
+    /// A row for each message, by place and rising UID. With `--fields` a row holds just the fields asked for.
+    pub messages: Vec<MessageRow>,
+}
+
 impl MessageRow {
     /// What tables and `tsv` show unless `--fields` says otherwise.
     pub fn default_fields(pop3: bool, several_places: bool, several_folders: bool) -> Vec<&'static str> {

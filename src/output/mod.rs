@@ -3,6 +3,7 @@
 
 mod changed;
 mod copied;
+mod folder;
 mod json;
 mod message;
 mod parsed;
@@ -14,10 +15,11 @@ mod table;
 pub use crate::report::{Format, ProgressMode};
 pub use changed::{ChangedDocument, ChangedRow};
 pub use copied::{AlteredMessage, CopySummary};
-pub use json::{write_document, write_error};
-pub use message::MessageRow;
+pub use folder::{FolderChange, FolderChangesDocument, FolderRow, FoldersDocument, typed as typed_folder};
+pub use json::{ErrorObject, write_document, write_error};
+pub use message::{ListDocument, MessageRow};
 pub use parsed::{AttachmentRow, AttachmentsDocument, ParsedDocument, ParsedMessage, PartRow};
-pub use progress::{Progress, Verbosity};
+pub use progress::{Progress, ProgressLine, ProgressMessage, Verbosity};
 pub use rows::{Head, Row, Rows};
 pub use table::{Column, bytes_for_people, terminal_width};
 

@@ -64,25 +64,39 @@ struct Amount {
     bytes: (u64, u64),
 }
 
-#[derive(Serialize)]
-struct Line<'a> {
+/// A line of `--progress=json` that tells how far a run is.
+#[derive(Debug, Serialize, schemars::JsonSchema)]
+pub struct ProgressLine<'a> {
+    /// `progress`.
     event: &'static str,
+    /// The folder that is being worked on.
     folder: &'a str,
+    /// Messages of that folder that are done.
     messages_done: u64,
+    /// Messages of that folder.
     messages_total: u64,
+    /// Octets of that folder that are done.
     bytes_done: u64,
+    /// Octets of that folder, as far as sizes are known.
     bytes_total: u64,
+    /// The rate of the whole run.
     bytes_per_second: u64,
+    /// For the whole run, where it can be told.
     seconds_left: Option<u64>,
 }
 
-#[derive(Serialize)]
-struct Told<'a> {
+/// Any other line of `--progress=json`.
+#[derive(Debug, Serialize, schemars::JsonSchema)]
+pub struct ProgressMessage<'a> {
+    /// `problem`, `waiting` or `note`.
     event: &'static str,
+    /// The folder, where it is about one.
     #[serde(skip_serializing_if = "Option::is_none")]
     folder: Option<&'a str>,
+    /// The message, where it is about one.
     #[serde(skip_serializing_if = "Option::is_none")]
     uid: Option<u32>,
+    /// In a sentence.
     text: &'a str,
 }
 
@@ -112,7 +126,7 @@ impl Progress {
 
     fn tell(&self, state: &mut State, event: &'static str, folder: Option<&str>, uid: Option<u32>, text: &str) {
         let line = match self.shape {
-            Shape::Json => json_line(&Told { event, folder, uid, text }),
+            Shape::Json => json_line(&ProgressMessage { event, folder, uid, text }),
             _ => {
                 let place = match (folder, uid) {
                     (Some(folder), Some(uid)) => format!("{folder} {uid}: "),
@@ -234,7 +248,7 @@ fn json_progress(state: &State, now: Moment) -> String {
     // Sizes are hints and may be missing: where they are, messages tell the time left.
     let (done, all) = if state.total.bytes.1 > 0 { state.total.bytes } else { state.total.messages };
     let left = u128::from(all.saturating_sub(done)) * u128::from(milliseconds) / (u128::from(done.max(1)) * 1000);
-    json_line(&Line {
+    json_line(&ProgressLine {
         event: "progress",
         folder: &state.current,
         messages_done: amount.messages.0,

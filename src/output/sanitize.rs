@@ -2,6 +2,7 @@
 //! reordering passes raw. It knows characters and nothing about what the text means.
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
 use std::io::{self, Write};
 
 /// Stands where a character was that must not reach a terminal.
@@ -10,7 +11,7 @@ const REPLACEMENT: char = char::REPLACEMENT_CHARACTER;
 /// `text` as one harmless line: a tab becomes a space; other control characters (line ends and escapes among them),
 /// bidi overrides and invisible characters become U+FFFD.
 pub fn line(text: &str) -> Cow<'_, str> {
-    clean(text, |c| (c == '\t').then_some(' '))
+    clean(text, |c, out| out.push(if c == '\t' { ' ' } else { REPLACEMENT }))
 }
 
 /// `text` as the value of a tab-separated row: tabs and line ends become one space each, the rest as in [`line()`].
@@ -18,7 +19,17 @@ pub fn tsv(text: &str) -> Cow<'_, str> {
     if text.contains("\r\n") {
         return Cow::Owned(tsv(&text.replace("\r\n", " ")).into_owned());
     }
-    clean(text, |c| matches!(c, '\t' | '\n' | '\r' | '\u{2028}' | '\u{2029}').then_some(' '))
+    clean(text, |c, out| out.push(if matches!(c, '\t' | '\n' | '\r' | '\u{2028}' | '\u{2029}') { ' ' } else { REPLACEMENT }))
+}
+
+/// `text` with all that [`line()`] would replace written as `%XX` of its UTF-8, for names that are read so when typed.
+pub fn percent(text: &str) -> Cow<'_, str> {
+    clean(text, |c, out| c.encode_utf8(&mut [0; 4]).bytes().for_each(|byte| push_octet(byte, out)))
+}
+
+/// Appends `%XX`.
+pub(super) fn push_octet(octet: u8, out: &mut String) {
+    let _ = write!(out, "%{octet:02X}");
 }
 
 /// `text` as lines: line ends and tabs stay; other control characters become U+FFFD, and what only hides or reorders is
@@ -28,21 +39,14 @@ pub fn text(text: &str) -> Cow<'_, str> {
         return Cow::Borrowed(text);
     }
     let lines = text.replace("\r\n", "\n");
-    let shown = clean(&lines, |c| match c {
-        '\n' | '\t' => Some(c),
-        '\u{2028}' | '\u{2029}' => Some('\n'),
-        _ => None,
+    let shown = clean(&lines, |c, out| match c {
+        '\n' | '\t' => out.push(c),
+        '\u{2028}' | '\u{2029}' => out.push('\n'),
+        _ if c.is_control() => out.push(REPLACEMENT),
+        // What was no control character hid; the replacement would only make it seen.
+        _ => {}
     });
-    // What was no control character hid; the replacement would only make it seen.
-    let mut out = String::with_capacity(shown.len());
-    out.extend(
-        lines
-            .chars()
-            .zip(shown.chars())
-            .filter(|(was, is)| *is != REPLACEMENT || *was == REPLACEMENT || was.is_control())
-            .map(|(_, is)| is),
-    );
-    Cow::Owned(out)
+    Cow::Owned(shown.into_owned())
 }
 
 /// Passes octets on to a terminal as [`text()`], line by line.
@@ -87,7 +91,8 @@ impl<W: Write> Write for Lines<W> {
     }
 }
 
-fn clean(text: &str, special: impl Fn(char) -> Option<char>) -> Cow<'_, str> {
+/// Puts what `instead` says in place of each suspicious character.
+fn clean(text: &str, instead: impl Fn(char, &mut String)) -> Cow<'_, str> {
     if !text.chars().any(suspicious) {
         return Cow::Borrowed(text);
     }
@@ -95,13 +100,12 @@ fn clean(text: &str, special: impl Fn(char) -> Option<char>) -> Cow<'_, str> {
     let mut characters = text.chars().peekable();
     let mut before = None;
     while let Some(c) = characters.next() {
-        let kept = match special(c) {
-            Some(instead) => instead,
-            None if joins(c) && joined(before) && joined(characters.peek().copied()) => c,
-            None if suspicious(c) => REPLACEMENT,
-            None => c,
-        };
-        out.push(kept);
+        let joins = joins(c) && joined(before) && joined(characters.peek().copied());
+        if suspicious(c) && !joins {
+            instead(c, &mut out)
+        } else {
+            out.push(c)
+        }
         before = Some(c);
     }
     Cow::Owned(out)

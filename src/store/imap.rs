@@ -263,7 +263,8 @@ fn uid_validity_changed() -> Error {
         .hint("run the same command again")
 }
 
-fn folder_info(mailbox: Mailbox) -> FolderInfo {
+/// The special use of a mailbox, by its attributes (those of XLIST among them).
+pub fn special_use(mailbox: &Mailbox) -> Option<SpecialUse> {
     let uses = [
         ("\\All", SpecialUse::All),
         ("\\AllMail", SpecialUse::All),
@@ -275,7 +276,11 @@ fn folder_info(mailbox: Mailbox) -> FolderInfo {
         ("\\Sent", SpecialUse::Sent),
         ("\\Trash", SpecialUse::Trash),
     ];
-    let special_use = uses.iter().find(|(attribute, _)| mailbox.has(attribute)).map(|(_, special)| *special);
+    uses.iter().find(|(attribute, _)| mailbox.has(attribute)).map(|(_, special)| *special)
+}
+
+fn folder_info(mailbox: Mailbox) -> FolderInfo {
+    let special_use = special_use(&mailbox);
     FolderInfo { folder: mailbox.folder, special_use, subscribed: mailbox.subscribed, selectable: mailbox.selectable }
 }
 

@@ -6,6 +6,7 @@ pub mod mail;
 pub mod odd;
 pub mod pop3d;
 pub mod proxy;
+pub mod schema;
 pub mod script;
 pub mod server;
 pub mod terminal;

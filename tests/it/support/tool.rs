@@ -269,6 +269,7 @@ impl Running {
         };
         assert!(!late, "not done after {:?}: {output}", self.deadline);
         output.search();
+        super::schema::hold(&output.args, &output.stdout, &output.stderr);
         for sub in ["home", "config", "state", "cache", "data", "tmp"] {
             search_tree(&self.root.join(sub));
         }

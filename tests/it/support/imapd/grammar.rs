@@ -70,8 +70,11 @@ pub(super) fn announced(line: &[u8]) -> Option<(usize, bool, usize)> {
     Some((digits.parse().ok()?, synchronising, open))
 }
 
-/// A name as a quoted string.
+/// A name as a quoted string, or as a literal where that cannot hold it.
 pub(super) fn quoted(name: &str) -> String {
+    if !name.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+        return format!("{{{}}}\r\n{name}", name.len());
+    }
     format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\""))
 }
 

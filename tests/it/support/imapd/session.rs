@@ -143,7 +143,29 @@ impl Session<'_> {
                 self.world.lock().unwrap().create(folder.trim_end_matches('/'));
             }
             "DELETE" => {
-                self.world.lock().unwrap().mailboxes.remove(&folder);
+                if self.world.lock().unwrap().mailboxes.remove(&folder).is_none() {
+                    self.wire.line(&format!("{tag} NO [NONEXISTENT] no such mailbox"))?;
+                    return Ok(Next::Go);
+                }
+            }
+            "RENAME" => {
+                let new = text(1);
+                let mut world = self.world.lock().unwrap();
+                let below = format!("{folder}/");
+                let names: Vec<String> =
+                    world.mailboxes.keys().filter(|name| **name == folder || name.starts_with(&below)).cloned().collect();
+                let known = world.mailboxes.contains_key(&new);
+                if !known {
+                    for name in &names {
+                        let mailbox = world.mailboxes.remove(name).unwrap();
+                        world.mailboxes.insert(name.replacen(&folder, &new, 1), mailbox);
+                    }
+                }
+                drop(world);
+                if known || names.is_empty() {
+                    self.wire.line(&format!("{tag} NO cannot rename"))?;
+                    return Ok(Next::Go);
+                }
             }
             "SUBSCRIBE" => {
                 self.world.lock().unwrap().subscribed.insert(folder);
