@@ -25,7 +25,7 @@ use crate::store::open::{self, Opener};
 use crate::store::pop3::Pop3Source;
 use crate::store::{FolderInfo, Listed, Outcome, Outgoing, Sink, Source, Wait};
 use crate::summary::delivery_date;
-use crate::transfer::{Exactly, Options, SourceFlags, Transfer, locate};
+use crate::transfer::{Options, SourceFlags, Transfer, locate};
 
 /// Messages and octets that are written to files together at most.
 const GROUP_MESSAGES: usize = 256;
@@ -239,13 +239,19 @@ impl Run<'_> {
             context,
             report: &progress,
             journal: &mut journal,
-            options: Options { flags: self.source_flags(), date_from: self.args.date_from, settle: self.args.settle, ..Options::default() },
+            options: Options {
+                flags: self.source_flags(),
+                date_from: self.args.date_from,
+                settle: self.args.settle,
+                create: self.args.create,
+                ..Options::default()
+            },
             source_name: source_name.clone(),
             open_source: &|| Ok(Box::new(PickedSource::new(opener.source()?, Arc::clone(&picked), Arc::clone(&read)))),
             open_sink: &|| open::sink(self.destination, Access::ReadWrite, context, &app.trace),
             only: Some(self.from.clone()),
             into: Some(self.to.clone()),
-            exactly: Some(Exactly { create: self.args.create }),
+            exactly: true,
         }
         .run();
         let shown = offset(self.place);

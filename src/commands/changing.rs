@@ -73,17 +73,22 @@ impl FromStr for Most {
 }
 
 impl MaxDelete {
+    /// How many of so many messages may go.
+    pub fn most(self, of: u64) -> u64 {
+        let part = |percent: u64| u64::try_from(u128::from(of) * u128::from(percent) / 100).unwrap_or(u64::MAX);
+        match self.max_delete {
+            None => MAX_DELETE.max(part(MAX_DELETE_PERCENT)),
+            Some(Most::Count(count)) => count,
+            Some(Most::Percent(percent)) => part(percent),
+        }
+    }
+
     /// Stops a run that would delete more messages than was allowed; `folder` holds `of`.
     ///
     /// # Errors
     /// [`Kind::Safety`].
     pub fn check(self, planned: u64, of: u64, folder: &Folder) -> Result<()> {
-        let part = |percent: u64| u64::try_from(u128::from(of) * u128::from(percent) / 100).unwrap_or(u64::MAX);
-        let most = match self.max_delete {
-            None => MAX_DELETE.max(part(MAX_DELETE_PERCENT)),
-            Some(Most::Count(count)) => count,
-            Some(Most::Percent(percent)) => part(percent),
-        };
+        let most = self.most(of);
         if planned <= most {
             return Ok(());
         }

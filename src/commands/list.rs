@@ -7,6 +7,7 @@ use std::io::{IsTerminal, StdoutLock};
 
 use serde_json::Value;
 
+use super::complete::Cache;
 use super::fetch::NO_SUCH;
 use super::reading::{Choice, Store, farewell, folder_of, numbered, offset};
 use super::sorting::{By, Order, Sorter};
@@ -298,7 +299,9 @@ fn list_imap(server: &Server, folder: &Folder, blank: &MessageRow, asked: &Asked
 /// All folders of an account. One that cannot be opened hides no other.
 fn list_account(server: &Server, blank: &MessageRow, asked: &Asked, listing: &mut Listing<'_>, app: &App) -> Result<()> {
     let mut session = Session::connect(server, Access::ReadOnly, &app.context, &app.trace)?;
-    for mailbox in session.list()?.into_iter().filter(|mailbox| mailbox.selectable) {
+    let mailboxes = session.list()?;
+    Cache::of(server, &app.context).write(mailboxes.iter().map(|mailbox| &mailbox.folder));
+    for mailbox in mailboxes.into_iter().filter(|mailbox| mailbox.selectable) {
         app.context.check()?;
         session.announce(&mailbox.wire_name, false, asked.first(None))?;
         let outcome = session

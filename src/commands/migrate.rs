@@ -103,7 +103,7 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
         open_sink: &|| open::sink(&destination, Access::ReadWrite, &app.context, &app.trace),
         only: source.folder.clone(),
         into: destination.folder.clone(),
-        exactly: None,
+        exactly: false,
     }
     .run();
     let complete = outcome.counts.complete() && outcome.problems.is_empty();

@@ -8,7 +8,10 @@ use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
 use crate::exit::ExitCode;
-use crate::output::{CopySummary, ErrorObject, FolderChangesDocument, FoldersDocument, ListDocument, ProgressLine, ProgressMessage};
+use crate::output::{
+    AttachmentsDocument, ChangedDocument, CopySummary, ErrorObject, FolderChangesDocument, FoldersDocument, ListDocument, ParsedDocument,
+    ProgressLine, ProgressMessage,
+};
 
 /// The arguments of `schema`.
 #[derive(clap::Args)]
@@ -40,7 +43,20 @@ pub type Named = (&'static str, fn() -> Schema);
 pub fn schemas() -> &'static [Named] {
     &[
         ("list", || of("List").document::<ListDocument>("mailhaul.list/1").schema()),
-        ("fetch", || of("Fetch").document::<CopySummary>("mailhaul.fetch/1").schema()),
+        ("fetch", || {
+            of("Fetch")
+                .document::<CopySummary>("mailhaul.fetch/1")
+                .document::<ParsedDocument>("mailhaul.fetch-parsed/1")
+                .document::<AttachmentsDocument>("mailhaul.fetch-attachments/1")
+                .schema()
+        }),
+        ("flag", || of("Flag").document::<ChangedDocument>("mailhaul.flag/1").schema()),
+        ("move", || of("Move").document::<ChangedDocument>("mailhaul.move/1").schema()),
+        ("copy", || of("Copy").document::<ChangedDocument>("mailhaul.copy/1").schema()),
+        ("delete", || of("Delete").document::<ChangedDocument>("mailhaul.delete/1").schema()),
+        ("upload", || {
+            of("Upload").document::<CopySummary>("mailhaul.upload/1").document::<super::dry_run::DryRun>("mailhaul.upload/1").schema()
+        }),
         ("folders", || {
             of("Folders")
                 .document::<FoldersDocument>("mailhaul.folders/1")

@@ -331,7 +331,7 @@ impl Job<'_> {
             open_sink: &|| open::sink(self.destination, Access::ReadWrite, &app.context, &app.trace),
             only: None,
             into: Some(self.folder()),
-            exactly: None,
+            exactly: false,
         }
         .run();
         self.name(&mut outcome);

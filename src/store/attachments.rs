@@ -176,11 +176,11 @@ pub fn safe_name(name: &str) -> Option<String> {
     }
     let start = |c: char| matches!(c, '.' | '-' | '~' | ' ');
     let end = |c: char| matches!(c, '.' | ' ');
-    let kept = out.trim_start_matches(start).trim_end_matches(end);
-    let mut kept = cut(kept).trim_end_matches(end).to_owned();
+    let mut kept = out.trim_start_matches(start).trim_end_matches(end).to_owned();
     if is_device(&kept) {
         kept.insert(0, '_');
     }
+    let kept = cut(&kept).trim_end_matches(end).to_owned();
     // A name of nothing but what stands for something else is none.
     kept.chars().any(|c| !matches!(c, '_' | '.' | ' ' | '-')).then_some(kept)
 }

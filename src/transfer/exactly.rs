@@ -11,22 +11,17 @@ use crate::plan::Pair;
 use crate::state::{CopyId, CopyRow, GenerationId, Journal, State};
 use crate::store::{FolderInfo, Sink, SinkState};
 
-/// How named messages go to one folder.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Exactly {
-    /// Make the folder where it is missing.
-    pub create: bool,
-}
-
 impl Transfer<'_> {
     /// The one folder of the source to the one named, whatever either is called and went to before.
-    pub(super) fn exact_pairs(&self, folders: Vec<FolderInfo>, there: &[FolderInfo], exactly: Exactly) -> Result<Vec<Pair>> {
+    pub(super) fn exact_pairs(&self, folders: Vec<FolderInfo>, there: &[FolderInfo]) -> Result<Vec<Pair>> {
         let pair = |source: FolderInfo| {
             let folder = self.into.clone().unwrap_or_else(|| source.folder.clone());
             let destination = match there.iter().find(|info| info.folder == folder) {
                 Some(info) if info.selectable => info.clone(),
                 Some(_) => return Err(Error::usage(format!("the folder {folder} holds other folders and no messages"))),
-                None if exactly.create || folder.is_inbox() => FolderInfo { folder, special_use: None, subscribed: true, selectable: true },
+                None if self.options.create || folder.is_inbox() => {
+                    FolderInfo { folder, special_use: None, subscribed: true, selectable: true }
+                }
                 None => return Err(Error::usage(format!("there is no folder {folder}")).hint("--create makes it")),
             };
             Ok(Pair { source, destination })

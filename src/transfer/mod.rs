@@ -24,7 +24,7 @@ use crate::state::{Baseline, Batch, Change, CopyRow, GenerationId, Horizon, Jour
 use crate::store::{FolderInfo, Listed, Sink, SinkState, Source};
 use crate::summary;
 use ends::Ends;
-pub use exactly::{Exactly, locate};
+pub use exactly::locate;
 use pass::{Adoptable, End, Pass, Suspect, Target, name_of};
 pub use preview::{Preview, preview};
 use renamed::Renamed;
@@ -134,7 +134,7 @@ pub struct Transfer<'a> {
     pub into: Option<Folder>,
     /// Messages were named, not a house to be moved: what the source lists is not all there is, it goes to just the folder
     /// named, and what is no longer there is copied again when it is asked for again.
-    pub exactly: Option<Exactly>,
+    pub exactly: bool,
 }
 
 /// What became of one message in this run.
@@ -246,8 +246,8 @@ impl Transfer<'_> {
                     if let Some(horizons) = horizons {
                         self.journal.set_horizons(&horizons)?;
                     }
-                    if let Some(exactly) = self.exactly {
-                        return self.exact_pairs(folders, &there, exactly);
+                    if self.exactly {
+                        return self.exact_pairs(folders, &there);
                     }
                     let known = self.journal.pairings(&self.source_name, self.into.as_ref())?;
                     return Ok(plan::pair_folders(&folders, &there, self.into.as_ref(), &known));
@@ -300,7 +300,7 @@ impl Transfer<'_> {
         let (listing, opened) = both(|| source.list(&work.pair.source.folder), || sink.open(&work.pair.destination, self.options.create));
         let listing = listing?;
         let target = self.target(sink, &work.pair.destination, opened?)?;
-        if self.exactly.is_none() {
+        if !self.exactly {
             self.paired(&work.pair.source.folder, target.mailbox)?;
         }
         self.settle(sink, &target, work, seen)?;
@@ -308,7 +308,7 @@ impl Transfer<'_> {
         let folder = work.pair.source.folder.clone();
         let mut copies = self.journal.copies(&self.source_name, &folder, target.mailbox)?;
         let mut again = HashSet::new();
-        if self.exactly.is_some() {
+        if self.exactly {
             let asked: HashSet<String> = listing.messages.iter().map(name_of).collect();
             // A message without a key may be any of them that has none either.
             let keyless = listing.messages.iter().any(|listed| listed.key.is_none());
@@ -318,7 +318,7 @@ impl Transfer<'_> {
         }
         let (flowing, suspects) = self.missing(&listing.messages, &copies, work);
         // What was not named is not missing from the source.
-        let mut renamed = if self.exactly.is_some() { Renamed::default() } else { Renamed::new(&listing, &copies) };
+        let mut renamed = if self.exactly { Renamed::default() } else { Renamed::new(&listing, &copies) };
         for listed in &listing.messages {
             let name = name_of(listed);
             if work.tally.contains_key(&name) {
@@ -346,7 +346,7 @@ impl Transfer<'_> {
         });
         let (source, sink) = ends.open(self)?;
         // Whoever names messages wants them there, whatever else is.
-        let fresh = !self.options.adopt || self.exactly.is_some();
+        let fresh = !self.options.adopt || self.exactly;
         let mut adoptable = if fresh || self.journal.has_visited(&self.source_name, &folder, target.generation)? {
             Adoptable::default()
         } else {
@@ -455,7 +455,7 @@ impl Transfer<'_> {
     fn visited(&mut self, folder: &Folder, generation: GenerationId, ends: &mut Ends) -> Result<()> {
         ends.losses = 0;
         // Not everything of the folder was dealt with, only what was named.
-        if self.exactly.is_some() || self.journal.has_visited(&self.source_name, folder, generation)? {
+        if self.exactly || self.journal.has_visited(&self.source_name, folder, generation)? {
             return Ok(());
         }
         self.journal.commit(&Batch(vec![Change::Visited { source: self.source_name.clone(), folder: folder.clone(), generation }]))?;

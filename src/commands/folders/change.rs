@@ -1,13 +1,12 @@
 //! `mailhaul folders create`, `rename`, `delete`, `subscribe` and `unsubscribe`: each folder is looked up in the server's own
 //! listing first, so that what people see is what is changed. Nothing that holds messages goes without being told so twice.
 
-use std::str::FromStr;
-
 use serde_json::Value;
 
 use super::super::{App, EXIT_STATUS, format};
 use crate::account::{Location, Place, Protocol, Server};
 use crate::cli::{Credentials, OutputArgs};
+use crate::commands::changing::MaxDelete;
 use crate::commands::complete::Cache;
 use crate::commands::reading::farewell;
 use crate::error::{Error, Kind, Result, Scope};
@@ -19,8 +18,6 @@ use crate::imap::types::MailboxStatus;
 use crate::output::{FolderChange, Head, Rows, terminal_width, typed_folder, write_error};
 
 const SCHEMA: &str = "mailhaul.folders-change/1";
-/// Without `--max-delete` so many messages may go, or a tenth, whichever is more.
-const CEILING: u64 = 50;
 
 /// What is to be changed. An account of such a name is written with its side: `delete:imap`.
 #[derive(clap::Subcommand)]
@@ -96,10 +93,9 @@ pub struct Delete {
     /// Delete also those that hold messages, for ever, and the messages with them
     #[arg(long)]
     pub force: bool,
-    /// With --force: delete at most so many messages in all, as a number or a share (100%) of what the folders hold; 50 or 10%,
-    /// whichever is more, unless this is given
-    #[arg(long, value_name = "N|P%", requires = "force")]
-    pub max_delete: Option<Ceiling>,
+    /// What may go with --force, in all.
+    #[command(flatten)]
+    pub max_delete: MaxDelete,
     /// The rest.
     #[command(flatten)]
     pub common: Common,
@@ -139,39 +135,6 @@ impl Use {
             Self::Junk => "\\Junk",
             Self::Sent => "\\Sent",
             Self::Trash => "\\Trash",
-        }
-    }
-}
-
-/// How many messages may be deleted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ceiling {
-    /// So many.
-    Messages(u64),
-    /// So many of a hundred.
-    Percent(u64),
-}
-
-impl FromStr for Ceiling {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let number = |text: &str| text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()));
-        let ceiling = match text.strip_suffix('%') {
-            Some(percent) => number(percent).filter(|percent| *percent <= 100).map(Self::Percent),
-            None => number(text).map(Self::Messages),
-        };
-        ceiling.ok_or_else(|| Error::usage("a ceiling is a number of messages, or a share of them up to 100%"))
-    }
-}
-
-impl Ceiling {
-    /// How many of `total` may go.
-    fn of(ceiling: Option<Self>, total: u64) -> u64 {
-        match ceiling {
-            Some(Self::Messages(most)) => most,
-            Some(Self::Percent(percent)) => u64::try_from(u128::from(total) * u128::from(percent) / 100).unwrap_or(u64::MAX),
-            None => CEILING.max(total / 10),
         }
     }
 }
@@ -469,7 +432,7 @@ fn delete(account: &mut Account, folder: &Folder, args: &Delete, sum: &mut u64, 
             .hint("with --force they are deleted with it, for ever; mailhaul move keeps them"));
     }
     let total = sum.saturating_add(messages);
-    let most = Ceiling::of(args.max_delete, total);
+    let most = args.max_delete.most(total);
     if messages > 0 && total > most {
         return Err(Error::new(Kind::Safety, format!("with {shown} {total} messages would be deleted, and {most} is the most"))
             .scoped(Scope::Mailbox)
@@ -508,19 +471,4 @@ fn subscribe(account: &mut Account, folder: &Folder, on: bool, dry_run: bool) ->
         if on { account.session.subscribe(&wire_name)? } else { account.session.unsubscribe(&wire_name)? }
     }
     Ok(account.change(folder, if on { "subscribed" } else { "unsubscribed" }))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_ceiling_is_a_number_or_a_share_and_50_or_a_tenth_by_default() {
-        let of = |text: &str, total| Ceiling::of(Some(text.parse().unwrap()), total);
-        assert_eq!((of("7", 1000), of("100%", 1000), of("25%", 1001), of("0", 5)), (7, 1000, 250, 0));
-        assert_eq!((Ceiling::of(None, 10), Ceiling::of(None, 5000)), (50, 500));
-        for text in ["", "%", "101%", "-1", "+1", "1.5%", "ten"] {
-            assert!(text.parse::<Ceiling>().is_err(), "{text}");
-        }
-    }
 }
