@@ -113,8 +113,19 @@ fn a_wrong_field_or_place_ends_with_2_before_anything_is_connected_to() {
     assert!(error["message"].as_str().unwrap().contains("colour") && error["hint"].as_str().unwrap().contains("subject"), "{error}");
     assert!(output.stdout.is_empty());
     list(&Tool::new(), &[&server.url(), "nowhere"]).expect_code(2).expect_stderr("nowhere");
-    list(&Tool::new(), &[&server.url(), "-"]).expect_code(2).expect_stderr("standard input");
     assert_eq!(server.connections(), 0);
+}
+
+#[test]
+fn standard_input_holds_a_message_or_an_mbox_or_nothing() {
+    let tool = Tool::new();
+    let subjects = |input: &[u8]| tool.run_with_input(&["list", "-", "--fields", "subject"], input).expect_code(0).text();
+    assert_eq!(subjects(b"Subject: one\r\n\r\nbody\r\n"), "one\n");
+    assert_eq!(
+        subjects(b"From a@b Thu Jan  1 00:00:00 1970\nSubject: one\n\n\nFrom a@b Thu Jan  1 00:00:00 1970\nSubject: two\n\n\n"),
+        "one\ntwo\n"
+    );
+    assert_eq!(subjects(b""), "");
 }
 
 #[test]
