@@ -92,7 +92,15 @@ fn archive_moves_each_past_year_into_its_folder_and_makes_no_empty_ones() {
     let user = dovecot_user!("recipe-archive");
     // Noon of the first and the last day of a year, and of today.
     let (first_2021, last_2021, mid_2023) = (1_609_502_400, 1_640_952_000, 1_688_212_800);
-    user.plant("INBOX", &[letter("a").date(first_2021), letter("b").date(last_2021).flag("\\Seen"), letter("c").date(mid_2023), letter("today").date(now())]);
+    user.plant(
+        "INBOX",
+        &[
+            letter("a").date(first_2021),
+            letter("b").date(last_2021).flag("\\Seen"),
+            letter("c").date(mid_2023),
+            letter("today").date(now()),
+        ],
+    );
     let tool = tool(&user);
     for _ in 0..2 {
         run(&tool, "archive", &["2019"]);
