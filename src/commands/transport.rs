@@ -15,6 +15,7 @@ use crate::error::{Error, Kind, Result};
 use crate::exit::ExitCode;
 use crate::folder::Folder;
 use crate::imap::UidSet;
+use crate::imap::selected::Selected;
 use crate::imap::session::{Access, Session};
 use crate::output::ChangedRow;
 use crate::report::Problem;
@@ -130,6 +131,10 @@ fn same_server<'a>(place: &'a Place, destination: &Place) -> Option<&'a Server> 
     (server.protocol == Protocol::Imap && server.identity() == other.identity()).then_some(server)
 }
 
+fn open<'a>(session: &'a mut Session, wire_name: &[u8], writable: bool) -> Result<Selected<'a>> {
+    if writable { session.select(wire_name) } else { session.examine(wire_name) }
+}
+
 fn on_one_server(
     verb: Verb,
     args: &Args,
@@ -154,25 +159,30 @@ fn on_one_server(
     }
     let mailboxes = session.list()?;
     let source = find(&mut session, &mailboxes, from, "")?;
-    let target = match find(&mut session, &mailboxes, to, "--create makes it") {
+    let (target, missing_target) = match find(&mut session, &mailboxes, to, "--create makes it") {
         Err(error) if error.kind() == Kind::Usage && error.remedy().is_some() && args.create => {
-            let wire_name = session.wire_name(to)?;
-            if !dry_run {
-                session.create(&wire_name)?;
-                // A folder nobody subscribed to still holds its mail.
-                let _ = session.subscribe(&wire_name);
-            }
-            Mailfolder { folder: to.clone(), wire_name }
+            (Mailfolder { folder: to.clone(), wire_name: session.wire_name(to)? }, true)
         }
-        other => other?,
+        other => (other?, false),
     };
     if source.wire_name == target.wire_name {
         return Err(same());
     }
     // A copy changes nothing here.
     let writes = verb == Verb::Move && !dry_run;
-    let mut selected = if writes { session.select(&source.wire_name)? } else { session.examine(&source.wire_name)? };
+    let mut selected = open(&mut session, &source.wire_name, writes)?;
     let Checked { messages, missing } = check(&mut selected, choice, app)?;
+    // A folder that nothing goes to is not made.
+    if missing_target && !messages.is_empty() && !dry_run {
+        let generation = selected.state().uid_validity;
+        session.create(&target.wire_name)?;
+        // A folder nobody subscribed to still holds its mail.
+        let _ = session.subscribe(&target.wire_name);
+        selected = open(&mut session, &source.wire_name, writes)?;
+        if selected.state().uid_validity != generation {
+            return Err(Error::new(Kind::Safety, format!("the UIDVALIDITY of {from} changed meanwhile")).at(&server.place));
+        }
+    }
     // What this run finished for one that died was chosen then, and is no longer here to be chosen.
     let finished: BTreeMap<u32, Moved> =
         relocator.finished.iter().filter(|(here, there, _)| here == from && there == to).map(|(.., one)| (one.uid, *one)).collect();
