@@ -1,6 +1,6 @@
 //! What goes out behind the login without waiting: opening the mailbox and the first question about it. A guess of the
 //! mailbox's wire name costs nothing when it is wrong, for answers count only where the very same command is asked for
-//! afterwards ([`Wire::ask`](super::wire::Wire::ask)). It never decides what is asked and reads no answer.
+//! afterwards (`Wire::ask`). It never decides what is asked and reads no answer.
 
 use super::bulk;
 use super::encode::{self, Command, Form};

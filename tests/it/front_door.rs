@@ -88,7 +88,7 @@ fn the_commands_of_the_readme_parse() {
         }
         verbs.extend(words.into_iter().nth(1));
     }
-    for verb in Cli::command().get_subcommands() {
+    for verb in Cli::command().get_subcommands().filter(|verb| !verb.is_hide_set()) {
         assert!(verbs.contains(verb.get_name()), "the README shows no call of {}", verb.get_name());
     }
 }

@@ -80,7 +80,7 @@ fn maildir(tool: &Tool, plants: &[Plant]) -> String {
             .collect();
         letters.iter_mut().for_each(|letter| {
             if *letter == "A" {
-                *letter = "R"
+                *letter = "R";
             }
         });
         letters.sort_unstable();

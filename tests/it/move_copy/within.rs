@@ -293,7 +293,7 @@ fn under_another_uidvalidity_a_half_done_move_is_given_up_and_nothing_is_removed
     for folder in ["INBOX", "Archive"] {
         let case = Case::new(Behaviour::default().fault("UID COPY", 1, CommandFault::HangUpAfter));
         case.tool.run(&Case::COMMAND).expect_code(5);
-        case.server.change(folder, |mailbox| mailbox.renumber());
+        case.server.change(folder, crate::support::imapd::Mailbox::renumber);
         let second = case.tool.run(&["move", "work", "work/Archive", "4000"]).expect_code(3);
         assert!(second.stderr.contains("is given up: the UIDVALIDITY of"), "{second}");
         assert_eq!(stored(&case.server, "INBOX").len(), 7, "{folder}");
