@@ -204,6 +204,7 @@ fn on_one_server(
     }
     told.changed = told.rows.len() as u64;
     told.problems.extend(marked.into_iter().map(|uid| problem(from, uid, MARKED)));
+    told.problems.extend(relocated.problems.into_iter().map(|(uid, why)| problem(from, uid, why)));
     told.problems.extend(relocated.gone.iter().map(|uid| problem(from, uid, "it was gone before it could be had")));
     match relocated.error {
         // Nothing at all was done, or nobody knows: that is no success in part.
