@@ -24,6 +24,7 @@ use crate::imap::session::{Access, Mailbox, Session};
 use crate::output::ChangedRow;
 use crate::plan::use_by_name;
 use crate::pop3::Session as Pop3Session;
+use crate::report::{Event, Report};
 use crate::store::maildir::MaildirSource;
 use crate::store::pop3::Pop3Source;
 use crate::store::{Listed, Source, SpecialUse};
@@ -186,6 +187,9 @@ fn delete_imap(args: &Args, place: &Place, server: &Server, choice: &Choice, app
         && finished.is_empty()
         && let Some(error) = outcome.error
     {
+        // The error speaks for what was chosen; what else went wrong is named.
+        let progress = super::progress(app);
+        problems.into_iter().for_each(|problem| progress.event(Event::Problem(problem)));
         return Err(error);
     }
     problems.extend(outcome.problems.into_iter().map(|(uid, reason)| problem(&folder, uid, reason)));

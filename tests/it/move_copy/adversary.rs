@@ -1,7 +1,7 @@
 //! Servers that lie, other sessions that interfere, one mailbox under two names: mail moves once or stays.
 
 use crate::crash::bench::in_parallel;
-use crate::support::imapd::{Behaviour, CommandFault, Imapd};
+use crate::support::imapd::{AppendFault, Behaviour, CommandFault, Imapd};
 use crate::support::mail::{self, multiset};
 use crate::support::pop3d::{self, Pop3d};
 use crate::support::tool::Tool;
@@ -244,4 +244,108 @@ fn of_twins_one_copy_proves_one() {
             assert_eq!(server.bodies("INBOX").len(), if uidplus { 0 } else { 4 }, "{name}");
         });
     }
+}
+
+#[test]
+fn what_was_copied_and_not_yet_removed_is_not_called_moved() {
+    let to = Imapd::start(Behaviour::default().without(&["MULTIAPPEND"]).append_fault(4, AppendFault::No("[OVERQUOTA] full".to_owned())));
+    let (tool, from) = server(Behaviour::default());
+    tool.server("to", Some(&to.url()), None);
+    let moved = tool.run(&["move", "work", "to", "--all", "--json"]).expect_code(11);
+    assert_eq!((from.bodies("INBOX").len(), to.bodies("INBOX").len()), (6, 5), "{moved}");
+    assert!(moved.text().is_empty() && moved.stderr.contains("not yet removed where it was"), "{moved}");
+    tool.run(&["move", "work", "to", "--all"]).expect_code(0);
+    assert_eq!((from.bodies("INBOX").len(), to.bodies("INBOX").len()), (0, 6));
+}
+
+#[test]
+fn what_else_went_wrong_is_named_beside_a_refusal() {
+    let (tool, _server) = server(Behaviour::default().fault("UID COPY", 1, CommandFault::Refuse("NO [CANNOT] not now".to_owned())));
+    let deleted = tool.run(&["delete", "work", "1", "99"]).expect_code(6).expect_stderr("not now");
+    assert!(deleted.stderr.contains("99: there is no such message"), "{deleted}");
+}
+
+#[test]
+fn a_dry_run_of_every_verb_that_changes_mail_opens_nothing_to_change_it() {
+    let (tool, server) = server(Behaviour::default().with("MOVE"));
+    let maildrop = Pop3d::start(pop3d::Behaviour::default(), &mail::many(3, 100));
+    let other = Imapd::start(Behaviour::default());
+    other.fill("INBOX", &mail::many(2, 90));
+    tool.server("drop", None, Some(&maildrop.url())).server("other", Some(&other.url()), None);
+    let maildir = tool.path("maildir");
+    for half in ["new", "cur", "tmp"] {
+        std::fs::create_dir_all(maildir.join(half)).unwrap();
+    }
+    std::fs::write(maildir.join("cur/1.a.b:2,"), mail::plain(3, 100)).unwrap();
+    std::fs::write(tool.path("one.eml"), mail::plain(4, 100)).unwrap();
+    let (local, file) = (format!("maildir:{}", maildir.display()), tool.path("one.eml").display().to_string());
+    let mbox = format!("mbox:{}", tool.path("new.mbox").display());
+    let (before, there) = (all(&server), other.bodies("INBOX"));
+    let commands: Vec<Vec<&str>> = vec![
+        vec!["flag", "work", "--all", "--add", "seen"],
+        vec!["flag", &local, "--all", "--add", "seen"],
+        vec!["delete", "work", "--all"],
+        vec!["delete", "work", "--all", "--permanently"],
+        vec!["delete", "drop", "--all"],
+        vec!["delete", &local, "--all", "--permanently"],
+        vec!["move", "work", "work/Archive", "--all"],
+        vec!["copy", "work", "work/Archive", "--all"],
+        vec!["move", "work", "work/New", "--all", "--create"],
+        vec!["move", "work", "other", "--all"],
+        vec!["copy", "work", "other/New", "--all", "--create"],
+        vec!["move", "drop", "other", "--all"],
+        vec!["move", &local, "other", "--all"],
+        vec!["move", "work", &local, "--all"],
+        vec!["copy", "work", &mbox, "--all"],
+        vec!["upload", &file, "work"],
+        vec!["upload", &file, "work/New", "--create", "--once"],
+        vec!["folders", "create", "work/New"],
+        vec!["folders", "rename", "work/Archive", "Old"],
+        vec!["folders", "delete", "work/Archive", "--force"],
+        vec!["folders", "subscribe", "work/Archive"],
+        vec!["folders", "unsubscribe", "work/Archive"],
+        vec!["migrate", "drop", "work"],
+        vec!["migrate", "other", "work"],
+    ];
+    for mut command in commands {
+        command.push("--dry-run");
+        let before = server.log().len();
+        let output = tool.run(&command);
+        assert!([0, 3].contains(&output.code), "{output}");
+        assert!(!server.log().split_off(before).iter().any(|line| line.contains(" SELECT ")), "{output}");
+    }
+    maildrop.wait_until_quiet();
+    assert_eq!((all(&server), other.bodies("INBOX"), maildrop.bodies().len()), (before, there, 3));
+    let reading =
+        ["AUTHENTICATE", "LOGIN", "CAPABILITY", "ID", "NAMESPACE", "LIST", "LSUB", "EXAMINE", "STATUS", "SEARCH", "FETCH", "LOGOUT"];
+    let reading = [&reading[..], &["NOOP", "CAPA", "USER", "PASS", "AUTH", "STAT", "UIDL", "TOP", "RETR", "QUIT", "ENABLE"]].concat();
+    for line in server.log().into_iter().chain(other.log()).chain(maildrop.log()) {
+        let verb = line.split(' ').skip(1).find(|word| *word != "UID").unwrap_or_default();
+        assert!(reading.contains(&verb), "{line}");
+    }
+    let files: Vec<_> = std::fs::read_dir(maildir.join("cur")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!((files, tool.path("new.mbox").exists()), (vec!["1.a.b:2,".into()], false));
+    assert!(std::fs::read_dir(tool.state_dir()).map_or(0, Iterator::count) == 0, "a dry run keeps no record");
+}
+
+/// A disk that takes no more than so many octets of a file, whichever file that is: what was begun is made good by the next run.
+#[test]
+fn a_full_disk_at_the_journal_loses_and_doubles_nothing() {
+    let limits: Vec<u64> = (0..40).map(|step| step * 4).collect();
+    in_parallel(&limits, |&kib| {
+        let (tool, server) = server(Behaviour::default());
+        let to = Imapd::start(Behaviour::default());
+        tool.server("to", Some(&to.url()), None);
+        let before = multiset(&all(&server));
+        let limit = format!("--fsize={}", kib * 1024);
+        for command in [["move", "work", "work/Archive", "1:3"], ["move", "work", "to", "4:6"]] {
+            let first = tool.run_under(&["prlimit", &limit, "--"], &command);
+            assert!([0, 7, -25].contains(&first.code), "{kib} KiB: {first}");
+            server.wait_until_quiet();
+            tool.run(&command).expect_code(0);
+        }
+        let together: Vec<Vec<u8>> = all(&server).into_iter().chain(to.bodies("INBOX")).collect();
+        assert_eq!(multiset(&together), before, "{kib} KiB");
+        assert_eq!((server.bodies("INBOX").len(), to.bodies("INBOX").len()), (0, 3), "{kib} KiB");
+    });
 }
