@@ -278,7 +278,13 @@ impl Run<'_> {
             }
         }
         if let Some(error) = error {
-            self.told_copies(&there, told);
+            if self.verb == Verb::Copy {
+                self.told_copies(&there, told);
+            } else {
+                // Nothing was taken away yet.
+                let why = "it was copied, and not yet removed where it was; run the same command again to go on";
+                told.problems.extend(there.iter().map(|(one, _)| problem(&self.from, one.shown, why)));
+            }
             return Err(error);
         }
         if self.verb == Verb::Copy {

@@ -24,6 +24,7 @@ use crate::imap::session::{Access, Mailbox, Session};
 use crate::output::ChangedRow;
 use crate::plan::use_by_name;
 use crate::pop3::Session as Pop3Session;
+use crate::report::{Event, Report};
 use crate::store::maildir::MaildirSource;
 use crate::store::pop3::Pop3Source;
 use crate::store::{Listed, Source, SpecialUse};
@@ -186,6 +187,9 @@ fn delete_imap(args: &Args, place: &Place, server: &Server, choice: &Choice, app
         && finished.is_empty()
         && let Some(error) = outcome.error
     {
+        // The error speaks for what was chosen; what else went wrong is named.
+        let progress = super::progress(app);
+        problems.into_iter().for_each(|problem| progress.event(Event::Problem(problem)));
         return Err(error);
     }
     problems.extend(outcome.problems.into_iter().map(|(uid, reason)| problem(&folder, uid, reason)));
@@ -261,6 +265,7 @@ fn to_trash(
     }
     let relocated = relocator.relocate(selected, folder, trash, &uids)?;
     let mut outcome = Outcome { gone: relocated.moved, marked: relocated.marked, ..Outcome::default() };
+    outcome.problems.extend(relocated.problems);
     outcome.problems.extend(outcome.marked.iter().map(|one| (one.uid, MARKED.to_owned())));
     outcome.problems.extend(relocated.gone.iter().map(|uid| (uid, "it was gone before it could be moved".to_owned())));
     let reason = relocated.error.as_ref().map_or_else(|| "it was left where it is".to_owned(), ToString::to_string);

@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::exit::ExitCode;
 use crate::folder::Folder;
 use crate::imap::encode::can_send_flag;
+use crate::imap::selected::MailboxState;
 use crate::imap::session::{Access, Session};
 use crate::message::Flag;
 use crate::output::ChangedRow;
@@ -113,18 +114,22 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
 
 fn run_imap(args: &Args, place: &Place, server: &Server, change: Reflag, choice: &Choice, app: &App) -> Result<ExitCode> {
     let folder = folder_of(place);
-    let mut session = Session::connect(server, Access::ReadWrite, &app.context, &app.trace)?;
-    let mut selected = select(&mut session, &folder)?;
-    let (mut change, denied) = permitted(change, |flags| selected.state().permitted(flags));
+    let dry_run = args.dry_run.dry_run;
+    let access = if dry_run { Access::ReadOnly } else { Access::ReadWrite };
+    let mut session = Session::connect(server, access, &app.context, &app.trace)?;
+    let mut selected = if dry_run { session.open_folder(&folder, false)? } else { select(&mut session, &folder)? };
+    // Of a mailbox that is opened to be read servers say that it keeps no flag at all, which tells nothing.
+    let tells = !dry_run || selected.state().permanent_flags.as_ref().is_some_and(|flags| !flags.is_empty());
+    let keeps = |state: &MailboxState, flags: &[Flag]| if tells { state.permitted(flags) } else { (flags.to_vec(), Vec::new()) };
+    let (mut change, denied) = permitted(change, |flags| keeps(selected.state(), flags));
     let mut problems = Vec::new();
     left_out(&change, &denied, &folder, place, &mut problems)?;
     let Checked { messages, missing } = check(&mut selected, choice, app)?;
     if change.set.is_some() {
-        change.fixed =
-            messages.iter().map(|candidate| selected.state().permitted(&candidate.flags).1).fold(Vec::new(), |mut all, flags| {
-                all.extend(flags.into_iter().filter(|flag| !all.contains(flag)).collect::<Vec<_>>());
-                all
-            });
+        change.fixed = messages.iter().map(|candidate| keeps(selected.state(), &candidate.flags).1).fold(Vec::new(), |mut all, flags| {
+            all.extend(flags.into_iter().filter(|flag| !all.contains(flag)).collect::<Vec<_>>());
+            all
+        });
     }
     problems.extend(missing.into_iter().map(|uid| problem(&folder, uid, NO_SUCH)));
     let done = |changed: usize, problems| Done {
@@ -132,11 +137,11 @@ fn run_imap(args: &Args, place: &Place, server: &Server, change: Reflag, choice:
         place: &place.shown,
         selected: messages.len() as u64,
         changed: changed as u64,
-        dry_run: args.dry_run.dry_run,
+        dry_run,
         numbered: false,
         problems,
     };
-    if args.dry_run.dry_run {
+    if dry_run {
         let would: Vec<_> = messages.iter().filter(|candidate| change.changes(&candidate.flags)).cloned().collect();
         let code = done(would.len(), problems)
             .write(app, &args.output, |row| preview(&mut selected, &folder, &would, &|flags| change.after(flags), row))?;
@@ -237,7 +242,6 @@ fn names(flags: &[Flag]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::imap::selected::MailboxState;
 
     #[test]
     fn flags_are_written_by_name_or_as_the_protocol_does() {

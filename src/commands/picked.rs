@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::{Error, Kind, Result};
 use crate::folder::Folder;
-use crate::message::{Digest, Message};
+use crate::message::{Digest, Key, Message};
 use crate::store::{FolderInfo, Listed, Listing, Source};
 
 /// Content digests of what was read, by [`name_of`].
@@ -23,12 +23,14 @@ pub(super) struct Picked {
     names: HashSet<String>,
     /// Those without a key: their sizes, by number.
     keyless: HashMap<u32, Option<u64>>,
+    /// Sizes by name, where a listing told them.
+    sizes: HashMap<String, u64>,
 }
 
 impl Picked {
     /// Messages with UIDs.
     pub(super) fn of_generation(generation: u32, names: impl Iterator<Item = String>) -> Self {
-        Self { generation: Some(generation), names: names.collect(), keyless: HashMap::new() }
+        Self { generation: Some(generation), names: names.collect(), ..Self::default() }
     }
 
     /// One more.
@@ -37,6 +39,15 @@ impl Picked {
             self.keyless.insert(listed.id, listed.size);
         }
         self.names.insert(name_of(listed));
+        self.sizes.extend(listed.size.map(|size| (name_of(listed), size)));
+    }
+
+    /// Whether a maildrop's message may be another than the one that was picked under its name: it has no name of its own, its
+    /// name is just its number, or its size is another one by now. Unique-ids must never be used again; some servers do.
+    pub(super) fn doubtful(&self, listed: &Listed) -> bool {
+        let Some(Key::Uidl { uidl }) = &listed.key else { return true };
+        let before = self.sizes.get(&name_of(listed));
+        *uidl == listed.id.to_string() || listed.size.is_none_or(|size| before.is_none_or(|before| *before != size))
     }
 
     /// Those of a listing that are picked.

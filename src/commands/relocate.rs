@@ -46,10 +46,15 @@ pub(super) struct Relocated {
     pub(super) left: UidSet,
     /// Why.
     pub(super) error: Option<Error>,
+    /// They stay where they are for reasons of their own.
+    pub(super) problems: Vec<(u32, String)>,
 }
 
 /// Says that messages stay marked, because more would take other people's messages along.
 pub(super) const MARKED: &str = "copied, and marked as deleted where it was: this server cannot remove just the named messages (no UIDPLUS); expunge the folder to be rid of it";
+
+const UNTOLD: &str =
+    "the server said that copying went well and left it out of what it told of that; run the same command again: it finds out by contents";
 
 /// Moves messages within one account.
 pub(super) struct Relocator<'a> {
@@ -109,10 +114,14 @@ impl<'a> Relocator<'a> {
     /// lost on the way is in the answer.
     pub(super) fn relocate(&mut self, selected: &mut Selected<'_>, from: &Folder, to: &Mailfolder, uids: &UidSet) -> Result<Relocated> {
         // What an earlier run copied and could not remove must not be copied once more.
-        let here = self.finished_marked.iter().filter(|(source, _, one)| source == from && uids.contains(one.uid));
-        let marked: Vec<Moved> = here.map(|(_, _, one)| *one).collect();
+        let here = || self.finished_marked.iter().filter(|(source, _, one)| source == from && uids.contains(one.uid));
+        let marked: Vec<Moved> = here().filter(|(_, there, _)| *there == to.folder).map(|(.., one)| *one).collect();
+        // Marked on the way to another folder: its copy is there and not where it is wanted now, and a copy of it here would
+        // bring back what is deleted.
+        let elsewhere: Vec<(u32, String)> =
+            here().filter(|(_, there, _)| *there != to.folder).map(|(_, there, one)| (one.uid, marked_for(there))).collect();
         let held: UidSet =
-            marked.iter().map(|one| one.uid).chain(self.held.iter().filter(|(source, _)| source == from).map(|(_, uid)| *uid)).collect();
+            here().map(|(.., one)| one.uid).chain(self.held.iter().filter(|(source, _)| source == from).map(|(_, uid)| *uid)).collect();
         let free = uids.difference(&held);
         let mut done = if free.is_empty() {
             Relocated::default()
@@ -123,12 +132,13 @@ impl<'a> Relocator<'a> {
             }
         };
         done.marked.extend(marked);
+        done.problems.extend(elsewhere);
         Ok(done)
     }
 
     fn by_copying(&mut self, selected: &mut Selected<'_>, from: &Folder, to: &Mailfolder, uids: &UidSet) -> Result<Relocated> {
         let deleted = [deleted()];
-        if selected.state().permitted(&deleted).0.is_empty() {
+        if selected.state().read_only || selected.state().permitted(&deleted).0.is_empty() {
             return Err(Error::refused(format!("the folder {from} lets nobody remove messages, so they can only be copied")));
         }
         // Asked before the intent, which keeps the end of the folder as it stood before the copies.
@@ -142,23 +152,31 @@ impl<'a> Relocator<'a> {
         let route = Route { source: from.clone(), source_validity, destination: to.folder.clone(), destination_validity };
         let now = self.app.context.unix_time();
         self.journal()?.intend_moves(&route, uids.iter(), floor, now)?;
-        let placed = selected.copy(uids, &to.wire_name)?;
+        let mut placed = selected.copy(uids, &to.wire_name)?;
         if placed.uid_validity.is_some_and(|told| told != destination_validity) {
             return Err(Error::new(Kind::Safety, format!("the UIDVALIDITY of {} changed during the run", to.folder))
                 .hint("run the same command again: it finds out what was copied"));
         }
+        // A UID that stood there before is none that a copy got.
+        let believed = |new_uid: Option<u32>| new_uid.filter(|new_uid| *new_uid >= floor);
+        placed.placed.iter_mut().for_each(|(_, new_uid)| *new_uid = believed(*new_uid));
         self.journal()?.moves_copied(&route, placed.placed.iter().copied())?;
         let (refused, lost) = (placed.rest.refused.clone(), !placed.rest.unknown.is_empty());
-        let copied = told(uids, placed);
-        // Known not to be there: free for another try.
-        self.journal()?.forget_moves(&route, copied.gone.iter().chain(refused.iter()))?;
+        let mut copied = told(uids, placed);
         if lost {
             // The connection is gone; the next run finds out, and removes what was copied.
+            self.journal()?.forget_moves(&route, refused.iter())?;
             return Ok(Relocated { moved: Vec::new(), left: uids.difference(&copied.gone), ..copied });
         }
+        // What the server left out of its answer may all the same be there, and copied: that stays an intent to be settled.
+        let untold: UidSet = if copied.gone.is_empty() { UidSet::new() } else { selected.flags_now(&copied.gone)?.into_keys().collect() };
+        copied.gone = copied.gone.difference(&untold);
+        // Known not to be there: free for another try.
+        self.journal()?.forget_moves(&route, copied.gone.iter().chain(refused.iter()))?;
+        let problems = untold.iter().map(|uid| (uid, UNTOLD.to_owned())).collect();
         let removed = self.remove(selected, &route, &copied.moved)?;
         let left = copied.left.iter().chain(removed.left.iter()).collect();
-        Ok(Relocated { gone: copied.gone, left, error: copied.error.or(removed.error), ..removed })
+        Ok(Relocated { gone: copied.gone, left, error: copied.error.or(removed.error), problems, ..removed })
     }
 
     /// Removes messages whose copies are proved, and forgets them.
@@ -210,7 +228,15 @@ pub(super) fn told(asked: &UidSet, placed: Placed) -> Relocated {
     let moved: Vec<Moved> = placed.placed.iter().map(|&(uid, new_uid)| Moved { uid, new_uid }).collect();
     let left: UidSet = placed.rest.refused.iter().chain(placed.rest.unknown.iter()).collect();
     let done: UidSet = moved.iter().map(|one| one.uid).collect();
-    Relocated { gone: asked.difference(&left).difference(&done), moved, marked: Vec::new(), left, error: placed.rest.error }
+    let gone = asked.difference(&left).difference(&done);
+    Relocated { gone, moved, left, error: placed.rest.error, ..Relocated::default() }
+}
+
+fn marked_for(there: &Folder) -> String {
+    format!(
+        "an earlier run copied it to {there} and marked it as deleted, so it was not moved; take the mark away first \
+         (mailhaul flag --remove deleted) if it is meant to go elsewhere"
+    )
 }
 
 pub(super) fn deleted() -> Flag {

@@ -197,23 +197,29 @@ fn on_one_server(
         return farewell(session.logout());
     }
     let uids: UidSet = messages.iter().map(|one| one.uid).collect();
+    let flags: BTreeMap<u32, _> = messages.iter().map(|one| (one.uid, &one.flags)).collect();
+    let row = |one: &Moved, marked: bool| {
+        let mut now = flags.get(&one.uid).map(|flags| flags.to_vec()).unwrap_or_default();
+        if marked && !now.contains(&deleted()) {
+            now.push(deleted());
+        }
+        let row = ChangedRow { folder: from.to_string(), uid: Some(one.uid), new_uid: one.new_uid, ..ChangedRow::default() };
+        row.with_flags(&now)
+    };
+    // Told whatever becomes of the others.
+    told.rows.extend(finished.values().map(|one| row(one, false)));
+    told.changed = told.rows.len() as u64;
     let relocated = match verb {
         _ if uids.is_empty() => Relocated::default(),
         Verb::Move => relocator.relocate(&mut selected, from, &target, &uids)?,
         Verb::Copy => placed(&uids, selected.copy(&uids, &target.wire_name)?),
     };
-    let flags: BTreeMap<u32, _> = messages.iter().map(|one| (one.uid, &one.flags)).collect();
     let marked: BTreeSet<u32> = relocated.marked.iter().map(|one| one.uid).collect();
-    for one in finished.values().chain(&relocated.moved).chain(&relocated.marked) {
-        let mut now = flags.get(&one.uid).map(|flags| flags.to_vec()).unwrap_or_default();
-        if marked.contains(&one.uid) && !now.contains(&deleted()) {
-            now.push(deleted());
-        }
-        let row = ChangedRow { folder: from.to_string(), uid: Some(one.uid), new_uid: one.new_uid, ..ChangedRow::default() };
-        told.rows.push(row.with_flags(&now));
-    }
+    told.rows.extend(relocated.moved.iter().map(|one| row(one, false)));
+    told.rows.extend(relocated.marked.iter().map(|one| row(one, true)));
     told.changed = told.rows.len() as u64;
     told.problems.extend(marked.into_iter().map(|uid| problem(from, uid, MARKED)));
+    told.problems.extend(relocated.problems.into_iter().map(|(uid, why)| problem(from, uid, why)));
     told.problems.extend(relocated.gone.iter().map(|uid| problem(from, uid, "it was gone before it could be had")));
     match relocated.error {
         // Nothing at all was done, or nobody knows: that is no success in part.

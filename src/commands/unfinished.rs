@@ -5,7 +5,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
-use super::relocate::{Mailfolder, Moved, Relocator};
+use super::changing::is_loss;
+use super::relocate::{Mailfolder, Moved, Relocated, Relocator};
 use crate::error::{Error, Kind, Result};
 use crate::imap::UidSet;
 use crate::imap::bulk::Wanted;
@@ -110,19 +111,32 @@ impl Relocator<'_> {
             if selected.state().uid_validity != Some(route.source_validity) {
                 return Err(Error::new(Kind::Safety, format!("the UIDVALIDITY of {} changed during the run", route.source)));
             }
-            let done = self.remove(&mut selected, route, &verdict.proved)?;
+            // Which copy is whose outlives the removal: a twin that is still looked for must not take it.
+            self.journal()?.moves_copied(route, verdict.proved.iter().map(|one| (one.uid, one.new_uid)))?;
+            let mut done = self.remove(&mut selected, route, &verdict.proved)?;
             self.note(route, &done.moved, &done.marked);
-            let mut failed = done.error;
             // They were asked to be moved.
-            if failed.is_none() && !verdict.again.is_empty() {
+            if done.error.is_none() && !verdict.again.is_empty() {
                 self.journal()?.forget_moves(route, verdict.again.iter())?;
                 let to = Mailfolder { folder: route.destination.clone(), wire_name: to.to_vec() };
-                let done = self.relocate(&mut selected, &route.source, &to, &verdict.again)?;
+                done = match self.relocate(&mut selected, &route.source, &to, &verdict.again) {
+                    Err(error) if error.kind() == Kind::Refused => {
+                        Relocated { left: verdict.again.clone(), error: Some(error), ..Relocated::default() }
+                    }
+                    other => other?,
+                };
                 self.note(route, &done.moved, &done.marked);
-                failed = done.error;
             }
-            if let Some(error) = failed {
-                return Err(error);
+            if let Some(error) = done.error {
+                if is_loss(&error) {
+                    return Err(error);
+                }
+                // What the server will not have is no reason to leave everything else undone.
+                for uid in done.left.iter() {
+                    let why = format!("an interrupted move to {} cannot be finished: {error}", route.destination);
+                    self.problems.push((route.source.clone(), uid, why));
+                    self.held.push((route.source.clone(), uid));
+                }
             }
             moves.retain(|one| verdict.open.contains(one.uid));
             if moves.is_empty() {
@@ -192,8 +206,7 @@ impl Relocator<'_> {
         if moves.is_empty() {
             return Ok(Some(verdict));
         }
-        let mut claimed: HashSet<u32> =
-            self.journal()?.open_moves()?.into_iter().filter(|one| same_place(&one.route, route)).filter_map(|one| one.new_uid).collect();
+        let mut claimed = self.journal()?.claimed_by_moves(route)?;
         // What other runs brought there is no copy of this one.
         let journal = self.journal()?;
         let mailbox = journal.mailbox(&route.destination)?;
@@ -266,10 +279,6 @@ impl Relocator<'_> {
         }
         Ok(Some(verdict))
     }
-}
-
-fn same_place(one: &Route, other: &Route) -> bool {
-    one.destination == other.destination && one.destination_validity == other.destination_validity
 }
 
 /// UIDs and content digests of those that can be read.

@@ -147,51 +147,75 @@ fn local(
 
 fn pop3(app: &App, server: &Server, folder: &Folder, picked: &Picked, leaving: &[Leaving]) -> Result<Vacated> {
     let mut source = Pop3Source::connect_to_delete(server, &app.context, &app.trace)?;
-    let ids = ids(&mut source, folder, picked, leaving)?;
+    let listing = picked.of(source.list(folder)?)?;
+    let there: HashMap<String, &Listed> = listing.messages.iter().map(|listed| (name_of(listed), listed)).collect();
     let mut vacated = Vacated::default();
     let session = source.session();
-    let mut numbers: Vec<(u32, u32)> = Vec::new();
-    let mut nameless: Vec<(&Leaving, u32)> = Vec::new();
+    let mut numbers: Vec<(u32, &Leaving)> = Vec::new();
+    let mut doubtful: Vec<(u32, &Leaving)> = Vec::new();
     for one in leaving {
-        match ids.get(&one.name) {
-            Some(number) if one.name.starts_with("number:") => nameless.push((one, *number)),
-            Some(number) => numbers.push((*number, one.shown)),
+        match there.get(&one.name) {
+            Some(listed) if picked.doubtful(listed) => doubtful.push((listed.id, one)),
+            Some(listed) => numbers.push((listed.id, one)),
             None => drop(vacated.gone.insert(one.shown)),
         }
     }
-    // A number tells nothing: only the message itself says that it is the one that was copied.
-    let asked: Vec<u32> = nameless.iter().map(|(_, number)| *number).collect();
+    // A number tells nothing, nor does a name that may have been used again: only the message itself says that it is the one
+    // that was copied.
+    let asked: Vec<u32> = doubtful.iter().map(|(number, _)| *number).collect();
     session.retrieve(&asked, What::Whole, &mut |index, outcome| {
         app.context.check()?;
-        let Some((one, number)) = nameless.get(index) else { return Ok(()) };
+        let Some((number, one)) = doubtful.get(index) else { return Ok(()) };
         match outcome {
-            Ok((_, digests)) if digests.content == one.content => numbers.push((*number, one.shown)),
+            Ok((_, digests)) if digests.content == one.content => numbers.push((*number, *one)),
             _ => vacated.problems.push((one.shown, "copied, and not removed: its number means another message now".to_owned())),
         }
         Ok(())
     })?;
-    numbers.sort_unstable();
+    numbers.sort_unstable_by_key(|(number, _)| *number);
     let to_mark: Vec<u32> = numbers.iter().map(|(number, _)| *number).collect();
-    let mut marked = Vec::new();
+    let mut marked: Vec<&Leaving> = Vec::new();
     session.delete(&to_mark, &mut |index, outcome| {
         app.context.check()?;
-        let Some((_, shown)) = numbers.get(index) else { return Ok(()) };
+        let Some((_, one)) = numbers.get(index) else { return Ok(()) };
         match outcome {
-            Ok(()) => marked.push(*shown),
-            Err(error) => vacated.problems.push((*shown, format!("copied, and not removed where it was: {error}"))),
+            Ok(()) => marked.push(one),
+            Err(error) => vacated.problems.push((one.shown, format!("copied, and not removed where it was: {error}"))),
         }
         Ok(())
     })?;
     app.context.check()?;
     app.context.step("pop3.quit");
     match session.commit() {
-        Ok(()) => vacated.gone.extend(marked),
+        Ok(()) => {
+            let still = if marked.is_empty() { HashSet::new() } else { still_there(app, server, folder, &marked) };
+            for one in marked {
+                if still.contains(one.name.as_str()) {
+                    vacated.problems.push((one.shown, "copied; the server says it is gone, and still has it".to_owned()));
+                } else {
+                    vacated.gone.insert(one.shown);
+                }
+            }
+        }
         // RFC 1939 section 6: what was marked may or may not be gone.
         Err(error) => {
             let why = format!("copied, and not known whether it is gone: {error}");
-            vacated.problems.extend(marked.into_iter().map(|shown| (shown, why.clone())));
+            vacated.problems.extend(marked.into_iter().map(|one| (one.shown, why.clone())));
             vacated.error = Some(error).filter(|error| error.kind() != Kind::Refused);
         }
     }
     Ok(vacated)
+}
+
+/// Which of the messages a next login still shows (`TRANSFER.md`, Migrate, 10). Where it cannot be had, the server's word at
+/// QUIT stands; messages without unique-ids cannot be told apart.
+fn still_there<'l>(app: &App, server: &Server, folder: &Folder, marked: &[&'l Leaving]) -> HashSet<&'l str> {
+    let listing = Pop3Source::connect(server, &app.context, &app.trace).and_then(|mut source| {
+        let listing = source.list(folder)?;
+        source.finish()?;
+        Ok(listing)
+    });
+    let there: HashSet<String> =
+        listing.map(|listing| listing.messages.iter().filter(|listed| listed.key.is_some()).map(name_of).collect()).unwrap_or_default();
+    marked.iter().map(|one| one.name.as_str()).filter(|name| there.contains(*name)).collect()
 }

@@ -4,6 +4,7 @@
 //! A small file `moves` beside the database says that there is something to finish: who moves mail on a server that needs no
 //! record looks at that alone, and never waits for the lock of a journal that has nothing to tell.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use crate::error::{Error, Result};
@@ -102,17 +103,34 @@ impl Journal {
         )
     }
 
-    /// Forgets these messages: moved, or free to be moved anew.
+    /// Forgets these messages: moved, or free to be moved anew. Their copies stay claimed as long as one of another message is
+    /// looked for where they lie: of twins, one copy proves one.
     ///
     /// # Errors
     /// [`crate::error::Kind::Local`] when the disk fails.
     pub fn forget_moves(&mut self, route: &Route, uids: impl Iterator<Item = u32>) -> Result<()> {
         self.each_uid(
-            "DELETE FROM relocation
+            "UPDATE relocation SET stage = 3
              WHERE source = ?1 AND source_validity = ?2 AND destination = ?3 AND destination_validity = ?4 AND uid = ?5 AND ?6 = ?7",
             route,
             uids.map(|uid| (uid, 0, 0)),
-        )
+        )?;
+        self.transact(|transaction, path| {
+            let sql = "DELETE FROM relocation WHERE stage = 3 AND (new_uid IS NULL OR NOT EXISTS (
+                           SELECT 1 FROM relocation AS open WHERE open.stage = 0 AND open.destination = relocation.destination
+                           AND open.destination_validity = relocation.destination_validity))";
+            transaction.execute(sql, []).map(drop).map_err(|error| schema::error(path, error))
+        })
+    }
+
+    /// UIDs under which copies of other messages lie in the destination of a route: none of them is the copy of one that is
+    /// looked for.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Local`] when the database cannot be read.
+    pub fn claimed_by_moves(&self, route: &Route) -> Result<HashSet<u32>> {
+        let sql = "SELECT new_uid FROM relocation WHERE destination = ?1 AND destination_validity = ?2 AND new_uid IS NOT NULL";
+        self.all(sql, (route.destination.to_string(), route.destination_validity), |row| row.get(0))
     }
 
     /// Everything that is not known to be finished, by route and UID.
@@ -121,7 +139,7 @@ impl Journal {
     /// [`crate::error::Kind::Local`] when the database cannot be read.
     pub fn open_moves(&self) -> Result<Vec<Relocation>> {
         let sql = "SELECT source, source_validity, destination, destination_validity, uid, floor, intended, stage, new_uid FROM relocation
-                   ORDER BY source, source_validity, destination, destination_validity, uid";
+                   WHERE stage < 3 ORDER BY source, source_validity, destination, destination_validity, uid";
         let folder = |name: String| Folder::parse(&name).ok_or(rusqlite::Error::InvalidQuery);
         self.all(sql, [], |row| {
             Ok(Relocation {

@@ -107,7 +107,7 @@ const RELOCATIONS: &str = "
         destination_validity INTEGER NOT NULL,
         floor INTEGER NOT NULL,
         intended INTEGER NOT NULL,
-        stage INTEGER NOT NULL CHECK (stage BETWEEN 0 AND 2),
+        stage INTEGER NOT NULL CHECK (stage BETWEEN 0 AND 3),
         new_uid INTEGER,
         UNIQUE (source, source_validity, uid)
     ) STRICT;

@@ -2,4 +2,5 @@
 //! and files afterwards; with the capabilities hidden, killed at every step, and with answers that get lost.
 
 mod across;
+mod adversary;
 mod within;

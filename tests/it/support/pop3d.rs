@@ -35,6 +35,10 @@ pub struct Behaviour {
     pub stall_at: Option<usize>,
     /// Never answers QUIT but drops what was marked (`true`), or hangs up before dropping anything (`false`).
     pub quit: Option<bool>,
+    /// QUIT says +OK, and what was marked stays.
+    pub keeps: bool,
+    /// Just before this login (from 1) somebody else removes the first message, and the unique-ids are given anew.
+    pub renumbered_at: Option<u64>,
     /// Octets travel alone.
     pub drip: bool,
     /// No reading once so many octets were read, on every connection.
@@ -56,6 +60,8 @@ impl Default for Behaviour {
             refuse_quit: false,
             stall_at: None,
             quit: None,
+            keeps: false,
+            renumbered_at: None,
             drip: false,
             deaf_after: None,
         }
@@ -227,6 +233,11 @@ fn serve(wire: &mut Wire, world: &Arc<Mutex<World>>) -> io::Result<()> {
                 };
                 match (right, &behaviour.login) {
                     (true, None) => {
+                        if behaviour.renumbered_at == Some(wire.number()) {
+                            let maildrop = &mut world.lock().unwrap().maildrop;
+                            maildrop.remove(0);
+                            (1..).zip(maildrop).for_each(|(number, entry)| entry.uidl = format!("u{number}"));
+                        }
                         let listed = world.lock().unwrap().maildrop.clone();
                         dropped = vec![false; listed.len()];
                         entries = Some(listed);
@@ -309,7 +320,13 @@ fn serve(wire: &mut Wire, world: &Arc<Mutex<World>>) -> io::Result<()> {
                 }
                 // By content, because another session may have changed the maildrop meanwhile.
                 let mut world = world.lock().unwrap();
-                let most = if behaviour.refuse_quit { 1 } else { usize::MAX };
+                let most = if behaviour.keeps {
+                    0
+                } else if behaviour.refuse_quit {
+                    1
+                } else {
+                    usize::MAX
+                };
                 for entry in entries.iter().flatten().zip(&dropped).filter_map(|(entry, dropped)| dropped.then_some(entry)).take(most) {
                     if let Some(index) = world.maildrop.iter().position(|kept| kept == entry) {
                         world.maildrop.remove(index);

@@ -59,6 +59,10 @@ pub struct Behaviour {
     /// Just before a UID STORE is done the first of these happens, once: somebody else gives the message with this UID this
     /// flag (`-` before it: takes it away).
     pub meddling: Vec<(u32, String)>,
+    /// What COPY and MOVE tell in place of the right COPYUID: `COPYUID 9 1:2 3:4`, or nothing at all where it is empty.
+    pub copy_uid: Option<String>,
+    /// Just before the first command of a name somebody else removes the message with this UID from the mailbox.
+    pub vanish: Option<(String, u32)>,
     /// What SELECT says can be changed for ever, in place of everything.
     pub permanent_flags: Option<String>,
     /// SELECT opens mailboxes to be read.
@@ -97,6 +101,8 @@ impl Default for Behaviour {
             appends: BTreeMap::new(),
             faults: Vec::new(),
             meddling: Vec::new(),
+            copy_uid: None,
+            vanish: None,
             permanent_flags: None,
             read_only: false,
             special_use: BTreeMap::new(),

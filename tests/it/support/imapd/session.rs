@@ -55,6 +55,11 @@ impl Session<'_> {
                 world.log.push(entry.replace("( ", "(").replace(" )", ")").trim_end().to_owned());
                 let now = read_clock(world.behaviour.clock.as_ref());
                 world.commit_due(now);
+                if let Some((_, uid)) = world.behaviour.vanish.take_if(|(name, _)| *name == verb)
+                    && let Some(mailbox) = self.selected.as_ref().and_then(|name| world.mailboxes.get_mut(name))
+                {
+                    mailbox.messages.retain(|message| message.uid != uid);
+                }
             }
             let fault = self.fault(&verb);
             match &fault {
@@ -549,7 +554,9 @@ impl Session<'_> {
         let list = |uids: &[u32]| uids.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
         let source: Vec<u32> = chosen.iter().map(|message| message.uid).collect();
         let (uid_validity, uids) = world.store(to, chosen).unwrap();
-        let code = if uidplus && !uids.is_empty() {
+        let code = if let Some(lie) = &world.behaviour.copy_uid {
+            if lie.is_empty() { String::new() } else { format!("[{lie}] ") }
+        } else if uidplus && !uids.is_empty() {
             format!("[COPYUID {uid_validity} {} {}] ", list(&source), list(&uids))
         } else {
             String::new()
