@@ -303,7 +303,8 @@ impl Session {
     pub fn list(&mut self) -> Result<Vec<Mailbox>> {
         self.catch_up().map_err(|error| error.at(&self.place))?;
         let mut entries: Vec<(ListEntry, bool)> = Vec::new();
-        if self.capabilities.has("LIST-EXTENDED") {
+        // IMAP4rev2 has no LSUB, and extended LIST in its place (RFC 9051 appendix E).
+        if self.capabilities.has("LIST-EXTENDED") || self.capabilities.has("IMAP4REV2") {
             let special = if self.capabilities.has("SPECIAL-USE") { " RETURN (SUBSCRIBED SPECIAL-USE)" } else { " RETURN (SUBSCRIBED)" };
             entries = self
                 .list_with(&Command::new("LIST").raw(" \"\" \"*\"").raw(special), &mut |_, _| {})?
