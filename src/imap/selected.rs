@@ -219,10 +219,10 @@ impl<'a> Selected<'a> {
         let outcome = self.session.run(&command, Phase::Listing, "listing the messages was refused", &mut |received| {
             if let Response::Untagged(Untagged::Fetch(fetch)) = received.response {
                 told += 1;
-                if told > 2 * most {
+                all.extend(fetch.uid);
+                if told > 2 * most || all.is_too_much() {
                     return Err(too_many());
                 }
-                all.extend(fetch.uid);
             }
             Ok(())
         });
@@ -248,6 +248,9 @@ impl<'a> Selected<'a> {
                     // Checked before it is taken in: the set could grow with every line.
                     if listed <= most {
                         found.extend(uids);
+                    }
+                    if found.is_too_much() {
+                        return Err(too_many());
                     }
                 }
                 Response::Untagged(Untagged::ESearch(answer)) => {

@@ -82,7 +82,7 @@ impl UidSet {
     }
 
     /// The UIDs, ascending. A server may claim four thousand million of them: bound what you keep.
-    pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = u32> + '_ {
         self.ranges.iter().flat_map(|&(first, last)| first..=last)
     }
 
@@ -218,10 +218,17 @@ impl From<UidSet> for Gathered {
 impl Gathered {
     /// Takes more.
     pub(super) fn extend(&mut self, uids: impl IntoIterator<Item = u32>) {
-        self.waiting.extend(uids);
-        if self.waiting.len() > self.set.ranges.len().max(4096) {
-            self.settle();
+        for uid in uids {
+            self.waiting.push(uid);
+            if self.waiting.len() > self.set.ranges.len().max(4096) {
+                self.settle();
+            }
         }
+    }
+
+    /// Whether they are more scattered than memory should hold.
+    pub(super) fn is_too_much(&self) -> bool {
+        self.set.ranges.len() > MAX_RANGES
     }
 
     fn settle(&mut self) {

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::query::{found, letters, maildir, run};
 use crate::dovecot_user;
 use crate::support::mail;
-use crate::support::odd::{Answer, Odd};
+use crate::support::odd::{Answer, Odd, peak_memory};
 use crate::support::tool::Tool;
 
 const QUERIES: &[&[&str]] = &[
@@ -196,4 +196,48 @@ fn a_server_of_imap4rev2_alone_is_not_asked_for_what_rev2_left_out() {
         _ => Answer::Usual,
     });
     assert_eq!(found(&Tool::new(), &server.url(), "uid", &["--all-folders"]), [1].into());
+}
+
+/// The memory that the program may have used at most, in KiB: 64 MiB and what a debug build and its windows add.
+const MEMORY: u64 = 96 * 1024;
+
+#[test]
+fn what_a_server_claims_to_find_takes_little_memory() {
+    let sparse = |first: u32, count: u32| (0..count).map(|number| format!(" {}", first + 2 * number)).collect::<String>();
+    let dense = " 2".repeat(7_900_000);
+    let long = sparse(1_000_000_000, 1_400_000);
+    let many: String = (0..20).map(|line| format!("* VERB{}\r\n", sparse(1_000_000_000 + line * 1_000_000, 500_000))).collect();
+    let ranges = (0..1_400_000_u32).map(|number| format!(",{}", 1_000_000_000 + 2 * number)).collect::<String>();
+    let extended = format!("* ESEARCH UID ALL 1{ranges}\r\n");
+    for (what, verb, answer) in [
+        ("dense", "SEARCH", format!("* SEARCH{dense}\r\n")),
+        ("long", "SEARCH", format!("* SEARCH{long}\r\n")),
+        ("many", "SEARCH", many.replace("VERB", "SEARCH")),
+        ("extended", "SEARCH", extended),
+        ("sort dense", "SORT", format!("* SORT{dense}\r\n")),
+        ("sort long", "SORT", format!("* SORT{long}\r\n")),
+        ("sort many", "SORT", many.replace("VERB", "SORT")),
+    ] {
+        let server = Odd::start(if verb == "SORT" { "SORT ESEARCH" } else { "ESEARCH" }, &[], move |asked| match asked.verb {
+            "EXAMINE" | "SELECT" => Answer::send("* 4000000000 EXISTS\r\n* OK [UIDVALIDITY 7] ok\r\n$tag OK\r\n"),
+            "UID SEARCH" | "UID SORT" if asked.verb.ends_with(verb) => Answer::Send(format!("{answer}{} OK\r\n", asked.tag).into_bytes()),
+            "UID FETCH" | "UID SEARCH" => Answer::send("$tag BAD no\r\n"),
+            _ => Answer::Usual,
+        });
+        let tool = Tool::new();
+        let (url, password) = (server.url_with("timeout=60s"), tool.password_file());
+        let password = password.to_str().unwrap();
+        let to = tool.text("to");
+        let all: &[&[&str]] = match verb {
+            "SORT" => &[&["list", "--sort", "date"]],
+            _ => &[&["list", "--limit", "2", "--from", "x"], &["flag", "--add", "seen", "--unseen"], &["fetch", "--to", &to]],
+        };
+        for args in all {
+            let running = tool.spawn(&[&args[..1], &[&url, "--password-file", password], &args[1..]].concat(), None);
+            let peak = peak_memory(running.id());
+            let output = running.finish().expect_code(6);
+            let peak = peak.join().unwrap();
+            assert!(peak > 0 && peak < MEMORY, "{what} {args:?}: {peak} KiB, {output}");
+        }
+    }
 }
