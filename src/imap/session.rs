@@ -16,8 +16,8 @@ use crate::net::Phase;
 pub use super::wire::Access;
 
 /// Mailboxes one account may list, and the octets of their names and attributes.
-const MAX_MAILBOXES: usize = 200_000;
-const MAX_MAILBOX_OCTETS: usize = 32 * 1024 * 1024;
+const MAX_MAILBOXES: usize = 100_000;
+const MAX_MAILBOX_OCTETS: usize = 8 * 1024 * 1024;
 
 /// What a server said it can do; names are compared without case.
 #[derive(Debug, Clone, Default)]

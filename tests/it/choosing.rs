@@ -241,3 +241,48 @@ fn what_a_server_claims_to_find_takes_little_memory() {
         }
     }
 }
+
+/// The most memory that a run took, which ends with this code.
+#[track_caller]
+fn peak(tool: &Tool, args: &[&str], code: i32) -> u64 {
+    let running = tool.spawn(args, None);
+    let peak = peak_memory(running.id());
+    running.finish().expect_code(code);
+    peak.join().unwrap()
+}
+
+#[test]
+fn mailboxes_that_a_server_claims_to_have_take_little_memory() {
+    for (count, name, code) in [(40_000, "a".repeat(120), 0), (70_000, "&bad".into(), 0), (200_000, "a".repeat(80), 6)] {
+        let names: String = (0..count).map(|number| format!("* LIST (\\HasNoChildren \\Noselect) \"/\" \"{name}{number}\"\r\n")).collect();
+        let server = Odd::start("LIST-EXTENDED LIST-STATUS", &[], move |asked| match asked.verb {
+            "LIST" if !asked.rest.starts_with("\"\" \"\"") => Answer::Send(format!("{names}{} OK\r\n", asked.tag).into_bytes()),
+            "STATUS" => Answer::send("* STATUS INBOX (MESSAGES 0 UNSEEN 0 UIDNEXT 1 UIDVALIDITY 7)\r\n$tag OK\r\n"),
+            _ => Answer::Usual,
+        });
+        let tool = Tool::new();
+        let (url, password) = (server.url_with("timeout=60s"), tool.password_file());
+        let peak = peak(&tool, &["folders", &url, "--password-file", password.to_str().unwrap()], code);
+        assert!(peak > 0 && peak < MEMORY, "{name}: {peak} KiB");
+    }
+}
+
+#[test]
+fn a_large_message_is_searched_without_copies_of_it() {
+    const SIZE: usize = 60_000_000;
+    let tool = Tool::new();
+    std::fs::create_dir(tool.path("e")).unwrap();
+    let mut body = letter_of_text();
+    while body.len() < SIZE {
+        body.extend_from_slice("here and there a line of text \u{e4}\r\n".repeat(10_000).as_bytes());
+    }
+    std::fs::write(tool.path("e/1.eml"), &body).unwrap();
+    let place = format!("eml:{}", tool.text("e"));
+    // The message itself, and what any run takes.
+    let peak = peak(&tool, &["list", &place, "--body", "nothing", "--not", "--text", "everything"], 0);
+    assert!(peak > 0 && peak < MEMORY, "{peak} KiB");
+}
+
+fn letter_of_text() -> Vec<u8> {
+    b"From: a@example.org\r\nSubject: x\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n".to_vec()
+}
