@@ -175,6 +175,9 @@ impl Choice {
         }
         if !self.query.is_empty() {
             let candidates = self.candidates(selected)?;
+            if self.limit.is_none() {
+                return Ok((selected.narrowed(candidates, &self.query)?, Vec::new()));
+            }
             let found = self.newest(&candidates, |uids| Ok(selected.narrowed(uids, &self.query)?.iter().collect()), |uid| *uid)?;
             return Ok((found.into_iter().collect(), Vec::new()));
         }
@@ -185,9 +188,12 @@ impl Choice {
         if self.is_all() {
             return Ok((there, Vec::new()));
         }
-        let all: Vec<u32> = there.iter().collect();
-        let picked = self.pick(all.into_iter(), there.last().unwrap_or_default());
-        Ok((picked.into_iter().collect(), self.missing(|uid| there.contains(uid))))
+        let highest = there.last().unwrap_or_default();
+        let picked = match self.limit {
+            Some(_) => self.pick(there.iter(), highest).into_iter().collect(),
+            None => self.pick_all(there.iter(), highest).collect(),
+        };
+        Ok((picked, self.missing(|uid| there.contains(uid))))
     }
 
     /// For verbs that change mail: hands over what is wanted, looked at once more by flags, dates and sizes as they are now,
@@ -210,8 +216,7 @@ impl Choice {
         }
         let candidates = self.candidates(selected)?;
         if self.limit.is_none() {
-            let uids = candidates.into_iter().collect();
-            contradicted = selected.matching(&uids, &self.query, each)?;
+            contradicted = selected.matching(&candidates, &self.query, each)?;
         } else {
             let matching = |uids: imap::UidSet| {
                 let mut metas = Vec::new();
@@ -227,33 +232,37 @@ impl Choice {
     }
 
     /// What the server finds for the query, of the UIDs named, whatever the limit.
-    fn candidates(&self, selected: &mut Selected<'_>) -> Result<Vec<u32>> {
+    fn candidates(&self, selected: &mut Selected<'_>) -> Result<imap::UidSet> {
         let found = selected.search(&self.query)?;
         // Only a star needs the highest UID there is.
         let star = [&self.uids, &self.not_uids].into_iter().flatten().any(UidSet::has_star) && !found.is_empty();
         let highest = if star { selected.search_all()?.last().unwrap_or_default() } else { 0 };
-        let found: Vec<u32> = found.iter().collect();
-        Ok(self.pick_all(found.into_iter(), highest).collect())
+        if self.uids.is_none() && self.not_uids.is_none() {
+            return Ok(found);
+        }
+        Ok(self.pick_all(found.iter(), highest).collect())
     }
 
     /// The newest of `candidates` (ascending) that `check` lets through, as many as are wanted, ascending; no more of them
     /// are checked than is needed.
     fn newest<T>(
         &self,
-        candidates: &[u32],
+        candidates: &imap::UidSet,
         mut check: impl FnMut(imap::UidSet) -> Result<Vec<T>>,
         uid: impl Fn(&T) -> u32,
     ) -> Result<Vec<T>> {
-        let Some(limit) = self.limit else { return check(candidates.iter().copied().collect()) };
+        let Some(limit) = self.limit else { return check(candidates.clone()) };
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let mut kept: Vec<T> = Vec::new();
-        for batch in candidates.rchunks(limit.clamp(BATCH, usize::MAX)) {
-            let mut more = check(batch.iter().copied().collect())?;
-            more.append(&mut kept);
-            kept = more;
-            if kept.len() >= limit {
+        let mut left = candidates.iter().rev();
+        while kept.len() < limit {
+            let batch: imap::UidSet = left.by_ref().take(limit.max(BATCH)).collect();
+            if batch.is_empty() {
                 break;
             }
+            let mut more = check(batch)?;
+            more.append(&mut kept);
+            kept = more;
         }
         kept.sort_by_key(|one| uid(one));
         Ok(kept.split_off(kept.len().saturating_sub(limit)))
@@ -527,7 +536,7 @@ mod tests {
 
     #[test]
     fn only_as_many_candidates_are_checked_as_the_limit_needs() {
-        let candidates: Vec<u32> = (1..=5000).collect();
+        let candidates: imap::UidSet = (1..=5000).collect();
         let mut checked = 0;
         let even = |uids: imap::UidSet| {
             checked += uids.len();

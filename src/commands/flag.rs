@@ -23,6 +23,9 @@ use crate::store::maildir::MaildirSource;
 
 const SCHEMA: &str = "mailhaul.flag/1";
 
+/// Flags of a folder that nobody may change.
+const MAX_FIXED: usize = 1000;
+
 /// The arguments of `flag`.
 #[derive(clap::Args)]
 #[command(group = clap::ArgGroup::new("change").args(["add", "remove", "set"]).required(true).multiple(true))]
@@ -126,10 +129,14 @@ fn run_imap(args: &Args, place: &Place, server: &Server, change: Reflag, choice:
     left_out(&change, &denied, &folder, place, &mut problems)?;
     let Checked { messages, missing } = check(&mut selected, choice, app)?;
     if change.set.is_some() {
-        change.fixed = messages.iter().map(|candidate| keeps(selected.state(), &candidate.flags).1).fold(Vec::new(), |mut all, flags| {
-            all.extend(flags.into_iter().filter(|flag| !all.contains(flag)).collect::<Vec<_>>());
-            all
-        });
+        for candidate in &messages {
+            let (_, fixed) = keeps(selected.state(), &candidate.flags);
+            let new: Vec<Flag> = fixed.into_iter().filter(|flag| !change.fixed.contains(flag)).collect();
+            change.fixed.extend(new);
+            if change.fixed.len() > MAX_FIXED {
+                return Err(Error::protocol("the server shows more flags that nobody may change than any mailbox has").at(&place.shown));
+            }
+        }
     }
     problems.extend(missing.into_iter().map(|uid| problem(&folder, uid, NO_SUCH)));
     let done = |changed: usize, problems| Done {

@@ -421,7 +421,13 @@ struct Read {
 }
 
 impl Read {
-    fn new(body: &Body, flags: Vec<Flag>, listed: &Listed, query: &Query) -> Result<Self> {
+    fn new(
+        body: &Body,
+        flags: Vec<Flag>,
+        arrived: impl FnOnce(&[u8]) -> Option<InternalDate>,
+        listed: &Listed,
+        query: &Query,
+    ) -> Result<Self> {
         let whole = body.len() <= HEADER_BYTES as u64 || query.needs().whole;
         let spilled;
         let read = match body.in_memory() {
@@ -431,7 +437,7 @@ impl Read {
                 &spilled
             }
         };
-        let arrival = listed.internal_date.or_else(|| delivery_date(read));
+        let arrival = listed.internal_date.or_else(|| arrived(read));
         let facts = Facts {
             flags: Some(&flags),
             size: listed.size.or(Some(body.len())),
@@ -576,7 +582,7 @@ fn pop3_headers(
     let trial = if what == What::Whole { 0 } else { TOP_TRIAL.min(numbers.len()) };
     let (first, rest) = numbers.split_at_checked(trial).unwrap_or_default();
     let read = |at: Option<&Listed>, outcome: Result<Body>| match at {
-        Some(listed) => outcome.and_then(|body| Read::new(&body, Vec::new(), listed, &query)),
+        Some(listed) => outcome.and_then(|body| Read::new(&body, Vec::new(), delivery_date, listed, &query)),
         None => Err(Error::protocol("the server gave a message that was not asked for")),
     };
 
@@ -634,7 +640,7 @@ fn list_local(place: &Place, blank: &MessageRow, asked: &Asked, listing: &mut Li
         source.read(&wanted, &mut |index, message| {
             app.context.check()?;
             let Some(listed) = wanted.get(index) else { return Ok(()) };
-            let read = message.and_then(|message| Read::new(&message.body, message.flags, listed, &query));
+            let read = message.and_then(|message| Read::new(&message.body, message.flags, |_| message.internal_date, listed, &query));
             rows.row(listed, Some(read), listing)
         })?;
         rows.finish(listing)?;

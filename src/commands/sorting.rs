@@ -69,7 +69,10 @@ impl Order {
                     break;
                 }
             };
-            keys.push(SortKey { by, reverse });
+            // Once compared is compared.
+            if !keys.iter().any(|key: &SortKey| key.by == by) {
+                keys.push(SortKey { by, reverse });
+            }
         }
         Self { keys, falling }
     }
@@ -322,6 +325,8 @@ mod tests {
         assert_eq!(sorted(&Order::new(&[By::Subject, By::Size], false), None, &messages), [3, 2, 1, 4]);
         assert_eq!(sorted(&Order::new(&[], true), None, &messages), [4, 3, 2, 1]);
         assert_eq!(sorted(&Order::new(&[By::Uid], true), Some(2), &messages), [4, 3]);
+        // The command that says it to a server stays short.
+        assert_eq!(Order::new(&[By::Size, By::Date].repeat(1000), false).keys.len(), 2);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use super::encode::Command;
+use super::encode::{Command, MAX_QUOTED};
 use super::selected::{MAX_SET, Selected};
 use super::types::{Code, Response, StatusLine, Untagged};
 use super::uid_set::UidSet;
@@ -18,6 +18,10 @@ use crate::net::Phase;
 const REQUEST_OCTETS: usize = 64 * 1024;
 /// Commands in flight.
 const COMMANDS: usize = 16;
+/// Octets of a command beside its name, its tag and its line end.
+const MAX_COMMAND: usize = 7900;
+/// A set of UIDs gets as much room at least.
+const LEAST_SET: usize = 100;
 
 /// Flags of one message that are looked at.
 const MAX_FLAGS: usize = 100;
@@ -113,18 +117,7 @@ impl Selected<'_> {
         let conditional = self.has_mod_seqs();
         let mut orders = Vec::new();
         for (uids, unchanged_since) in sets {
-            for set in uids.split(MAX_SET) {
-                let mut command = Command::new("UID STORE").sp().uid_set(&set)?;
-                if let Some(mod_seq) = unchanged_since.filter(|_| conditional) {
-                    command = command.raw(" (UNCHANGEDSINCE ").number(mod_seq).raw(")");
-                }
-                let item = match change {
-                    Change::Add => " +FLAGS.SILENT ",
-                    Change::Remove => " -FLAGS.SILENT ",
-                    Change::Set => " FLAGS.SILENT ",
-                };
-                orders.push((set, command.raw(item).flags(flags)?));
-            }
+            orders.extend(store_orders(uids, change, flags, unchanged_since.filter(|_| conditional))?);
         }
         let (mut done, mut modified) = (Vec::new(), Vec::new());
         let rest = self.pipeline("imap.store", "changing flags was refused", orders, &mut |_| {}, &mut |uids, status| {
@@ -243,11 +236,7 @@ impl Selected<'_> {
     }
 
     fn place(&mut self, verb: &'static str, step: &'static str, what: &str, uids: &UidSet, to: &[u8]) -> Result<Placed> {
-        let mut orders = Vec::new();
-        for set in uids.split(MAX_SET) {
-            let command = Command::new(verb).sp().uid_set(&set)?.sp().mailbox(to)?;
-            orders.push((set, command));
-        }
+        let orders = place_orders(verb, uids, to)?;
         let moves = verb == "UID MOVE";
         // MOVE tells in an untagged OK before it expunges, COPY in its end; some servers do it the other way round.
         let told = std::cell::RefCell::new(Told::default());
@@ -346,6 +335,42 @@ impl Selected<'_> {
     }
 }
 
+/// So many octets of UIDs fit a command whose other parts take so many.
+fn room(others: usize) -> Result<usize> {
+    MAX_SET
+        .min(MAX_COMMAND.saturating_sub(others))
+        .checked_sub(LEAST_SET)
+        .map(|more| more + LEAST_SET)
+        .ok_or_else(|| Error::usage("what is to be sent is too long for one command"))
+}
+
+fn store_orders(uids: &UidSet, change: Change, flags: &[Flag], unchanged_since: Option<u64>) -> Result<Vec<(UidSet, Command)>> {
+    let item = match change {
+        Change::Add => " +FLAGS.SILENT ",
+        Change::Remove => " -FLAGS.SILENT ",
+        Change::Set => " FLAGS.SILENT ",
+    };
+    let condition = " (UNCHANGEDSINCE 18446744073709551615)".len();
+    let others = condition + item.len() + flags.iter().map(|flag| flag.wire().len() + 1).sum::<usize>() + 2;
+    let order = |set: UidSet| {
+        let mut command = Command::new("UID STORE").sp().uid_set(&set)?;
+        if let Some(mod_seq) = unchanged_since {
+            command = command.raw(" (UNCHANGEDSINCE ").number(mod_seq).raw(")");
+        }
+        Ok((set, command.raw(item).flags(flags)?))
+    };
+    uids.split(room(others)?).into_iter().map(order).collect()
+}
+
+fn place_orders(verb: &'static str, uids: &UidSet, to: &[u8]) -> Result<Vec<(UidSet, Command)>> {
+    // A name in quotes may double.
+    let order = |set: UidSet| {
+        let command = Command::new(verb).sp().uid_set(&set)?.sp().mailbox(to)?;
+        Ok((set, command))
+    };
+    uids.split(room(2 * to.len().min(MAX_QUOTED) + 2)?).into_iter().map(order).collect()
+}
+
 /// Whether the connection went with it, rather than the server saying no.
 fn is_loss(error: &Error) -> bool {
     matches!(error.kind(), Kind::Network | Kind::Timeout | Kind::Protocol | Kind::Interrupted(_))
@@ -366,7 +391,7 @@ impl Told {
     /// Believes a COPYUID that speaks of nothing but what was asked for.
     fn learn(&mut self, status: &StatusLine, asked: &UidSet) {
         let Some(Code::CopyUid { uid_validity, source, destination }) = &status.code else { return };
-        if source.len() != destination.len() || !source.difference(asked).is_empty() {
+        if source.len() != destination.len() || !asked.holds_all(source) {
             return;
         }
         if *self.uid_validity.get_or_insert(*uid_validity) == *uid_validity {
@@ -396,6 +421,22 @@ mod tests {
         let set = |text: &str| UidSet::parse(text.as_bytes()).unwrap();
         let code = Code::CopyUid { uid_validity, source: set(source), destination: set(destination) };
         StatusLine { status: Status::Ok, code: Some(code), code_text: None, text: String::new() }
+    }
+
+    #[test]
+    fn no_command_is_longer_than_8000_octets_whatever_else_stands_in_it() {
+        let uids: UidSet = (1..20_000).map(|number| 4_000_000_000 + 2 * number).collect();
+        let flags: Vec<Flag> = (0..100).map(|number| Flag::new(format!("keyword-number-{number:05}"))).collect();
+        let names = ["a".repeat(990), "\"".repeat(1000), "a".repeat(5000), "b".into()];
+        let mut orders = store_orders(&uids, Change::Remove, &flags, Some(u64::MAX)).unwrap();
+        orders.extend(names.iter().flat_map(|name| place_orders("UID COPY", &uids, name.as_bytes()).unwrap()));
+        assert!(orders.iter().all(|(_, command)| command.to_string().len() + "A1000000000 \r\n".len() <= 8000));
+        for orders in [store_orders(&uids, Change::Add, &flags, None), place_orders("UID MOVE", &uids, names[1].as_bytes())] {
+            let all: UidSet = orders.unwrap().iter().flat_map(|(set, _)| set.iter()).collect();
+            assert!(all == uids);
+        }
+        let flags: Vec<Flag> = (0..1000).map(|number| Flag::new(format!("keyword-number-{number:05}"))).collect();
+        assert!(store_orders(&uids, Change::Add, &flags, None).is_err());
     }
 
     #[test]

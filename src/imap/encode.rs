@@ -12,7 +12,7 @@ use super::uid_set::UidSet;
 pub use search::{Form, check_raw_keys, is_ascii, search_command, wider};
 
 /// The longest string sent in quotes; some servers cut lines at 1000 octets.
-const MAX_QUOTED: usize = 1000;
+pub(super) const MAX_QUOTED: usize = 1000;
 
 /// A piece of a command.
 #[derive(Clone, PartialEq, Eq)]

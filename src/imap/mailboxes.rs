@@ -227,8 +227,9 @@ impl Session {
         }
         // Whoever is written as its folder would be typed comes first: which of two look-alikes keeps the plain name must be
         // the one that typing it reaches, whatever the server's order.
-        entries.sort_by_cached_key(|(entry, _)| (self.plain_folder(entry).is_none(), entry.name.clone()));
+        entries.sort_by(|(one, _), (other, _)| one.name.cmp(&other.name));
         entries.dedup_by(|(later, _), (first, _)| later.name == first.name);
+        entries.sort_by_cached_key(|(entry, _)| self.plain_folder(entry).is_none());
         let mut mailboxes: Vec<Mailbox> = Vec::new();
         let mut names: HashSet<Vec<u8>> = HashSet::new();
         let mut taken: HashSet<Folder> = HashSet::new();

@@ -93,6 +93,8 @@ impl Session {
         let Ok(open) = selected::open_command(wire_name, writable) else { return Ok(false) };
         // What nobody asked for would stand in the way.
         self.wire.drop_ahead()?;
+        // Another mailbox will be the session's, whoever asks for it.
+        self.examined = None;
         // What cannot be written is told to whoever asks for it.
         let question = first.command(self).unwrap_or_default();
         let sent = self.wire.send_ahead(&open)?;

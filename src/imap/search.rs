@@ -10,6 +10,8 @@ use crate::query::{Facts, Needs, Query, Term};
 
 /// So much of a message is searched here.
 const MAX_WHOLE: usize = 64 * 1024 * 1024;
+/// Octets of names of fields that one command asks for.
+const FIELDS_OCTETS: usize = 2000;
 /// Messages whose bodies are asked for at once, and that are listed for that.
 const BATCH: usize = 10_000;
 
@@ -38,8 +40,14 @@ impl Selected<'_> {
 
     fn ask(&mut self, query: &Query) -> Result<UidSet> {
         let extended = self.session.capabilities.has("ESEARCH") || self.session.capabilities.has("IMAP4REV2");
-        let command = search_command(query, Form { extended, utf8: self.session.utf8_accepted })?;
-        self.run_search(&command)
+        let utf8 = self.session.utf8_accepted;
+        if extended && let Some(found) = self.run_search(&search_command(query, Form { extended, utf8 })?)? {
+            return Ok(found);
+        }
+        // Without a word of it nothing was found, as some servers have it; but where there is a word for that (or what was said
+        // cannot be read) it is no answer.
+        let command = search_command(query, Form { extended: false, utf8 })?;
+        Ok(self.run_search(&command)?.unwrap_or_default())
     }
 
     /// As [`Self::search`] where the server refused (`refusal`) texts that are not ASCII.
@@ -51,10 +59,12 @@ impl Selected<'_> {
         }
         let found = if plain.is_empty() { self.search_all()? } else { self.ask(&plain)? };
         let mut holds = UidSet::new();
-        match rest.fields() {
+        // With the UIDs they have to fit a line.
+        let short = |names: &Vec<&str>| names.iter().map(|name| name.len() + 3).sum::<usize>() <= FIELDS_OCTETS;
+        match rest.fields().filter(short) {
             Some(names) => self.metas(&found, Ask::Fields(&names), &mut |meta| {
-                let header = meta.header.as_deref().unwrap_or_default();
-                if rest.holds(&Facts { header: Some(header), ..meta.facts() }) == Some(true) {
+                // What the server does not tell holds nothing, and does not lack it either.
+                if rest.holds(&Facts { header: meta.header.as_deref(), ..meta.facts() }) == Some(true) {
                     holds.insert(meta.uid);
                 }
                 Ok(())

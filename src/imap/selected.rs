@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::encode::Command;
 use super::session::{Capabilities, Session};
 use super::types::{Code, Fetch, Response, Untagged};
-use super::uid_set::UidSet;
+use super::uid_set::{Gathered, UidSet};
 use super::wire::{Received, refusal};
 use crate::error::{Error, Kind, Result};
 use crate::message::{Flag, InternalDate};
@@ -32,6 +32,8 @@ const MAX_MESSAGES: u64 = 10_000_000;
 const MAX_SIZE: u64 = 1 << 40;
 /// New mail may arrive while a list runs; so many more is not that.
 const MAX_NEW: u64 = 100_000;
+/// Flags of one message that are looked at; more would only cost time, for flags are compared one by one.
+const MAX_FLAGS: usize = 1000;
 /// Octets of headers of one pair of chunks that are kept whole; later ones are cut to [`CUT_HEADER`] octets.
 const MAX_HEADER_OCTETS: usize = 32 * 1024 * 1024;
 const CUT_HEADER: usize = 4096;
@@ -84,6 +86,8 @@ pub struct Meta {
     pub internal_date: Option<InternalDate>,
     /// Flags.
     pub flags: Vec<Flag>,
+    /// Whether the server told them: else none are known, which is not the same as none.
+    pub flags_told: bool,
     /// The header, where it was asked for.
     pub header: Option<Vec<u8>>,
 }
@@ -91,7 +95,8 @@ pub struct Meta {
 impl Meta {
     /// What it says for a query: flags, size and date. The header is left out, for it holds but a few fields.
     pub fn facts(&self) -> Facts<'_> {
-        Facts { flags: Some(&self.flags), size: self.size, internal_date: self.internal_date, header: None, whole: None }
+        let flags = self.flags_told.then_some(self.flags.as_slice());
+        Facts { flags, size: self.size, internal_date: self.internal_date, header: None, whole: None }
     }
 }
 
@@ -115,6 +120,7 @@ impl<'a> Selected<'a> {
         let command = open_command(wire_name, writable)?;
         session.examined = None;
         let mut state = MailboxState::default();
+        let mut too_much = false;
         let status = session.run(&command, Phase::Listing, "opening the mailbox was refused", &mut |received| {
             match received.response {
                 Response::Untagged(Untagged::Exists(count)) => state.exists = count,
@@ -125,10 +131,15 @@ impl<'a> Selected<'a> {
                     Some(Code::PermanentFlags(flags)) => state.permanent_flags = Some(flags),
                     _ => {}
                 },
+                Response::Untagged(Untagged::Search(_) | Untagged::ESearch(_) | Untagged::Sort(_) | Untagged::Fetch(_)) => too_much = true,
                 _ => {}
             }
             Ok(())
         })?;
+        if too_much {
+            // It belongs to the question that went ahead, which has to be asked once more.
+            session.wire.spoil_ahead();
+        }
         state.read_only = status.code == Some(Code::ReadOnly);
         // Some servers put it into the tagged line only.
         if let Some(Code::UidValidity(value)) = status.code {
@@ -188,28 +199,67 @@ impl<'a> Selected<'a> {
         let simple = Command::new("UID SEARCH").raw(" ALL");
         // What is under way already is as good.
         let command = if self.session.wire.is_next_ahead(&simple) { simple } else { search_all_command(&self.session.capabilities) };
-        self.run_search(&command)
+        let found = match self.run_search(&command) {
+            Ok(found) => found.unwrap_or_default(),
+            // QQ refuses any SEARCH (MailKit#1143).
+            Err(error) if error.kind() == Kind::Refused => UidSet::new(),
+            Err(error) => return Err(error),
+        };
+        // Domino finds nothing, and Yahoo not all. Only what has gone meanwhile may be missing.
+        if found.len() >= self.state.exists { Ok(found) } else { self.fetch_uids(&found) }
     }
 
-    /// Asks a search of any kind and takes in as many UIDs as the mailbox can hold.
-    pub(super) fn run_search(&mut self, command: &Command) -> Result<UidSet> {
-        let mut found = UidSet::new();
+    /// Those found and all that FETCH tells of.
+    fn fetch_uids(&mut self, found: &UidSet) -> Result<UidSet> {
+        let mut all = Gathered::default();
+        let most = self.most_messages();
+        let mut told = 0;
+        self.session.wire.expected = 2 * most;
+        let command = Command::new("UID FETCH").raw(" 1:* (UID)");
+        let outcome = self.session.run(&command, Phase::Listing, "listing the messages was refused", &mut |received| {
+            if let Response::Untagged(Untagged::Fetch(fetch)) = received.response {
+                told += 1;
+                all.extend(fetch.uid);
+                if told > 2 * most || all.is_too_much() {
+                    return Err(too_many());
+                }
+            }
+            Ok(())
+        });
+        self.session.wire.expected = 0;
+        outcome?;
+        all.extend(found.iter());
+        Ok(all.finish())
+    }
+
+    /// Asks a search of any kind and takes in as many UIDs as the mailbox can hold. `None` where the server says that it
+    /// searched and not what it found.
+    pub(super) fn run_search(&mut self, command: &Command) -> Result<Option<UidSet>> {
+        let mut found = Gathered::default();
         let most = self.most_messages();
         let mut listed = 0;
+        let mut answered = false;
         self.session.wire.expect_long_lines(true);
         let outcome = self.session.run(command, Phase::Listing, "SEARCH was refused", &mut |received| {
             match received.response {
                 Response::Untagged(Untagged::Search(uids)) => {
+                    answered = true;
                     listed += uids.len() as u64;
                     // Checked before it is taken in: the set could grow with every line.
                     if listed <= most {
                         found.extend(uids);
                     }
+                    if found.is_too_much() {
+                        return Err(too_many());
+                    }
                 }
                 Response::Untagged(Untagged::ESearch(answer)) => {
+                    answered = true;
                     if let Some(uids) = answer.all {
                         listed = uids.len();
-                        found = uids;
+                        if listed <= most {
+                            found = Gathered::from(uids);
+                        }
                     }
                 }
                 _ => {}
@@ -217,7 +267,7 @@ impl<'a> Selected<'a> {
             if listed > most { Err(too_many()) } else { Ok(()) }
         });
         self.session.wire.expect_long_lines(false);
-        outcome.map(|_| found)
+        outcome.map(|_| answered.then(|| found.finish()))
     }
 
     /// UID, size and date of the messages from UID `first` on, rising by UID and complete.
@@ -266,7 +316,7 @@ impl<'a> Selected<'a> {
             Ok(())
         })?;
         for uid in left_out.iter() {
-            found.entry(uid).or_insert(Meta { uid, size: None, internal_date: None, flags: Vec::new(), header: None });
+            found.entry(uid).or_insert(Meta { uid, size: None, internal_date: None, flags: Vec::new(), flags_told: false, header: None });
         }
         found.extend(more.into_iter().map(|meta| (meta.uid, meta)));
         Ok(())
@@ -500,8 +550,9 @@ fn merge(found: &mut BTreeMap<u32, Meta>, meta: Meta) {
             let own = entry.get_mut();
             own.size = meta.size.or(own.size);
             own.internal_date = meta.internal_date.or(own.internal_date);
-            if !meta.flags.is_empty() {
+            if meta.flags_told {
                 own.flags = meta.flags;
+                own.flags_told = true;
             }
             own.header = meta.header.or(own.header.take());
         }
@@ -514,7 +565,8 @@ fn meta(fetch: Fetch) -> Option<Meta> {
         // A size beyond all mail is none; sums of what is left cannot overflow.
         size: fetch.size.filter(|size| *size <= MAX_SIZE),
         internal_date: fetch.internal_date,
-        flags: fetch.flags.unwrap_or_default().into_iter().filter(|flag| !flag.is_recent()).collect(),
+        flags_told: fetch.flags.is_some(),
+        flags: fetch.flags.unwrap_or_default().into_iter().filter(|flag| !flag.is_recent()).take(MAX_FLAGS).collect(),
         header: fetch.header,
     })
 }

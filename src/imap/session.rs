@@ -16,8 +16,8 @@ use crate::net::Phase;
 pub use super::wire::Access;
 
 /// Mailboxes one account may list, and the octets of their names and attributes.
-const MAX_MAILBOXES: usize = 200_000;
-const MAX_MAILBOX_OCTETS: usize = 32 * 1024 * 1024;
+const MAX_MAILBOXES: usize = 100_000;
+const MAX_MAILBOX_OCTETS: usize = 8 * 1024 * 1024;
 
 /// What a server said it can do; names are compared without case.
 #[derive(Debug, Clone, Default)]
@@ -303,7 +303,8 @@ impl Session {
     pub fn list(&mut self) -> Result<Vec<Mailbox>> {
         self.catch_up().map_err(|error| error.at(&self.place))?;
         let mut entries: Vec<(ListEntry, bool)> = Vec::new();
-        if self.capabilities.has("LIST-EXTENDED") {
+        // IMAP4rev2 has no LSUB, and extended LIST in its place (RFC 9051 appendix E).
+        if self.capabilities.has("LIST-EXTENDED") || self.capabilities.has("IMAP4REV2") {
             let special = if self.capabilities.has("SPECIAL-USE") { " RETURN (SUBSCRIBED SPECIAL-USE)" } else { " RETURN (SUBSCRIBED)" };
             entries = self
                 .list_with(&Command::new("LIST").raw(" \"\" \"*\"").raw(special), &mut |_, _| {})?

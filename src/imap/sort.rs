@@ -1,13 +1,11 @@
 //! SORT (RFC 5256): the keys by which a server puts a mailbox in order, and the order it answers. What the keys mean when the
 //! server has no SORT is for whoever asks.
 
-use std::collections::HashSet;
-
 use super::encode::Command;
 use super::selected::{MAX_SET, Selected};
 use super::session::Capabilities;
 use super::types::{Response, Untagged};
-use super::uid_set::UidSet;
+use super::uid_set::{Gathered, UidSet};
 use crate::error::{Error, Kind, Result};
 use crate::net::Phase;
 
@@ -71,8 +69,8 @@ pub(super) fn sort_all_command(keys: &[SortKey]) -> Command {
 }
 
 impl Selected<'_> {
-    /// All UIDs in the order of `keys`, of which there is one at least. `None` where the server does not sort, refuses to, or
-    /// leaves messages out.
+    /// All UIDs in the order of `keys`, of which there is one at least. `None` where the server does not sort, refuses to,
+    /// leaves messages out or tells of one twice.
     ///
     /// # Errors
     /// Loss of the connection; more messages than the mailbox can hold.
@@ -112,17 +110,26 @@ impl Selected<'_> {
         self.session.wire.expect_long_lines(true);
         let outcome = self.session.run(command, Phase::Listing, "SORT was refused", &mut |received| {
             if let Response::Untagged(Untagged::Sort(uids)) = received.response {
-                order.extend(uids);
+                if order.is_empty() {
+                    order = uids;
+                } else {
+                    order.extend(uids);
+                }
             }
             if order.len() as u64 > most { Err(Error::protocol("the server lists more than the mailbox can hold")) } else { Ok(()) }
         });
         self.session.wire.expect_long_lines(false);
         match outcome {
             Ok(_) => {
-                // A message that comes twice would be shown twice.
-                let mut seen = HashSet::with_capacity(order.len());
-                order.retain(|uid| seen.insert(*uid));
-                Ok(Some(order))
+                let mut different = Gathered::default();
+                for uid in &order {
+                    different.extend([*uid]);
+                    if different.is_too_much() {
+                        return Ok(None);
+                    }
+                }
+                // A message that comes twice would be shown twice: that is no order.
+                Ok((different.finish().len() == order.len() as u64).then_some(order))
             }
             Err(error) if error.kind() == Kind::Refused => Ok(None),
             Err(error) => Err(error),

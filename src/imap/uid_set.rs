@@ -82,13 +82,21 @@ impl UidSet {
     }
 
     /// The UIDs, ascending. A server may claim four thousand million of them: bound what you keep.
-    pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = u32> + '_ {
         self.ranges.iter().flat_map(|&(first, last)| first..=last)
     }
 
     /// The inclusive ranges, ascending.
     pub fn ranges(&self) -> &[(u32, u32)] {
         &self.ranges
+    }
+
+    /// Whether all of `other` is in `self`; costs no more than `other` is long.
+    pub fn holds_all(&self, other: &Self) -> bool {
+        other.ranges.iter().all(|&(first, last)| {
+            let behind = self.ranges.partition_point(|(own, _)| *own <= first);
+            behind.checked_sub(1).and_then(|index| self.ranges.get(index)).is_some_and(|(_, own)| last <= *own)
+        })
     }
 
     /// What is in `self` and not in `other`.
@@ -193,6 +201,47 @@ impl fmt::Display for UidSet {
     }
 }
 
+/// UIDs that come piece by piece and in any order: however small the pieces are, each costs but its share of putting all in
+/// order.
+#[derive(Debug, Default)]
+pub(super) struct Gathered {
+    set: UidSet,
+    waiting: Vec<u32>,
+}
+
+impl From<UidSet> for Gathered {
+    fn from(set: UidSet) -> Self {
+        Self { set, waiting: Vec::new() }
+    }
+}
+
+impl Gathered {
+    /// Takes more.
+    pub(super) fn extend(&mut self, uids: impl IntoIterator<Item = u32>) {
+        for uid in uids {
+            self.waiting.push(uid);
+            if self.waiting.len() > self.set.ranges.len().max(4096) {
+                self.settle();
+            }
+        }
+    }
+
+    /// Whether they are more scattered than memory should hold.
+    pub(super) fn is_too_much(&self) -> bool {
+        self.set.ranges.len() > MAX_RANGES
+    }
+
+    fn settle(&mut self) {
+        self.set.extend(std::mem::take(&mut self.waiting));
+    }
+
+    /// All of them.
+    pub(super) fn finish(mut self) -> UidSet {
+        self.settle();
+        self.set
+    }
+}
+
 fn range_bytes((first, last): (u32, u32)) -> usize {
     let digits = |number: u32| number.checked_ilog10().unwrap_or(0) as usize + 1;
     if first == last { digits(first) } else { digits(first) + 1 + digits(last) }
@@ -256,6 +305,15 @@ mod tests {
     }
 
     #[test]
+    fn a_million_pieces_in_any_order_are_gathered_without_putting_all_in_order_each_time() {
+        let mut gathered = Gathered::default();
+        (1..=1_000_000).rev().for_each(|number| gathered.extend([2 * number, 2 * number]));
+        let set = gathered.finish();
+        assert_eq!((set.ranges().len(), set.first(), set.last()), (1_000_000, Some(2), Some(2_000_000)));
+        assert!(Gathered::default().finish().is_empty());
+    }
+
+    #[test]
     fn a_flood_of_ranges_is_refused() {
         let text = b"1,".repeat(MAX_RANGES + 1);
         assert!(UidSet::parse(text.strip_suffix(b",").unwrap()).is_none());
@@ -285,6 +343,7 @@ mod tests {
             let (a, b): (UidSet, UidSet) = (left.iter().copied().collect(), right.iter().copied().collect());
             let expected: UidSet = left.iter().copied().filter(|uid| !right.contains(uid)).collect();
             prop_assert_eq!(a.difference(&b), expected);
+            prop_assert_eq!(a.holds_all(&b), b.difference(&a).is_empty());
         }
     }
 }

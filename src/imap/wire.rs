@@ -360,7 +360,12 @@ impl Wire {
             let mut line = std::mem::take(&mut self.line);
             let read = self.conn.read_line(self.line_limit, &mut line);
             let start = frame.bytes.len();
-            frame.bytes.extend_from_slice(&line);
+            if start == 0 {
+                // The first line of a response may be long, and most have no other.
+                std::mem::swap(&mut frame.bytes, &mut line);
+            } else {
+                frame.bytes.extend_from_slice(&line);
+            }
             self.line = line;
             read?;
             let announced = match parse::announced_literal(&frame.bytes, start) {

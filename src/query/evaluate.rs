@@ -1,13 +1,13 @@
 //! What terms say of one message. Three-valued: a fact that is not known makes no term hold and none fail.
 
 use super::{Day, Facts, Term};
-use crate::summary::{Summary, body_texts, field_texts, header_texts, message_id};
+use crate::summary::{Summary, Words, field_texts, folded, header_texts, message_id};
 
 /// A message under evaluation; what is costly to make out of it is made once.
 pub(super) struct Seen<'a> {
     facts: &'a Facts<'a>,
     header_lines: Option<Vec<String>>,
-    body: Option<Vec<String>>,
+    body: Option<Words<'a>>,
 }
 
 impl<'a> Seen<'a> {
@@ -30,12 +30,12 @@ impl<'a> Seen<'a> {
             Term::Subject(text) => self.field("Subject", text),
             Term::Header { name, text } => self.field(name, text),
             Term::Text(text) => {
-                let text = folded(text);
                 let header = self.header()?;
                 let lines = self.header_lines.get_or_insert_with(|| header_texts(header).iter().map(|line| folded(line)).collect());
-                if lines.iter().any(|line| line.contains(&text)) { Some(true) } else { self.body(&text) }
+                let folded = folded(text);
+                if lines.iter().any(|line| line.contains(&folded)) { Some(true) } else { self.body(text) }
             }
-            Term::Body(text) => self.body(&folded(text)),
+            Term::Body(text) => self.body(text),
             Term::MessageId(id) => {
                 let header = self.header()?;
                 Some(field_texts(header, "Message-ID").iter().any(|value| message_id(value.as_bytes()).is_some_and(|own| own == *id)))
@@ -61,19 +61,10 @@ impl<'a> Seen<'a> {
 
     fn body(&mut self, text: &str) -> Option<bool> {
         let whole = self.facts.whole?;
-        let body = self.body.get_or_insert_with(|| body_texts(whole).iter().map(|text| folded(text)).collect());
-        Some(body.iter().any(|own| own.contains(text)))
+        Some(self.body.get_or_insert_with(|| Words::of(whole)).hold(text))
     }
 }
 
 fn sent(header: &[u8]) -> Option<Day> {
     Summary::of(header).date.and_then(Day::of)
-}
-
-/// Text whose case does not count any more, each character by itself.
-fn folded(text: &str) -> String {
-    if text.is_ascii() {
-        return text.to_ascii_lowercase();
-    }
-    text.chars().flat_map(char::to_lowercase).collect()
 }

@@ -19,7 +19,7 @@ use crate::message::InternalDate;
 pub use decode::Encoding;
 pub use details::{Details, Header};
 pub use readable::Readable;
-pub use words::{body_texts, field_texts, header_texts};
+pub use words::{Words, field_texts, folded, header_texts};
 
 /// A header is looked at up to this many bytes; what stands beyond is not shown.
 const HEADER_BYTES: usize = 1024 * 1024;

@@ -45,39 +45,94 @@ fn push_both(texts: &mut Vec<String>, before: &str, value: &[u8]) {
 
 /// The text parts of a whole message, decoded, HTML as its source; messages inside it come with their header lines.
 /// Attachments of other kinds are left out. What no parser understands is one text as it stands.
-pub fn body_texts(message: &[u8]) -> Vec<String> {
-    let found = guarded(|| {
-        let parsed = MessageParser::default().parse(message)?;
-        let mut texts = Vec::new();
-        let mut left = MAX_TEXT;
-        gather(&parsed, &mut texts, &mut left, 0);
-        Some(texts)
-    });
-    found.unwrap_or_else(|| {
-        let body = crate::message::header_len(message).and_then(|end| message.get(end..)).unwrap_or_default();
-        vec![String::from_utf8_lossy(body.get(..MAX_TEXT).unwrap_or(body)).into_owned()]
-    })
+pub struct Words<'a> {
+    whole: &'a [u8],
+    parsed: Option<Message<'a>>,
 }
 
-fn gather(message: &Message<'_>, texts: &mut Vec<String>, left: &mut usize, depth: usize) {
-    for part in &message.parts {
-        match &part.body {
-            PartType::Text(text) | PartType::Html(text) if text.len() <= *left => {
-                *left -= text.len();
-                texts.push(text.clone().into_owned());
+impl<'a> Words<'a> {
+    /// Reads a message; its texts stay where they are as far as they need no decoding.
+    pub fn of(message: &'a [u8]) -> Self {
+        Self { whole: message, parsed: guarded(|| MessageParser::default().parse(message)) }
+    }
+
+    /// Whether one of the texts holds this one, case aside.
+    pub fn hold(&self, text: &str) -> bool {
+        let needle = Needle::new(text);
+        let mut left = MAX_TEXT;
+        match &self.parsed {
+            Some(parsed) => any(parsed, &mut |text| needle.is_in(text), &mut left, 0),
+            None => {
+                let body = crate::message::header_len(self.whole).and_then(|end| self.whole.get(end..)).unwrap_or_default();
+                needle.is_in(&String::from_utf8_lossy(body.get(..MAX_TEXT).unwrap_or(body)))
             }
-            PartType::Message(inner) if depth < MAX_DEPTH => {
-                for line in header_texts(inner.raw_message.as_ref().get(inner_start(inner)..).unwrap_or_default()) {
-                    if line.len() <= *left {
-                        *left -= line.len();
-                        texts.push(line);
-                    }
-                }
-                gather(inner, texts, left, depth + 1);
-            }
-            _ => {}
         }
     }
+}
+
+/// Text whose case does not count any more, each character by itself.
+pub fn folded(text: &str) -> String {
+    if text.is_ascii() {
+        return text.to_ascii_lowercase();
+    }
+    text.chars().flat_map(char::to_lowercase).collect()
+}
+
+/// A text looked for in others without a copy of them, which may be as large as messages are, in time that grows with their
+/// length alone (Knuth, Morris and Pratt).
+struct Needle {
+    text: Vec<char>,
+    /// How long a beginning of the text the beginning up to here ends with.
+    borders: Vec<usize>,
+}
+
+impl Needle {
+    fn new(text: &str) -> Self {
+        let mut needle = Self { text: text.chars().flat_map(char::to_lowercase).collect(), borders: vec![0] };
+        let mut length = 0;
+        for character in needle.text.clone().into_iter().skip(1) {
+            length = needle.step(length, character);
+            needle.borders.push(length);
+        }
+        needle
+    }
+
+    /// How much of the text is there when this character comes behind so much of it.
+    fn step(&self, mut length: usize, character: char) -> usize {
+        while length > 0 && self.text.get(length) != Some(&character) {
+            length = self.borders.get(length - 1).copied().unwrap_or(0);
+        }
+        length + usize::from(self.text.get(length) == Some(&character))
+    }
+
+    fn is_in(&self, text: &str) -> bool {
+        let mut length = 0;
+        self.text.is_empty()
+            || text.chars().flat_map(char::to_lowercase).any(|character| {
+                length = self.step(length, character);
+                length == self.text.len()
+            })
+    }
+}
+
+/// Whether `holds` for one of the texts, of which so many octets are `left` to be looked at.
+fn any(message: &Message<'_>, holds: &mut dyn FnMut(&str) -> bool, left: &mut usize, depth: usize) -> bool {
+    message.parts.iter().any(|part| match &part.body {
+        PartType::Text(text) | PartType::Html(text) if text.len() <= *left => {
+            *left -= text.len();
+            holds(text)
+        }
+        PartType::Message(inner) if depth < MAX_DEPTH => {
+            let header = inner.raw_message.as_ref().get(inner_start(inner)..).unwrap_or_default();
+            let in_header = header_texts(header).iter().any(|line| {
+                let fits = line.len() <= *left;
+                *left -= if fits { line.len() } else { 0 };
+                fits && holds(line)
+            });
+            in_header || any(inner, holds, left, depth + 1)
+        }
+        _ => false,
+    })
 }
 
 /// Where a nested message's header begins in the octets it was parsed from.
@@ -102,9 +157,17 @@ mod tests {
         let message = b"Content-Type: multipart/mixed; boundary=x\r\n\r\npreamble\r\n--x\r\nContent-Type: text/plain; charset=iso-8859-1\r\n\
             Content-Transfer-Encoding: quoted-printable\r\n\r\nGr=FC=DFe\r\n--x\r\nContent-Type: image/png\r\n\
             Content-Transfer-Encoding: base64\r\n\r\naGlkZGVu\r\n--x\r\nContent-Type: message/rfc822\r\n\r\nSubject: inner\r\n\r\ndeep\r\n--x--\r\n";
-        let text = body_texts(message).join("\n");
-        assert!(text.contains("Gr\u{fc}\u{df}e") && text.contains("Subject: inner") && text.contains("deep"), "{text}");
-        assert!(!text.contains("hidden"), "{text}");
+        let words = Words::of(message);
+        for (text, held) in [
+            ("Gr\u{fc}\u{df}e", true),
+            ("GR\u{dc}\u{df}E", true),
+            ("Subject: inner", true),
+            ("deep", true),
+            ("hidden", false),
+            ("preamble", false),
+        ] {
+            assert_eq!(words.hold(text), held, "{text}");
+        }
     }
 
     proptest::proptest! {
@@ -112,8 +175,13 @@ mod tests {
         fn nothing_panics_whatever_the_bytes(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..400)) {
             field_texts(&bytes, "x");
             header_texts(&bytes);
-            body_texts(&bytes);
-            body_texts(&[b"Content-Type: multipart/x; boundary=a\r\n\r\n--a\r\nContent-Type: message/rfc822\r\n\r\n", bytes.as_slice()].concat());
+            Words::of(&bytes).hold("x");
+            Words::of(&[b"Content-Type: multipart/x; boundary=a\r\n\r\n--a\r\nContent-Type: message/rfc822\r\n\r\n", bytes.as_slice()].concat()).hold("x");
+        }
+
+        #[test]
+        fn a_text_is_found_where_it_stands_and_nowhere_else(text in "[abAB\u{c4}\u{e4}\u{130}]{0,30}", needle in "[abAB\u{c4}\u{e4}\u{130}]{0,5}") {
+            proptest::prop_assert_eq!(Needle::new(&needle).is_in(&text), folded(&text).contains(&folded(&needle)));
         }
     }
 }

@@ -113,6 +113,7 @@ fn a_wrong_field_or_place_ends_with_2_before_anything_is_connected_to() {
     assert!(error["message"].as_str().unwrap().contains("colour") && error["hint"].as_str().unwrap().contains("subject"), "{error}");
     assert!(output.stdout.is_empty());
     list(&Tool::new(), &[&server.url(), "nowhere"]).expect_code(2).expect_stderr("nowhere");
+    list(&Tool::new(), &["-", &server.url(), "-"]).expect_code(2).expect_stderr("standard input");
     assert_eq!(server.connections(), 0);
 }
 

@@ -6,6 +6,7 @@
 
 mod support;
 
+mod choosing;
 mod completion;
 mod crash;
 mod delete;

@@ -20,7 +20,7 @@ fn list(tool: &Tool, args: &[&str]) -> Output {
     run(tool, "list", args)
 }
 
-fn run(tool: &Tool, verb: &str, args: &[&str]) -> Output {
+pub fn run(tool: &Tool, verb: &str, args: &[&str]) -> Output {
     let (password, ca) = (tool.password_file(), tls::identity().ca_file());
     let mut all = vec![verb, "--password-file", password.to_str().unwrap(), "--ca-file", ca.to_str().unwrap()];
     all.extend(args);
@@ -28,7 +28,7 @@ fn run(tool: &Tool, verb: &str, args: &[&str]) -> Output {
 }
 
 /// The numbers of the rows.
-fn found(tool: &Tool, place: &str, field: &str, query: &[&str]) -> BTreeSet<u32> {
+pub fn found(tool: &Tool, place: &str, field: &str, query: &[&str]) -> BTreeSet<u32> {
     let mut args = vec![place, "--fields", field];
     args.extend(query);
     let output = list(tool, &args).expect_code(0);
@@ -41,7 +41,7 @@ fn letter(header: &str, body: &str) -> Vec<u8> {
 }
 
 /// Letters that differ in everything a query can ask for.
-fn letters() -> Vec<Plant> {
+pub fn letters() -> Vec<Plant> {
     let encoded = "From: =?utf-8?q?J=C3=B6rg_Gr=C3=B6=C3=9Fe?= <joerg@example.org>\nTo: \"Weber, Ann\" <ann@example.org>,\n bob@example.org\n\
                    Cc: =?iso-8859-1?q?M=FCller?= <m@example.com>\nSubject: =?utf-8?b?R3LDvMOfZSBhdXM=?=\n =?utf-8?q?_M=C3=BCnchen?=\n\
                    Date: Tue, 1 Jul 2003 23:52:37 -0500\nMessage-ID: <11@example.org>\nList-Id: Talk <talk.example.org>";
@@ -65,7 +65,7 @@ fn letters() -> Vec<Plant> {
 }
 
 /// The same mail as a Maildir of ours, numbered alike.
-fn maildir(tool: &Tool, plants: &[Plant]) -> String {
+pub fn maildir(tool: &Tool, plants: &[Plant]) -> String {
     for sub in ["m/cur", "m/new", "m/tmp"] {
         std::fs::create_dir_all(tool.path(sub)).unwrap();
     }
