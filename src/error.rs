@@ -204,6 +204,8 @@ impl fmt::Display for Error {
         }
         f.write_str(&inner.message)?;
         if let Some(words) = &inner.server_said {
+            // Within a sentence its full stop would be one too many.
+            let words = if inner.hint.is_some() { words.trim_end_matches('.') } else { words };
             write!(f, "; the server said: {words}")?;
         }
         if let Some(hint) = &inner.hint {

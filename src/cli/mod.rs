@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::report::{Format, ProgressMode};
 
 pub use credentials::{Credentials, TwoPlaceCredentials};
-pub use selection::{FetchSelection, Selection};
+pub use selection::{FetchSelection, HEADING as SELECTION, Selection};
 pub use uid_set::{UidSet, Uids};
 
 /// Options of every verb.
@@ -61,7 +61,7 @@ pub enum When {
 #[derive(Args, Debug, Clone, Default)]
 #[command(next_help_heading = "Output")]
 pub struct OutputArgs {
-    /// How to write the result; a table on a terminal, else tsv
+    /// How to write the result [default: table on a terminal, else tsv]
     #[arg(short, long, value_name = "FORMAT", value_enum)]
     pub output: Option<Format>,
     /// The same as -o json

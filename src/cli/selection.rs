@@ -41,7 +41,8 @@ impl std::ops::Deref for FetchSelection {
 
 /// Conditions that `fetch` has under another name or not at all.
 const NOT_IN_FETCH: &[&str] = &["to", "text"];
-const HEADING: &str = "Selection (all that is given must hold)";
+/// The heading of the group in the help.
+pub const HEADING: &str = "Selection (all that is given must hold)";
 
 fn augment(command: Command, left_out: &[&str]) -> Command {
     let uid_help = "Only these UIDs (POP3 and local places: message numbers), as in 17,20:40,100:*; - reads them from standard input; several --uid add up";
@@ -140,7 +141,7 @@ fn read(matches: &ArgMatches, left_out: &[&str]) -> Parsed<Selection> {
 }
 
 fn nothing_follows() -> clap::Error {
-    clap::Error::raw(ErrorKind::MissingRequiredArgument, "--not stands before the condition it turns round, as in --not --from ann\n")
+    clap::Error::raw(ErrorKind::MissingRequiredArgument, "--not stands before the condition it turns round, as in --not --from ann")
 }
 
 fn limit(text: &str) -> Result<u64> {

@@ -46,7 +46,7 @@ pub struct Args {
     #[arg(long, value_name = "FOLDER")]
     pub trash: Option<String>,
     /// POP3: the message with this unique-id, which unlike its number means the same message next time
-    #[arg(long, value_name = "ID", help_heading = "Selection")]
+    #[arg(long, value_name = "ID", help_heading = crate::cli::SELECTION)]
     pub uidl: Vec<String>,
     /// Selection.
     #[command(flatten)]

@@ -32,13 +32,13 @@ pub struct Args {
     #[arg(value_name = "UID")]
     pub uids: Vec<Uids>,
     /// Add these flags: seen, answered, flagged, draft, deleted, or any keyword
-    #[arg(long, value_name = "F,F", value_delimiter = ',', help_heading = "Change")]
+    #[arg(long, value_name = "F[,F]", value_delimiter = ',', help_heading = "Change")]
     pub add: Vec<String>,
     /// Take these flags away
-    #[arg(long, value_name = "F,F", value_delimiter = ',', help_heading = "Change")]
+    #[arg(long, value_name = "F[,F]", value_delimiter = ',', help_heading = "Change")]
     pub remove: Vec<String>,
     /// Make these all the flags there are; '' for none
-    #[arg(long, value_name = "F,F", value_delimiter = ',', help_heading = "Change", conflicts_with_all = ["add", "remove"])]
+    #[arg(long, value_name = "F[,F]", value_delimiter = ',', help_heading = "Change", conflicts_with_all = ["add", "remove"])]
     pub set: Option<Vec<String>>,
     /// Selection.
     #[command(flatten)]

@@ -130,7 +130,7 @@ pub struct Spool {
 }
 
 impl Spool {
-    /// Reads a stream to its end: an mbox when its first line begins with `From `, else one message.
+    /// Reads a stream to its end: an mbox when its first line begins with `From ` or there is nothing in it, else one message.
     ///
     /// # Errors
     /// [`crate::error::Kind::Local`] when it cannot be read or kept.
@@ -154,7 +154,7 @@ impl Spool {
             len += count as u64;
             file.write_all(bytes).map_err(kept)?;
         }
-        Ok(Self { _dir: dir, path, mbox: is_mbox(&head), len })
+        Ok(Self { _dir: dir, path, mbox: len == 0 || is_mbox(&head), len })
     }
 
     /// How many bytes came.
