@@ -238,6 +238,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_servers_full_stop_does_not_end_the_sentence_before_the_remedy() {
+        let error = Error::refused("no").said("NO Gone (0.1 secs).").hint("go on");
+        assert_eq!(
+            (error.to_string().as_str(), error.server_said()),
+            ("no; the server said: NO Gone (0.1 secs); go on", Some("NO Gone (0.1 secs)."))
+        );
+    }
+
+    #[test]
     fn an_io_error_reads_as_part_of_a_sentence() {
         let missing = std::io::Error::from_raw_os_error(2);
         assert_eq!(Error::io("the file x", missing).to_string(), "the file x: no such file or directory");

@@ -406,7 +406,7 @@ mod tests {
             ("[accounts.a]\ninsecure = \"yes\"\n", 2, "true or false"),
             ("[accounts.a]\npassword-command = []\n", 2, "array of strings"),
             ("[accounts.a]\noauth2 = { provider = \"google\" }\n", 2, "token-command"),
-            ("[accounts.imaps]\n", 1, "account's name"),
+            ("[accounts.imaps]\n", 1, "cannot be called imaps"),
             ("[accounts.\"a/b\"]\n", 1, "account's name"),
             ("[accounts.a]\nnetrc = true\nnetrc = true\n", 3, ""),
             ("[accounts.a\n", 1, ""),

@@ -101,6 +101,8 @@ impl MaxDelete {
 pub(super) struct Done<'a> {
     /// `mailhaul.flag/1`, say.
     pub(super) schema: &'static str,
+    /// What was done to the messages, as a sentence about them ends: `moved to work/Archive`.
+    pub(super) did: String,
     /// The place as the user named it.
     pub(super) place: &'a str,
     /// Messages that were chosen.
@@ -156,18 +158,13 @@ impl Done<'_> {
 
     /// What was done, or would be, in a sentence.
     fn sentence(&self) -> String {
-        let did = match self.schema {
-            "mailhaul.move/1" => "moved",
-            "mailhaul.copy/1" => "copied",
-            "mailhaul.delete/1" => "deleted",
-            _ => "changed",
-        };
+        let did = &self.did;
         let what = match (self.changed, self.selected) {
             (0, 0) => return format!("{}: no message was found; nothing was done", self.place),
             (changed, selected) if changed == selected => counted(changed, "message"),
             (changed, selected) => format!("{changed} of {}", counted(selected, "message")),
         };
-        let end = if self.dry_run { format!("would be {did}; nothing was done") } else { did.to_owned() };
+        let end = if self.dry_run { format!("would be {did}; nothing was done") } else { did.clone() };
         format!("{}: {what} {end}", self.place)
     }
 }
@@ -480,6 +477,18 @@ mod tests {
 
     fn flags(names: &str) -> Vec<Flag> {
         names.split_whitespace().map(Flag::new).collect()
+    }
+
+    #[test]
+    fn what_was_done_is_a_sentence_in_the_right_number() {
+        let sentence = |selected, changed, dry_run| {
+            let did = "moved to work/Old".to_owned();
+            Done { schema: "", did, place: "work", selected, changed, dry_run, numbered: false, problems: Vec::new() }.sentence()
+        };
+        assert_eq!(sentence(1, 1, false), "work: 1 message moved to work/Old");
+        assert_eq!(sentence(3, 2, false), "work: 2 of 3 messages moved to work/Old");
+        assert_eq!(sentence(2, 2, true), "work: 2 messages would be moved to work/Old; nothing was done");
+        assert_eq!(sentence(0, 0, false), "work: no message was found; nothing was done");
     }
 
     #[test]

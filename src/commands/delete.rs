@@ -30,6 +30,8 @@ use crate::store::{Listed, Source, SpecialUse};
 use crate::summary::Summary;
 
 const SCHEMA: &str = "mailhaul.delete/1";
+/// What becomes of messages without a Trash.
+const FOR_EVER: &str = "removed for ever";
 
 /// The arguments of `delete`.
 #[derive(clap::Args)]
@@ -129,7 +131,7 @@ fn delete_maildir(args: &Args, place: &Place, path: &Path, app: &App) -> Result<
     }
     marker.sync()?;
     let (selected, changed) = (wanted.len() as u64, rows.len() as u64);
-    let done = Done { schema: SCHEMA, place: &place.shown, selected, changed, dry_run, numbered: true, problems };
+    let done = Done { schema: SCHEMA, did: FOR_EVER.to_owned(), place: &place.shown, selected, changed, dry_run, numbered: true, problems };
     let code = done.write(app, &args.output, |row| local_rows(&mut source, &rows, dry_run, row))?;
     if dry_run { allowed.map(|()| code) } else { Ok(code) }
 }
@@ -163,6 +165,7 @@ fn delete_imap(args: &Args, place: &Place, server: &Server, choice: &Choice, app
     let all_selected = selected_count + finished.len() as u64;
     let done = |changed: usize, problems| Done {
         schema: SCHEMA,
+        did: trash.as_ref().map_or_else(|| FOR_EVER.to_owned(), |trash| format!("moved to {}", trash.folder)),
         place: &place.shown,
         selected: all_selected,
         changed: changed as u64,
@@ -377,6 +380,7 @@ fn delete_pop3(args: &Args, place: &Place, server: &Server, app: &App) -> Result
     let numbers: Vec<u32> = wanted.iter().map(|listed| listed.id).collect();
     let mut done = Done {
         schema: SCHEMA,
+        did: FOR_EVER.to_owned(),
         place: &place.shown,
         selected: numbers.len() as u64,
         changed: numbers.len() as u64,

@@ -129,6 +129,7 @@ fn run_imap(args: &Args, place: &Place, server: &Server, change: Reflag, choice:
     problems.extend(missing.into_iter().map(|uid| problem(&folder, uid, NO_SUCH)));
     let done = |changed: usize, problems| Done {
         schema: SCHEMA,
+        did: "changed".to_owned(),
         place: &place.shown,
         selected: messages.len() as u64,
         changed: changed as u64,
@@ -191,6 +192,7 @@ fn run_maildir(args: &Args, place: &Place, path: &Path, change: Reflag, choice: 
     marker.sync()?;
     let done = Done {
         schema: SCHEMA,
+        did: "changed".to_owned(),
         place: &place.shown,
         selected: wanted.len() as u64,
         changed: rows.len() as u64,

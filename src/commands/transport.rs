@@ -116,6 +116,7 @@ pub(super) fn run(verb: Verb, args: &Args, max_delete: MaxDelete, app: &App) -> 
     told.rows.sort_by_key(|row| row.uid.or(row.number));
     let done = Done {
         schema: verb.schema(),
+        did: format!("{} {}", if verb == Verb::Move { "moved to" } else { "copied to" }, destination.shown),
         place: &place.shown,
         selected: told.selected,
         changed: told.changed,

@@ -106,6 +106,13 @@ fn uid_limit_and_fields_choose_rows_and_columns_over_both_protocols() {
 }
 
 #[test]
+fn nothing_on_standard_input_is_no_message() {
+    let tool = Tool::new();
+    assert_eq!(tool.run_with_input(&["list", "-"], b"").expect_code(0).text(), "");
+    assert_eq!(tool.run_with_input(&["list", "-", "--fields", "number,subject"], b"Subject: one\n\nx\n").expect_code(0).text(), "1\tone\n");
+}
+
+#[test]
 fn a_wrong_field_or_place_ends_with_2_before_anything_is_connected_to() {
     let server = Imapd::start(imapd::Behaviour::default());
     let output = list(&Tool::new(), &[&server.url(), "--fields", "uid,colour", "--json"]).expect_code(2);
@@ -113,7 +120,7 @@ fn a_wrong_field_or_place_ends_with_2_before_anything_is_connected_to() {
     assert!(error["message"].as_str().unwrap().contains("colour") && error["hint"].as_str().unwrap().contains("subject"), "{error}");
     assert!(output.stdout.is_empty());
     list(&Tool::new(), &[&server.url(), "nowhere"]).expect_code(2).expect_stderr("nowhere");
-    list(&Tool::new(), &[&server.url(), "-"]).expect_code(2).expect_stderr("standard input");
+    list(&Tool::new(), &[&server.url(), "-", "-"]).expect_code(2).expect_stderr("standard input is named twice");
     assert_eq!(server.connections(), 0);
 }
 
