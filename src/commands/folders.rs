@@ -95,7 +95,7 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
     }
     let mut rows = begin(Box::new(std::io::stdout().lock()))?;
     found.rows.iter().try_for_each(|row| rows.row(row))?;
-    rows.finish()?;
+    rows.finish_with(&found.problems)?;
     if format == Format::Table && std::io::stdout().is_terminal() && found.rows.len() > 1 {
         app.note(&total(&found.rows));
     }

@@ -148,8 +148,8 @@ pub(super) fn parsed(fetch: &Fetch<'_>, reader: &mut dyn Reader, chosen: &Chosen
         rows.row(&ParsedMessage::new(row(fetch, generation, listed, &message), &bytes, &parts))?;
         if format == Format::Jsonl { rows.flush() } else { Ok(()) }
     })?;
-    rows.finish()?;
     incomplete.into_iter().for_each(|id| come.problem(fetch, id, super::NOT_WHOLE.to_owned()));
+    rows.finish_with(&come.problems)?;
     Ok(come)
 }
 
