@@ -124,7 +124,7 @@ pub fn size(text: &str) -> Result<u64> {
         _ => None,
     };
     let octets = number.parse::<u64>().ok().zip(unit).and_then(|(number, unit)| number.checked_mul(unit));
-    octets.ok_or_else(|| Error::usage("a size is a number with k, M, G or T behind it (6k, 10M), in units of 1024 octets"))
+    octets.ok_or_else(|| Error::usage("a size is a number with k, M, G or T behind it (6k, 10M), in units of 1024 bytes"))
 }
 #[cfg(test)]
 mod tests {

@@ -75,14 +75,14 @@ fn augment(command: Command, left_out: &[&str]) -> Command {
                 .long("limit")
                 .value_name("N")
                 .value_parser(limit)
-                .help("Only the newest N of them (of each place, where several are named)")
+                .help("Only the newest N of them (list: of each place and folder)")
                 .help_heading(HEADING),
         )
         .arg(
             Arg::new("all")
                 .long("all")
                 .action(ArgAction::SetTrue)
-                .help("All messages: a verb that changes mail wants to be told so")
+                .help("All messages: a verb that changes mail wants to be told so when nothing else selects")
                 .help_heading(HEADING),
         )
 }

@@ -57,7 +57,10 @@ pub enum Command {
     #[command(after_long_help = examples(LIST_EXAMPLES))]
     List(Box<list::Args>),
     /// Get messages themselves, byte for byte
-    #[command(after_long_help = examples(FETCH_EXAMPLES))]
+    #[command(
+        after_long_help = examples(FETCH_EXAMPLES),
+        mut_arg("output", |arg| arg.help("Take the messages apart (json, jsonl), or how to write what --to and --attachments did"))
+    )]
     Fetch(Box<fetch::Args>),
     /// Add, remove or set flags and keywords
     #[command(after_long_help = examples(FLAG_EXAMPLES))]

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::process::{Command, Output, Stdio};
 
-use clap::CommandFactory;
+use clap::{CommandFactory, Parser};
 
 fn run(arguments: &[&str]) -> Output {
     let folder = tempfile::tempdir().unwrap();
@@ -184,4 +184,27 @@ fn a_wrong_turn_is_answered_with_the_right_one() {
         assert!(output.status.code() == Some(2) && said.contains(words), "{arguments:?}: {said}");
         assert!(output.stdout.is_empty(), "{arguments:?}");
     }
+}
+
+#[test]
+fn the_examples_of_the_help_parse() {
+    let mut command = mailhaul::commands::Cli::command();
+    command.build();
+    let mut verbs = Vec::new();
+    all_commands(&command, "", &mut verbs);
+    let mut count = 0;
+    for (verb, mut command) in verbs {
+        let help = command.render_long_help().to_string();
+        let examples = help.split("EXAMPLES\n").nth(1).and_then(|rest| rest.split("\n\n").next()).unwrap_or_default();
+        for line in examples.lines().filter(|line| !line.trim_start().starts_with('#')) {
+            let call = line.find("mailhaul ").and_then(|at| line[at..].split(" > ").next()).unwrap();
+            let words = mailhaul::account::split_words(call).unwrap();
+            assert_eq!(words.get(1).map(String::as_str), verb.split(' ').next(), "{line}");
+            if let Err(error) = mailhaul::commands::Cli::try_parse_from(&words) {
+                panic!("{line}\n{error}");
+            }
+            count += 1;
+        }
+    }
+    assert!(count > 25, "{count}");
 }

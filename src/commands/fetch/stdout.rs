@@ -179,7 +179,7 @@ pub(super) fn check(args: &Args) -> Result<()> {
     let has_format = args.output.format().is_some();
     let what = [(args.headers, "--headers"), (args.part.is_some(), "--part"), (args.text, "--text")];
     if let Some((_, what)) = what.into_iter().find(|(given, _)| *given && has_format) {
-        return Err(Error::usage(format!("{what} writes octets or text, and -o rows"))
+        return Err(Error::usage(format!("{what} writes the mail itself, and -o what is read out of it"))
             .hint(format!("leave {what} away for the parsed message, or -o")));
     }
     Ok(())
