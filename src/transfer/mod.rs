@@ -239,15 +239,15 @@ impl Transfer<'_> {
                 let horizons = horizons.map(|all| {
                     all.into_iter().map(|(folder, uid_validity, uid_next)| (folder, Horizon { uid_validity, uid_next })).collect::<Vec<_>>()
                 });
-                Ok((folders, there, horizons))
+                Ok((folders, there, horizons, sink.place()))
             });
             match listed {
-                Ok((folders, there, horizons)) => {
+                Ok((folders, there, horizons, place)) => {
                     if let Some(horizons) = horizons {
                         self.journal.set_horizons(&horizons)?;
                     }
                     if self.exactly {
-                        return self.exact_pairs(folders, &there);
+                        return self.exact_pairs(folders, &there).map_err(|error| error.at(place));
                     }
                     let known = self.journal.pairings(&self.source_name, self.into.as_ref())?;
                     return Ok(plan::pair_folders(&folders, &there, self.into.as_ref(), &known));

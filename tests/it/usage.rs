@@ -58,7 +58,8 @@ fn a_named_config_file_that_is_missing_or_wrong_ends_with_2() {
 
 #[test]
 fn help_and_version_go_to_standard_output() {
-    for arguments in [&["--help"][..], &["--version"], &["list", "--help"]] {
+    assert_eq!(run(&["help", "folders", "create"]).stdout, run(&["folders", "create", "--help"]).stdout);
+    for arguments in [&["--help"][..], &["--version"], &["list", "--help"], &["help"], &["help", "list"]] {
         let output = run(arguments);
         assert_eq!(output.status.code(), Some(0));
         assert!(!output.stdout.is_empty() && output.stderr.is_empty());
