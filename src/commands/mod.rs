@@ -302,7 +302,7 @@ const EXIT_STATUS: &str = "\
 EXIT STATUS
     0    done, all of it
     2    usage, config file or place is wrong
-    3    done in part: some messages or folders failed; each is named on standard error
+    3    done in part: some failed; each is named on standard error
     4    authentication refused, or a login that needs a person
     5    no connection, time-out or mailbox in use: worth trying later
     6    the server refused or broke the protocol
@@ -311,7 +311,7 @@ EXIT STATUS
     9    another run holds the lock
     10   safety stop
     11   the destination is over quota
-    129, 130, 143   stopped by SIGHUP, SIGINT, SIGTERM; the state is consistent";
+    129, 130, 143   stopped by a signal; the state is consistent";
 
 const PLACES_AND_EXIT: &str = "\
 PLACES

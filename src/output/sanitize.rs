@@ -102,9 +102,9 @@ fn clean(text: &str, instead: impl Fn(char, &mut String)) -> Cow<'_, str> {
     while let Some(c) = characters.next() {
         let joins = joins(c) && joined(before) && joined(characters.peek().copied());
         if suspicious(c) && !joins {
-            instead(c, &mut out)
+            instead(c, &mut out);
         } else {
-            out.push(c)
+            out.push(c);
         }
         before = Some(c);
     }
