@@ -204,6 +204,8 @@ impl fmt::Display for Error {
         }
         f.write_str(&inner.message)?;
         if let Some(words) = &inner.server_said {
+            // Within a sentence its full stop would be one too many.
+            let words = if inner.hint.is_some() { words.trim_end_matches('.') } else { words };
             write!(f, "; the server said: {words}")?;
         }
         if let Some(hint) = &inner.hint {
@@ -234,6 +236,15 @@ pub fn io_words(error: &std::io::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_servers_full_stop_does_not_end_the_sentence_before_the_remedy() {
+        let error = Error::refused("no").said("NO Gone (0.1 secs).").hint("go on");
+        assert_eq!(
+            (error.to_string().as_str(), error.server_said()),
+            ("no; the server said: NO Gone (0.1 secs); go on", Some("NO Gone (0.1 secs)."))
+        );
+    }
 
     #[test]
     fn an_io_error_reads_as_part_of_a_sentence() {

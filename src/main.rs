@@ -1,5 +1,6 @@
 //! argv → commands → one error sentence on standard error → exit code.
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
     let json = wants_json(&arguments);
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::try_parse_from(help_wanted(std::env::args_os().collect())) {
         Ok(cli) => cli,
         Err(error) => return usage(error, &arguments, json),
     };
@@ -29,6 +30,15 @@ fn main() -> ExitCode {
         error.kind().into()
     });
     ExitCode::from(code.code())
+}
+
+/// `mailhaul help VERB`, as many programs have it, is `mailhaul VERB --help`.
+fn help_wanted(mut arguments: Vec<OsString>) -> Vec<OsString> {
+    if arguments.get(1).is_some_and(|word| word == "help") {
+        arguments.remove(1);
+        arguments.push("--help".into());
+    }
+    arguments
 }
 
 /// The first signal asks the run to stop at its next safe point; the second ends the process at once.

@@ -178,3 +178,7 @@ pub struct Outcome {
     /// Messages the destination made us change, and what: (folder, uid, words).
     pub altered: Vec<Problem>,
 }
+/// A number and what it counts, in a sentence: `1 message`, `3 messages`.
+pub fn counted(number: u64, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}

@@ -269,11 +269,15 @@ impl<'a> Reader<'a> {
         let text = name.get_ref().as_ref();
         let reserved = ["maildir", "mbox", "eml", "imap", "imaps", "pop", "pops", "pop3", "pop3s"].contains(&text);
         let fine = text.chars().all(|character| character.is_alphanumeric() || "-_.@+".contains(character));
-        if text.is_empty() || text.starts_with(['-', '.']) || reserved || !fine {
-            return Err(self.wrong(
-                name.span(),
-                "an account's name is made of letters, digits and - _ . @ +, begins with neither - nor ., and is none of the words that begin a place",
-            ));
+        if reserved {
+            return Err(
+                self.wrong(name.span(), &format!("an account cannot be called {text}: with that word a place of another kind begins"))
+            );
+        }
+        if text.is_empty() || text.starts_with(['-', '.']) || !fine {
+            return Err(
+                self.wrong(name.span(), "an account's name is made of letters, digits and - _ . @ +, and begins with neither - nor .")
+            );
         }
         Ok(())
     }
@@ -402,7 +406,7 @@ mod tests {
             ("[accounts.a]\ninsecure = \"yes\"\n", 2, "true or false"),
             ("[accounts.a]\npassword-command = []\n", 2, "array of strings"),
             ("[accounts.a]\noauth2 = { provider = \"google\" }\n", 2, "token-command"),
-            ("[accounts.imaps]\n", 1, "account's name"),
+            ("[accounts.imaps]\n", 1, "cannot be called imaps"),
             ("[accounts.\"a/b\"]\n", 1, "account's name"),
             ("[accounts.a]\nnetrc = true\nnetrc = true\n", 3, ""),
             ("[accounts.a\n", 1, ""),

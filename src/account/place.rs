@@ -210,10 +210,17 @@ fn no_such_account(text: &str, name: &str, colon: bool, config: &Config) -> Erro
     if matches!(name, "imap" | "imaps" | "pop" | "pops" | "pop3" | "pop3s") {
         return error.hint(format!("a URL has two slashes: {name}://USER@HOST"));
     }
+    // UIDs where the place was forgotten.
+    if text.split([',', ':', '*']).all(|part| part.bytes().all(|byte| byte.is_ascii_digit())) {
+        return error.hint("the place stands before the UIDs, as in work/Archive 17 20:40");
+    }
     if known.is_empty() {
         return error.hint("no account is configured; a server is imaps://USER@HOST, a folder of mail maildir:PATH");
     }
-    error.hint(format!("the accounts are: {known}; a server is imaps://USER@HOST, a folder of mail maildir:PATH"))
+    let first = config.default_account().or_else(|| config.account_names().next()).unwrap_or_default();
+    // A folder where its account was forgotten, most likely; no URL, and no typing error of an account either.
+    let folder = if text.contains(':') { "FOLDER" } else { text };
+    error.hint(format!("the accounts are: {known}; a folder of one is {first}/{folder}, a server imaps://USER@HOST, a store maildir:PATH"))
 }
 
 #[cfg(test)]

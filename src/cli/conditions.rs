@@ -44,7 +44,9 @@ pub(super) const CONDITIONS: &[Condition] = &[
     with("before", "DAY", "Arrived before this day", |text| day(text).map(Term::Before)),
     with("sent-since", "DAY", "Its Date field says this day or later", |text| day(text).map(Term::SentSince)),
     with("sent-before", "DAY", "Its Date field says an earlier day", |text| day(text).map(Term::SentBefore)),
-    with("larger", "SIZE", "Larger than this: octets, or with k, M, G behind the number", |text| super::size(text).map(Term::Larger)),
+    with("larger", "SIZE", "Larger than this: bytes, or 1024 and its powers with k, M or G behind the number", |text| {
+        super::size(text).map(Term::Larger)
+    }),
     with("smaller", "SIZE", "Smaller than this", |text| super::size(text).map(Term::Smaller)),
     with("message-id", "ID", "Message-ID is this, with or without its angle brackets", message_id),
     with("older-than", "AGE", "Arrived longer ago than this (12h, 30d, 2w), or before this moment (RFC 3339)", |text| {

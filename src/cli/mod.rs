@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::report::{Format, ProgressMode};
 
 pub use credentials::{Credentials, TwoPlaceCredentials};
-pub use selection::{FetchSelection, Selection};
+pub use selection::{FetchSelection, HEADING as SELECTION, Selection};
 pub use uid_set::{UidSet, Uids};
 
 /// Options of every verb.
@@ -61,7 +61,7 @@ pub enum When {
 #[derive(Args, Debug, Clone, Default)]
 #[command(next_help_heading = "Output")]
 pub struct OutputArgs {
-    /// How to write the result; a table on a terminal, else tsv
+    /// How to write the result [default: table on a terminal, else tsv]
     #[arg(short, long, value_name = "FORMAT", value_enum)]
     pub output: Option<Format>,
     /// The same as -o json
@@ -124,7 +124,7 @@ pub fn size(text: &str) -> Result<u64> {
         _ => None,
     };
     let octets = number.parse::<u64>().ok().zip(unit).and_then(|(number, unit)| number.checked_mul(unit));
-    octets.ok_or_else(|| Error::usage("a size is a number with k, M, G or T behind it (6k, 10M), in units of 1024 octets"))
+    octets.ok_or_else(|| Error::usage("a size is a number with k, M, G or T behind it (6k, 10M), in units of 1024 bytes"))
 }
 #[cfg(test)]
 mod tests {

@@ -41,7 +41,8 @@ impl std::ops::Deref for FetchSelection {
 
 /// Conditions that `fetch` has under another name or not at all.
 const NOT_IN_FETCH: &[&str] = &["to", "text"];
-const HEADING: &str = "Selection (all that is given must hold)";
+/// The heading of the group in the help.
+pub const HEADING: &str = "Selection (all that is given must hold)";
 
 fn augment(command: Command, left_out: &[&str]) -> Command {
     let uid_help = "Only these UIDs (POP3 and local places: message numbers), as in 17,20:40,100:*; - reads them from standard input; several --uid add up";
@@ -74,14 +75,14 @@ fn augment(command: Command, left_out: &[&str]) -> Command {
                 .long("limit")
                 .value_name("N")
                 .value_parser(limit)
-                .help("Only the newest N of them (of each place, where several are named)")
+                .help("Only the newest N of them (list: of each place and folder)")
                 .help_heading(HEADING),
         )
         .arg(
             Arg::new("all")
                 .long("all")
                 .action(ArgAction::SetTrue)
-                .help("All messages: a verb that changes mail wants to be told so")
+                .help("All messages: a verb that changes mail wants to be told so when nothing else selects")
                 .help_heading(HEADING),
         )
 }
@@ -140,7 +141,7 @@ fn read(matches: &ArgMatches, left_out: &[&str]) -> Parsed<Selection> {
 }
 
 fn nothing_follows() -> clap::Error {
-    clap::Error::raw(ErrorKind::MissingRequiredArgument, "--not stands before the condition it turns round, as in --not --from ann\n")
+    clap::Error::raw(ErrorKind::MissingRequiredArgument, "--not stands before the condition it turns round, as in --not --from ann")
 }
 
 fn limit(text: &str) -> Result<u64> {

@@ -19,7 +19,7 @@ use crate::folder::Folder;
 use crate::imap::session::{Access, Session};
 use crate::message::{Digest, Flag, Key, Message};
 use crate::output::ChangedRow;
-use crate::report::{Event, Report};
+use crate::report::{Event, Report, counted};
 use crate::state::{self, Batch, Change, CopyRow, Journal, State};
 use crate::store::open::{self, Opener};
 use crate::store::pop3::Pop3Source;
@@ -262,7 +262,10 @@ impl Run<'_> {
         }));
         let altered = outcome.altered.len();
         if altered > 0 && self.verb == Verb::Copy {
-            app.note(&format!("{altered} message(s) were altered on the way, because the destination takes them in no other form"));
+            app.note(&format!(
+                "altered on the way, because the destination takes mail in no other form: {}",
+                counted(altered as u64, "message")
+            ));
         }
         let mailbox = journal.mailbox(&self.to)?;
         let copies = journal.copies(&source_name, &self.from, mailbox)?;

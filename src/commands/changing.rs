@@ -20,7 +20,7 @@ use crate::imap::session::Session;
 use crate::message::Flag;
 use crate::output::{ChangedRow, Format, Head, Rows, terminal_width};
 use crate::query::Facts;
-use crate::report::{Event, Problem, Report};
+use crate::report::{Event, Problem, Report, counted};
 use crate::store::{Listed, Source};
 use crate::summary::Summary;
 
@@ -47,7 +47,7 @@ pub struct DryRun {
 pub struct MaxDelete {
     /// Do nothing, and exit with 10, if more than N messages (or P percent of the folder) would go [default: 50 or 10%,
     /// whichever is more]
-    #[arg(long, value_name = "N|P%")]
+    #[arg(long, value_name = "N|P%", help_heading = None::<&'static str>)]
     pub max_delete: Option<Most>,
 }
 
@@ -101,6 +101,8 @@ impl MaxDelete {
 pub(super) struct Done<'a> {
     /// `mailhaul.flag/1`, say.
     pub(super) schema: &'static str,
+    /// What was done to the messages, as a sentence about them ends: `moved to work/Archive`.
+    pub(super) did: String,
     /// The place as the user named it.
     pub(super) place: &'a str,
     /// Messages that were chosen.
@@ -144,14 +146,26 @@ impl Done<'_> {
             each(&mut |row| rows.row(row))?;
             rows.finish()?;
         }
-        if format == Format::Table {
-            let did = if self.dry_run { "would be changed; nothing was done" } else { "changed" };
-            app.note(&format!("{}: {} of {} selected messages {did}", self.place, self.changed, self.selected));
+        // Rows in a pipe speak for themselves, unless nothing of what they say was done.
+        if format == Format::Table || (self.dry_run && !format.is_json()) {
+            app.note(&self.sentence());
         }
         let code = if self.problems.is_empty() { ExitCode::Success } else { ExitCode::Partial };
         let progress = super::progress(app);
         self.problems.into_iter().for_each(|problem| progress.event(Event::Problem(problem)));
         Ok(code)
+    }
+
+    /// What was done, or would be, in a sentence.
+    fn sentence(&self) -> String {
+        let did = &self.did;
+        let what = match (self.changed, self.selected) {
+            (0, 0) => return format!("{}: no message was found; nothing was done", self.place),
+            (changed, selected) if changed == selected => counted(changed, "message"),
+            (changed, selected) => format!("{changed} of {}", counted(selected, "message")),
+        };
+        let end = if self.dry_run { format!("would be {did}; nothing was done") } else { did.clone() };
+        format!("{}: {what} {end}", self.place)
     }
 }
 
@@ -217,7 +231,10 @@ pub(super) fn check(selected: &mut Selected<'_>, choice: &Choice, app: &App) -> 
         Ok(())
     })?;
     if contradicted > 0 {
-        app.note(&format!("{contradicted} messages that the server's search found do not match when looked at; they are left alone"));
+        app.note(&format!(
+            "the server's search found {} too many, by flags, dates and sizes; nothing is done to what does not match",
+            counted(contradicted, "message")
+        ));
     }
     Ok(Checked { messages, missing })
 }
@@ -460,6 +477,18 @@ mod tests {
 
     fn flags(names: &str) -> Vec<Flag> {
         names.split_whitespace().map(Flag::new).collect()
+    }
+
+    #[test]
+    fn what_was_done_is_a_sentence_in_the_right_number() {
+        let sentence = |selected, changed, dry_run| {
+            let did = "moved to work/Old".to_owned();
+            Done { schema: "", did, place: "work", selected, changed, dry_run, numbered: false, problems: Vec::new() }.sentence()
+        };
+        assert_eq!(sentence(1, 1, false), "work: 1 message moved to work/Old");
+        assert_eq!(sentence(3, 2, false), "work: 2 of 3 messages moved to work/Old");
+        assert_eq!(sentence(2, 2, true), "work: 2 messages would be moved to work/Old; nothing was done");
+        assert_eq!(sentence(0, 0, false), "work: no message was found; nothing was done");
     }
 
     #[test]

@@ -31,6 +31,8 @@ use crate::store::{Listed, Source, SpecialUse};
 use crate::summary::Summary;
 
 const SCHEMA: &str = "mailhaul.delete/1";
+/// What becomes of messages without a Trash.
+const FOR_EVER: &str = "removed for ever";
 
 /// The arguments of `delete`.
 #[derive(clap::Args)]
@@ -47,7 +49,7 @@ pub struct Args {
     #[arg(long, value_name = "FOLDER")]
     pub trash: Option<String>,
     /// POP3: the message with this unique-id, which unlike its number means the same message next time
-    #[arg(long, value_name = "ID", help_heading = "Selection")]
+    #[arg(long, value_name = "ID", help_heading = crate::cli::SELECTION)]
     pub uidl: Vec<String>,
     /// Selection.
     #[command(flatten)]
@@ -130,7 +132,7 @@ fn delete_maildir(args: &Args, place: &Place, path: &Path, app: &App) -> Result<
     }
     marker.sync()?;
     let (selected, changed) = (wanted.len() as u64, rows.len() as u64);
-    let done = Done { schema: SCHEMA, place: &place.shown, selected, changed, dry_run, numbered: true, problems };
+    let done = Done { schema: SCHEMA, did: FOR_EVER.to_owned(), place: &place.shown, selected, changed, dry_run, numbered: true, problems };
     let code = done.write(app, &args.output, |row| local_rows(&mut source, &rows, dry_run, row))?;
     if dry_run { allowed.map(|()| code) } else { Ok(code) }
 }
@@ -164,6 +166,7 @@ fn delete_imap(args: &Args, place: &Place, server: &Server, choice: &Choice, app
     let all_selected = selected_count + finished.len() as u64;
     let done = |changed: usize, problems| Done {
         schema: SCHEMA,
+        did: trash.as_ref().map_or_else(|| FOR_EVER.to_owned(), |trash| format!("moved to {}", trash.folder)),
         place: &place.shown,
         selected: all_selected,
         changed: changed as u64,
@@ -382,6 +385,7 @@ fn delete_pop3(args: &Args, place: &Place, server: &Server, app: &App) -> Result
     let numbers: Vec<u32> = wanted.iter().map(|listed| listed.id).collect();
     let mut done = Done {
         schema: SCHEMA,
+        did: FOR_EVER.to_owned(),
         place: &place.shown,
         selected: numbers.len() as u64,
         changed: numbers.len() as u64,

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::error::Result;
 use crate::output::{Column, Format, Head, Row, Rows, bytes_for_people, terminal_width, write_document};
-use crate::report::{Counts, FolderCounts, Outcome};
+use crate::report::{Counts, FolderCounts, Outcome, Problem};
 use crate::store::Listed;
 use crate::transfer::Preview;
 
@@ -26,6 +26,10 @@ pub(super) struct DryRun {
     balanced: bool,
     /// The same counts by folder.
     folders: Vec<FolderCounts>,
+    /// Always none, and here for programs that read both.
+    problems: Vec<Problem>,
+    /// Always 0, for the same.
+    seconds: f64,
     /// Each message that would be copied.
     messages: Vec<WouldCopy>,
 }
@@ -86,6 +90,8 @@ impl DryRun {
             counts: outcome.counts,
             balanced: outcome.counts.balanced(),
             folders: outcome.folders,
+            problems: Vec::new(),
+            seconds: 0.0,
             messages,
         }
     }

@@ -36,13 +36,13 @@ pub struct Args {
     #[arg(value_name = "UID")]
     pub uids: Vec<Uids>,
     /// Add these flags: seen, answered, flagged, draft, deleted, or any keyword
-    #[arg(long, value_name = "F,F", value_delimiter = ',', help_heading = "Change")]
+    #[arg(long, value_name = "F[,F]", value_delimiter = ',', help_heading = "Change")]
     pub add: Vec<String>,
     /// Take these flags away
-    #[arg(long, value_name = "F,F", value_delimiter = ',', help_heading = "Change")]
+    #[arg(long, value_name = "F[,F]", value_delimiter = ',', help_heading = "Change")]
     pub remove: Vec<String>,
     /// Make these all the flags there are; '' for none
-    #[arg(long, value_name = "F,F", value_delimiter = ',', help_heading = "Change", conflicts_with_all = ["add", "remove"])]
+    #[arg(long, value_name = "F[,F]", value_delimiter = ',', help_heading = "Change", conflicts_with_all = ["add", "remove"])]
     pub set: Option<Vec<String>>,
     /// Selection.
     #[command(flatten)]
@@ -141,6 +141,7 @@ fn run_imap(args: &Args, place: &Place, server: &Server, change: Reflag, choice:
     problems.extend(missing.into_iter().map(|uid| problem(&folder, uid, NO_SUCH)));
     let done = |changed: usize, problems| Done {
         schema: SCHEMA,
+        did: "changed".to_owned(),
         place: &place.shown,
         selected: messages.len() as u64,
         changed: changed as u64,
@@ -203,6 +204,7 @@ fn run_maildir(args: &Args, place: &Place, path: &Path, change: Reflag, choice: 
     marker.sync()?;
     let done = Done {
         schema: SCHEMA,
+        did: "changed".to_owned(),
         place: &place.shown,
         selected: wanted.len() as u64,
         changed: rows.len() as u64,

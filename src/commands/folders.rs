@@ -21,7 +21,7 @@ use crate::imap::types::MailboxStatus;
 use crate::message::Flag;
 use crate::output::{FolderRow, Format, Head, Rows, bytes_for_people, terminal_width, typed_folder};
 use crate::pop3;
-use crate::report::{Event, Problem, Report};
+use crate::report::{Event, Problem, Report, counted};
 use crate::store::imap::special_use;
 
 const SCHEMA: &str = "mailhaul.folders/1";
@@ -34,6 +34,9 @@ pub struct Args {
     /// default account
     #[arg(value_name = "PLACE")]
     pub place: Option<String>,
+    /// What stands behind it by mistake.
+    #[arg(hide = true)]
+    pub more: Vec<String>,
     /// Add up the sizes of all messages where the server does not tell the size of a folder (opens every folder)
     #[arg(long)]
     pub size: bool,
@@ -61,9 +64,15 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
         return change.run(app);
     }
     let overrides = args.credentials.overrides(&app.global)?;
-    let text = match &args.place {
-        Some(place) => place.as_str(),
-        None => app.default_place()?,
+    let text = match (&args.place, args.more.first()) {
+        (None, _) => app.default_place()?,
+        // As many programs have it.
+        (Some(word), place) if word == "list" && app.config.account(word).is_none() => {
+            let place = place.map(|place| format!(" {place}")).unwrap_or_default();
+            return Err(Error::usage("folders are listed without a word for it").hint(format!("mailhaul folders{place}")));
+        }
+        (Some(place), None) => place.as_str(),
+        (Some(_), Some(_)) => return Err(Error::usage("the folders of one place are listed at a time, and two are named")),
     };
     let place = app.place(text, &overrides)?;
     let format = super::format(&args.output);
@@ -86,7 +95,7 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
     }
     let mut rows = begin(Box::new(std::io::stdout().lock()))?;
     found.rows.iter().try_for_each(|row| rows.row(row))?;
-    rows.finish()?;
+    rows.finish_with(&found.problems)?;
     if format == Format::Table && std::io::stdout().is_terminal() && found.rows.len() > 1 {
         app.note(&total(&found.rows));
     }
@@ -113,7 +122,12 @@ impl Found {
 
 fn total(rows: &[FolderRow]) -> String {
     let sum = |figure: fn(&FolderRow) -> Option<u64>| rows.iter().filter_map(figure).sum::<u64>();
-    let mut text = format!("{} folders, {} messages, {} unseen", rows.len(), sum(|row| row.messages), sum(|row| row.unseen));
+    let mut text = format!(
+        "{}, {}, {} unseen",
+        counted(rows.len() as u64, "folder"),
+        counted(sum(|row| row.messages), "message"),
+        sum(|row| row.unseen)
+    );
     if rows.iter().filter(|row| row.selectable).all(|row| row.size.is_some()) {
         text.push_str(&format!(", {}B", bytes_for_people(sum(|row| row.size))));
     }

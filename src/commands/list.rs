@@ -103,15 +103,28 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
     };
     let progress = super::progress_beside(app, std::io::stdout().is_terminal());
     let sorter = (!asked.order.keys.is_empty()).then(|| Sorter::new(asked.order.clone(), asked.choice.limit()));
-    let mut listing = Listing { table, rows: None, closed: false, order: asked.order.clone(), sorter, progress: &progress, problems: 0 };
+    let mut listing = Listing {
+        table,
+        rows: None,
+        closed: false,
+        order: asked.order.clone(),
+        sorter,
+        progress: &progress,
+        place: String::new(),
+        problems: Vec::new(),
+    };
     let mut failures: Vec<Error> = Vec::new();
     for place in &places {
+        if places.len() > 1 {
+            listing.place = place.shown.clone();
+        }
         match list(place, &asked, &mut listing, app) {
             Ok(()) => {}
             Err(error) if places.len() == 1 || ends_all(&error) => return Err(error),
             Err(error) => {
                 let error = error.at(&place.shown);
                 write_error(&mut std::io::stderr(), &error, format.is_json())?;
+                listing.problems.push(Problem { folder: place.shown.clone(), uid: None, reason: error.to_string() });
                 failures.push(error);
             }
         }
@@ -123,7 +136,7 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
         return Ok(first.kind().into());
     }
     listing.close()?;
-    let complete = failures.is_empty() && listing.problems == 0;
+    let complete = failures.is_empty() && listing.problems.is_empty();
     Ok(if complete { ExitCode::Success } else { ExitCode::Partial })
 }
 
@@ -218,7 +231,10 @@ struct Listing<'a> {
     /// Rows that wait to be put in order.
     sorter: Option<Sorter>,
     progress: &'a Progress,
-    problems: u64,
+    /// The place that is being listed, where there are several.
+    place: String,
+    /// What could not be listed.
+    problems: Vec<Problem>,
 }
 
 impl Listing<'_> {
@@ -248,8 +264,16 @@ impl Listing<'_> {
     }
 
     fn problem(&mut self, folder: &str, uid: Option<u32>, reason: String) {
-        self.problems += 1;
-        self.progress.event(Event::Problem(Problem { folder: folder.to_owned(), uid, reason }));
+        // As it would be typed, so that nobody takes one INBOX for the other.
+        let folder = match self.place.as_str() {
+            "" => folder.to_owned(),
+            place if place.ends_with(&format!("/{folder}")) => place.to_owned(),
+            place if ["maildir:", "mbox:", "eml:"].iter().any(|kind| place.starts_with(kind)) => format!("{place}//{folder}"),
+            place => format!("{place}/{folder}"),
+        };
+        let problem = Problem { folder, uid, reason };
+        self.problems.push(problem.clone());
+        self.progress.event(Event::Problem(problem));
     }
 
     /// Messages that somebody named and that are not there.
@@ -270,7 +294,8 @@ impl Listing<'_> {
             self.rows()?.row(&row)?;
         }
         self.rows()?;
-        self.rows.take().map_or(Ok(()), Rows::finish)
+        let problems = &self.problems;
+        self.rows.take().map_or(Ok(()), |rows| rows.finish_with(problems))
     }
 }
 

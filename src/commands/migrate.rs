@@ -22,15 +22,17 @@ const SCHEMA: &str = "mailhaul.migrate/1";
 #[derive(clap::Args)]
 pub struct Args {
     /// Where the mail is: an account or URL (IMAP or POP3), maildir:PATH, mbox:PATH or eml:PATH
+    #[arg(value_name = "SOURCE")]
     pub source: String,
     /// The IMAP account it goes to; a folder named here takes what arrives in it
+    #[arg(value_name = "DEST")]
     pub destination: String,
-    /// Say what would be copied, by count and by message, and change nothing
-    #[arg(long)]
+    /// Change nothing; say what would be copied, by count and by message
+    #[arg(short = 'n', long)]
     pub dry_run: bool,
     /// What of a source without flags (POP3, eml, mbox) counts as read: all, none, or older-than:AGE (as in older-than:30d)
-    #[arg(long, value_name = "WHICH", default_value = "none", value_parser = seen)]
-    pub seen: Seen,
+    #[arg(long, alias = "seen", value_name = "WHICH", default_value = "none", value_parser = seen)]
+    pub count_as_seen: Seen,
     /// Where the date of a message comes from when its source keeps none (POP3)
     #[arg(long, value_name = "FIELD", value_enum, default_value = "received")]
     pub date_from: DateFrom,
@@ -93,7 +95,7 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
         report: &progress,
         journal: &mut journal,
         options: Options {
-            flags: if open::keeps_flags(&source) { SourceFlags::Kept } else { SourceFlags::None(args.seen) },
+            flags: if open::keeps_flags(&source) { SourceFlags::Kept } else { SourceFlags::None(args.count_as_seen) },
             date_from: args.date_from,
             settle: args.settle,
             ..Options::default()

@@ -54,41 +54,44 @@ pub struct Cli {
 #[derive(Subcommand)]
 pub enum Command {
     /// List messages, one row each
-    #[command(after_long_help = EXIT_STATUS)]
+    #[command(after_long_help = examples(LIST_EXAMPLES))]
     List(Box<list::Args>),
     /// Get messages themselves, byte for byte
-    #[command(after_long_help = EXIT_STATUS)]
+    #[command(
+        after_long_help = examples(FETCH_EXAMPLES),
+        mut_arg("output", |arg| arg.help("Take the messages apart (json, jsonl), or how to write what --to and --attachments did"))
+    )]
     Fetch(Box<fetch::Args>),
     /// Add, remove or set flags and keywords
-    #[command(after_long_help = EXIT_STATUS)]
+    #[command(after_long_help = examples(FLAG_EXAMPLES))]
     Flag(Box<flag::Args>),
     /// Move messages to another folder, server or store
     ///
     /// Within an account the server moves them (MOVE; where it has none, they are copied, and just they are removed; a run that
     /// died half way is finished by the next). To another place they are copied as by copy, read back, and only those whose
     /// copies are the same are removed; --max-delete counts there, as for delete.
-    #[command(after_long_help = EXIT_STATUS)]
+    #[command(after_long_help = examples(MOVE_EXAMPLES))]
     Move(Box<r#move::Args>),
     /// Copy messages to another folder, server or store
     ///
     /// Within an account the server copies them, each time anew. To another account each message goes once, whatever happens on
     /// the way; one that was deleted there is copied again when it is asked for again. Into local files it goes unless it is there.
-    #[command(after_long_help = EXIT_STATUS)]
+    #[command(after_long_help = examples(COPY_EXAMPLES))]
     Copy(Box<copy::Args>),
     /// Move messages to the Trash, or remove them for ever
-    #[command(after_long_help = EXIT_STATUS)]
+    #[command(after_long_help = examples(DELETE_EXAMPLES))]
     Delete(Box<delete::Args>),
     /// Put files (.eml, mbox, Maildir or standard input) into a folder
-    #[command(after_long_help = EXIT_STATUS)]
+    #[command(after_long_help = examples(UPLOAD_EXAMPLES))]
     Upload(Box<upload::Args>),
     /// List, create, rename, delete, subscribe or unsubscribe folders
-    #[command(after_long_help = EXIT_STATUS)]
+    #[command(after_long_help = examples(FOLDERS_EXAMPLES))]
     Folders(Box<folders::Args>),
     /// Copy a whole account or store to another; run again at any time to go on
-    #[command(after_long_help = EXIT_STATUS)]
+    #[command(after_long_help = examples(MIGRATE_EXAMPLES))]
     Migrate(Box<migrate::Args>),
     /// Print the JSON Schema of a command's JSON output
-    #[command(after_long_help = EXIT_STATUS)]
+    #[command(after_long_help = examples(SCHEMA_EXAMPLES))]
     Schema(schema::Args),
     /// Print a completion script for a shell
     #[command(after_long_help = EXIT_STATUS)]
@@ -189,12 +192,117 @@ fn completions(shell: clap_complete::Shell) -> Result<ExitCode> {
     Ok(ExitCode::Success)
 }
 
+const LIST_EXAMPLES: &str = "\
+EXAMPLES
+    # the messages of the default account's INBOX
+    mailhaul list
+    # the newest 20 of a folder
+    mailhaul list work/Archive --limit 20
+    # unread in two accounts, as JSON
+    mailhaul list work home --unseen --json
+    # the largest first
+    mailhaul list work --all-folders --larger 10M --sort size --reverse
+    # UIDs, for a script
+    mailhaul list work --from ann --not --flagged --fields uid";
+
+const FETCH_EXAMPLES: &str = "\
+EXAMPLES
+    # one message, as it is
+    mailhaul fetch work 17 > 17.eml
+    # a file each, below saved/
+    mailhaul fetch work --newer-than 7d --to saved
+    # its PDF files
+    mailhaul fetch work/Invoices --all --attachments pdf --name '*.pdf'
+    # what a person reads of it
+    mailhaul fetch work 17 --text
+    # taken apart, a line each
+    mailhaul fetch work 17 20:40 -o jsonl";
+
+const FLAG_EXAMPLES: &str = "\
+EXAMPLES
+    # mark as read
+    mailhaul flag work 17 20:40 --add seen
+    # all old mail
+    mailhaul flag work --older-than 365d --unseen --add seen
+    # try it first
+    mailhaul flag work --from ann --add flagged,Todo --dry-run";
+
+const MOVE_EXAMPLES: &str = "\
+EXAMPLES
+    # a year
+    mailhaul move work work/Archive/2024 --since 2024-01-01 --before 2025-01-01 --create
+    # to another account
+    mailhaul move work/Lists home/Lists --older-than 30d --create
+    # from POP3
+    mailhaul move old:pop3 new/Inbox2 --all --create";
+
+const COPY_EXAMPLES: &str = "\
+EXAMPLES
+    # within an account
+    mailhaul copy work work/Todo 17 20:40
+    # to another account
+    mailhaul copy work home/Saved --flagged --create
+    # into local files
+    mailhaul copy work/Invoices maildir:Mail//Invoices --all --create";
+
+const DELETE_EXAMPLES: &str = "\
+EXAMPLES
+    # to the Trash
+    mailhaul delete work 17 20:40
+    # for ever
+    mailhaul delete work/Trash --older-than 30d --permanently
+    # at most a fifth
+    mailhaul delete work --from news@example.org --max-delete 20%
+    # one message of a POP3 server
+    mailhaul delete work:pop3 --uidl 0012ab";
+
+const UPLOAD_EXAMPLES: &str = "\
+EXAMPLES
+    # one message
+    mailhaul upload letter.eml work/Sent --flag seen --date header
+    # an mbox; run again at will
+    mailhaul upload old.mbox work/Old --create --once
+    # from a script
+    printf 'Subject: done\\n\\nok\\n' | mailhaul upload - work";
+
+const FOLDERS_EXAMPLES: &str = "\
+EXAMPLES
+    # all folders, with their messages
+    mailhaul folders work
+    # those below one, as JSON
+    mailhaul folders work/Lists --json
+    # make one
+    mailhaul folders create work/Archive/2024
+    # and so on: see the commands above
+    mailhaul folders rename work/Old work/Older";
+
+const MIGRATE_EXAMPLES: &str = "\
+EXAMPLES
+    # what would be copied
+    mailhaul migrate old new --dry-run
+    # a POP3 account into an IMAP account
+    mailhaul migrate old:pop3 new
+    # files into a folder
+    mailhaul migrate maildir:Mail new/Old";
+
+const SCHEMA_EXAMPLES: &str = "\
+EXAMPLES
+    # what list --json writes
+    mailhaul schema list
+    # what an error looks like there
+    mailhaul schema error";
+
+/// The end of the long help of a verb that is best shown in use.
+fn examples(examples: &str) -> String {
+    format!("{examples}\n\n{EXIT_STATUS}")
+}
+
 /// The end of every verb's long help.
 const EXIT_STATUS: &str = "\
 EXIT STATUS
     0    done, all of it
     2    usage, config file or place is wrong
-    3    done in part: some messages or folders failed; each is named on standard error
+    3    done in part: some failed; each is named on standard error
     4    authentication refused, or a login that needs a person
     5    no connection, time-out or mailbox in use: worth trying later
     6    the server refused or broke the protocol
@@ -203,30 +311,34 @@ EXIT STATUS
     9    another run holds the lock
     10   safety stop
     11   the destination is over quota
-    129, 130, 143   stopped by SIGHUP, SIGINT, SIGTERM; the state is consistent";
+    129, 130, 143   stopped by a signal; the state is consistent";
 
 const PLACES_AND_EXIT: &str = "\
 PLACES
-    work                            the account `work` of the config file
-    work/Archive/2024               a folder of it; / in a name is %2F, % is %25, ? is %3F
-    work:imap  work:pop3            one side of the account
-    imaps://ann@imap.example.org/F  IMAP with TLS (993); imap:// requires STARTTLS (143)
-    pop3s://ann@pop.example.org     POP3 with TLS (995); pop3:// requires STLS (110)
+    work                         the account `work` of the config file
+    work/Archive/2024            a folder of it; / in a name is %2F, % is %25,
+                                 ? is %3F
+    work:imap  work:pop3         one side of the account
+    imaps://ann@example.org/F    IMAP with TLS (993); imap:// requires STARTTLS
+    pop3s://ann@example.org      POP3 with TLS (995); pop3:// requires STLS
     maildir:PATH  maildir:PATH//F   a Maildir or a tree of them
-    mbox:PATH  mbox:PATH//F         an mbox file or a folder of them
-    eml:PATH  eml:PATH//F           a folder of .eml files, or one file
-    -                               standard input: one message or an mbox
-    An @ in a user name is %40. Options: ?tls=implicit|starttls|none &auth=… &timeout=30s &connections=4
+    mbox:PATH  mbox:PATH//F      an mbox file or a folder of them
+    eml:PATH  eml:PATH//F        a folder of .eml files, or one file
+    -                            standard input: one message or an mbox
+    An @ in a user name is %40. Options: ?tls=implicit|starttls|none &auth=…
+    &timeout=30s &connections=4
 
 PASSWORDS
-    never in a URL: --password-command, --password-file, --password-env, the config file, ~/.netrc or a prompt
+    never in a URL: --password-command, --password-file, --password-env, the
+    config file, ~/.netrc or a prompt
 
 FILES
     $XDG_CONFIG_HOME/mailhaul/config.toml, else ~/.config/mailhaul/config.toml
 
 EXIT STATUS
-    0 done; 2 usage; 3 done in part; 4 login; 5 no connection; 6 server; 7 local; 8 limit; 9 locked; 10 safety stop;
-    11 over quota; 129, 130, 143 stopped by a signal";
+    0 done; 2 usage; 3 done in part; 4 login; 5 no connection; 6 server;
+    7 local; 8 limit; 9 locked; 10 safety stop; 11 over quota;
+    129, 130, 143 stopped by a signal";
 
 /// Progress as the options of every verb ask for it.
 fn progress(app: &App) -> Progress {

@@ -26,8 +26,10 @@ use crate::transfer::{DateFrom, Seen};
 #[group(id = "transport")]
 pub struct Args {
     /// Where the messages are: an account, URL or local place, with or without a folder (INBOX)
+    #[arg(value_name = "PLACE")]
     pub place: String,
     /// The folder they go to, of the same account or of any other place (without a folder: INBOX)
+    #[arg(value_name = "DEST")]
     pub destination: String,
     /// UIDs (POP3 and local places: message numbers): 17 20:40 100:*; - reads them from standard input
     #[arg(value_name = "UID")]
@@ -115,6 +117,7 @@ pub(super) fn run(verb: Verb, args: &Args, max_delete: MaxDelete, app: &App) -> 
     told.rows.sort_by_key(|row| row.uid.or(row.number));
     let done = Done {
         schema: verb.schema(),
+        did: format!("{} {}", if verb == Verb::Move { "moved to" } else { "copied to" }, destination.shown),
         place: &place.shown,
         selected: told.selected,
         changed: told.changed,

@@ -14,6 +14,7 @@ use crate::imap::selected::Selected;
 use crate::imap::session::Session;
 use crate::matching::pair_by_content;
 use crate::message::{Digest, Flag};
+use crate::report::counted;
 use crate::state::{Relocation, Route, Stage, has_open_moves};
 
 /// How often a copy whose answer got lost is looked for while the run waits for it.
@@ -145,8 +146,8 @@ impl Relocator<'_> {
             if !told {
                 told = true;
                 self.app.note(&format!(
-                    "the answer to copying {} message(s) to {} got lost in an earlier run: looking for them, because a server may be late",
-                    moves.len(),
+                    "the answer to copying {} to {} got lost in an earlier run: looking there, because a server may be late",
+                    counted(moves.len() as u64, "message"),
                     route.destination
                 ));
             }

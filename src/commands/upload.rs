@@ -14,7 +14,7 @@ use crate::folder::Folder;
 use crate::imap::session::Access;
 use crate::message::{Flag, InternalDate};
 use crate::output::{CopySummary, Progress};
-use crate::report::{Event, Outcome, Problem, Report};
+use crate::report::{Event, Outcome, Problem, Report, counted};
 use crate::state::{self, Journal};
 use crate::store::eml::EmlSource;
 use crate::store::maildir::MaildirSource;
@@ -33,25 +33,28 @@ const HEAD_BYTES: u64 = 4096;
 /// The arguments of `upload`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Files, and last the IMAP place they go to: .eml and mbox files, Maildirs, directories of .eml files (found out by
-    /// looking; maildir:PATH, mbox:PATH//FOLDER and eml:PATH say it), - for standard input
-    #[arg(value_name = "FILE… PLACE", required = true, num_args = 2.., value_hint = clap::ValueHint::AnyPath)]
+    /// .eml and mbox files, Maildirs, directories of .eml files (found out by looking; maildir:PATH, mbox:PATH//FOLDER and
+    /// eml:PATH say it), - for standard input
+    #[arg(value_name = "FILE", required = true, num_args = 1.., value_hint = clap::ValueHint::AnyPath)]
     pub files: Vec<String>,
-    /// Give every message this flag: seen answered flagged draft deleted, or a keyword; F,F for several
+    /// The IMAP account or URL they go to, with or without a folder (INBOX)
+    #[arg(value_name = "PLACE")]
+    pub place: String,
+    /// Give every message these flags: seen, answered, flagged, draft, deleted, or any keyword
     #[arg(long = "flag", value_name = "F[,F]", value_delimiter = ',', value_parser = flag)]
     pub flags: Vec<Flag>,
     /// The date the server shall keep: header (topmost Received, else Date), file (when it was last changed), now, or a date as
     /// in 2024-05-17 or 2024-05-17T10:30:00+02:00. By default what a Maildir or mbox keeps, else as header
     #[arg(long, value_name = "DATE", value_parser = when)]
     pub date: Option<When>,
-    /// Make the folder when it is not there
+    /// Make the folder where it is missing, and subscribe to it
     #[arg(long)]
     pub create: bool,
     /// Send only what no earlier run with --once put into that folder (by content; a journal is kept), whatever happens
     #[arg(long)]
     pub once: bool,
-    /// Say what would be sent, by count and by message, and change nothing
-    #[arg(long)]
+    /// Change nothing; say what would be sent, by count and by message
+    #[arg(short = 'n', long)]
     pub dry_run: bool,
     /// How long a message whose answer got lost is looked for before it counts as not arrived: servers may store late
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration)]
@@ -120,13 +123,13 @@ fn flag(text: &str) -> Result<Flag> {
 /// Wrong arguments or inputs (nothing is sent then), or what ended the run; the summary of what was done until then is
 /// written all the same.
 pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
-    let (place, files) = args.files.split_last().ok_or_else(|| Error::usage("no place is named"))?;
-    let destination = app.place(place, &args.credentials.overrides(&app.global)?)?;
+    let files = args.files.as_slice();
+    let destination = app.place(&args.place, &args.credentials.overrides(&app.global)?)?;
     let server = destination_server(&destination)?;
-    let inputs: Vec<FileInput> = files.iter().map(|file| FileInput::of(file)).collect::<Result<_>>()?;
     if files.iter().filter(|file| *file == "-").count() > 1 {
         return Err(Error::usage("standard input can be read only once"));
     }
+    let inputs: Vec<FileInput> = files.iter().map(|file| FileInput::of(file)).collect::<Result<_>>()?;
     let job = Job { args, app, destination: &destination, files, inputs, origins: Origins::default() };
     for (input, file) in job.inputs.iter().zip(files) {
         input.others(file, app)?;
@@ -412,7 +415,9 @@ impl Job<'_> {
         dry_run::write(SCHEMA, &self.shown(), &self.destination.shown, &previews, format, &origin)?;
         for preview in previews.iter().filter(|_| !format.is_json()) {
             let make = if preview.create { " (to be made)" } else { "" };
-            app.note(&format!("{}{make}: {} to send, {} sent before", preview.destination, preview.to_copy.len(), preview.already_there));
+            let sent = if self.args.once { format!(", {} sent before", preview.already_there) } else { String::new() };
+            let count = counted(preview.to_copy.len() as u64, "message");
+            app.note(&format!("{}{make}: {count} would be sent{sent}; nothing was done", self.destination.shown));
         }
         Ok(ExitCode::Success)
     }

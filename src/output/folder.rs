@@ -6,6 +6,7 @@ use super::rows::Row;
 use super::sanitize;
 use super::table::{Column, bytes_for_people};
 use crate::folder::Folder;
+use crate::report::Problem;
 
 /// A folder's name as it is shown where it can be typed back behind an account: no two folders look the same, and nothing
 /// in it steers a terminal, ends a line or begins the options of a place.
@@ -104,6 +105,9 @@ pub struct FoldersDocument {
     pub place: String,
     /// Its folders, INBOX first.
     pub folders: Vec<FolderRow>,
+    /// What could not be had, one by one; absent where all could.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<Problem>,
 }
 
 /// What became of a folder that `folders create`, `rename`, `delete`, `subscribe` or `unsubscribe` was told of.

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::rows::Row;
 use super::table::{Column, bytes_for_people};
 use crate::message::{Flag, InternalDate};
+use crate::report::Problem;
 use crate::summary::{Address, Summary};
 
 /// A message as `list` tells of it.
@@ -53,6 +54,9 @@ pub struct ListDocument {
     pub places: Vec<String>,
     /// A row for each message, by place and rising UID. With `--fields` a row holds just the fields asked for.
     pub messages: Vec<MessageRow>,
+    /// What could not be had, one by one; absent where all could.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<Problem>,
 }
 
 impl MessageRow {

@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::message::MessageRow;
 use super::rows::Row;
 use super::table::{Column, bytes_for_people};
+use crate::report::Problem;
 use crate::summary::parts::{Part, Parts};
 use crate::summary::{Address, Details, Header, Readable, Summary};
 
@@ -113,6 +114,9 @@ pub struct ParsedDocument {
     pub place: String,
     /// The messages, by rising UID.
     pub messages: Vec<ParsedMessage>,
+    /// What could not be had, one by one; absent where all could.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<Problem>,
 }
 
 /// An attachment that lies in a file.
@@ -187,6 +191,9 @@ pub struct AttachmentsDocument {
     pub place: String,
     /// The attachments, as they came.
     pub attachments: Vec<AttachmentRow>,
+    /// What could not be had, one by one; absent where all could.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<Problem>,
 }
 
 #[cfg(test)]

@@ -136,12 +136,14 @@ impl Progress {
                 format!("{}\n", sanitize::line(&format!("{place}{text}")))
             }
         };
+        let has_begun = state.total.messages.1 > 0;
         // Progress is a courtesy: where standard error is gone, the work goes on.
         let mut write = || {
             let _ = state.stderr.write_all(line.as_bytes()).and_then(|()| state.stderr.flush());
         };
         match &self.shape {
-            Shape::Bar(bar) => bar.suspend(write),
+            // A bar that has nothing to show yet would appear for a moment, empty.
+            Shape::Bar(bar) if has_begun => bar.suspend(write),
             _ => write(),
         }
     }

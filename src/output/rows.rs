@@ -10,6 +10,7 @@ use super::json::{self, STDOUT};
 use super::table::{Column, Table};
 use super::{Format, sanitize};
 use crate::error::{Error, Result};
+use crate::report::Problem;
 
 /// So many bytes gather before they are written.
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -43,6 +44,8 @@ pub struct Rows<W: Write> {
     chosen: bool,
     table: Option<Table>,
     buffer: Vec<u8>,
+    /// What stands behind the rows in a document.
+    tail: Vec<u8>,
     any: bool,
     closed: bool,
 }
@@ -67,7 +70,8 @@ impl<W: Write> Rows<W> {
             return Err(Error::usage("--fields names no field").hint(known::<R>()));
         }
         let table = (format == Format::Table).then(|| Table::new(fields.clone(), width));
-        let mut rows = Self { out, format, fields, chosen: chosen.is_some(), table, buffer: Vec::new(), any: false, closed: false };
+        let mut rows =
+            Self { out, format, fields, chosen: chosen.is_some(), table, buffer: Vec::new(), tail: Vec::new(), any: false, closed: false };
         if format == Format::Json {
             rows.buffer.extend_from_slice(b"{\"schema\":");
             json::append(&mut rows.buffer, &head.schema)?;
@@ -134,6 +138,18 @@ impl<W: Write> Rows<W> {
         self.close()
     }
 
+    /// The same; a JSON document names the problems behind its rows, where there are any.
+    ///
+    /// # Errors
+    /// As [`Rows::row`].
+    pub fn finish_with(mut self, problems: &[Problem]) -> Result<()> {
+        if self.format == Format::Json && !problems.is_empty() {
+            self.tail.extend_from_slice(b",\"problems\":");
+            json::append(&mut self.tail, &problems)?;
+        }
+        self.close()
+    }
+
     fn close(&mut self) -> Result<()> {
         if self.closed {
             return Ok(());
@@ -142,7 +158,9 @@ impl<W: Write> Rows<W> {
             table.flush(&mut self.buffer);
         }
         if self.format == Format::Json {
-            self.buffer.extend_from_slice(if self.any { b"\n]}\n" } else { b"]}\n" });
+            self.buffer.extend_from_slice(if self.any { b"\n]" } else { b"]" });
+            self.buffer.append(&mut self.tail);
+            self.buffer.extend_from_slice(b"}\n");
         }
         let written = self.write();
         self.closed = true;

@@ -130,8 +130,7 @@ pub struct Spool {
 }
 
 impl Spool {
-    /// Reads a stream to its end: an mbox when its first line begins with `From ` (or there is none: no message), else one
-    /// message.
+    /// Reads a stream to its end: an mbox when its first line begins with `From ` or there is nothing in it, else one message.
     ///
     /// # Errors
     /// [`crate::error::Kind::Local`] when it cannot be read or kept.

@@ -19,7 +19,7 @@ use crate::error::{Error, Kind, Result, Scope};
 use crate::folder::Folder;
 use crate::message::{InternalDate, Twins};
 use crate::plan::{self, Pair};
-use crate::report::{Counts, Event, FolderCounts, Outcome, Problem, Report};
+use crate::report::{Counts, Event, FolderCounts, Outcome, Problem, Report, counted};
 use crate::state::{Baseline, Batch, Change, CopyRow, GenerationId, Horizon, Journal, MailboxId, State};
 use crate::store::{FolderInfo, Listed, Sink, SinkState, Source};
 use crate::summary;
@@ -239,15 +239,15 @@ impl Transfer<'_> {
                 let horizons = horizons.map(|all| {
                     all.into_iter().map(|(folder, uid_validity, uid_next)| (folder, Horizon { uid_validity, uid_next })).collect::<Vec<_>>()
                 });
-                Ok((folders, there, horizons))
+                Ok((folders, there, horizons, sink.place()))
             });
             match listed {
-                Ok((folders, there, horizons)) => {
+                Ok((folders, there, horizons, place)) => {
                     if let Some(horizons) = horizons {
                         self.journal.set_horizons(&horizons)?;
                     }
                     if self.exactly {
-                        return self.exact_pairs(folders, &there);
+                        return self.exact_pairs(folders, &there).map_err(|error| error.at(place));
                     }
                     let known = self.journal.pairings(&self.source_name, self.into.as_ref())?;
                     return Ok(plan::pair_folders(&folders, &there, self.into.as_ref(), &known));
@@ -613,7 +613,8 @@ impl Transfer<'_> {
             if !told {
                 told = true;
                 self.report.event(Event::Waiting(format!(
-                    "the answer to the upload of {count} message(s) got lost: looking for them for up to {} s, because a server may store late",
+                    "the answer to the upload of {} got lost: looking there for up to {} s, because a server may store late",
+                    counted(count as u64, "message"),
                     left.as_secs()
                 )));
             }

@@ -208,7 +208,10 @@ fn folders_are_made_and_subscribed_and_made_again_without_complaint() {
     tool.run(&["folders", "create", "work/Quiet", "--no-subscribe"]).expect_code(0);
     assert!(listed(&user).contains(&"Quiet".to_owned()) && !subscribed(&user).contains(&"Quiet".to_owned()));
     let before = listed(&user);
-    let dry = tool.run(&["folders", "create", "work/Never", "--dry-run"]).expect_code(0).expect_stderr("nothing was changed");
+    let dry = tool
+        .run(&["folders", "create", "work/Never", "--dry-run"])
+        .expect_code(0)
+        .expect_stderr("1 folder would be created; nothing was done");
     assert_eq!(dry.text(), "created\twork\tNever\t\t\n");
     assert_eq!(listed(&user), before);
 }
@@ -313,9 +316,9 @@ fn folders_below_a_deleted_one_stay_and_one_that_is_only_there_for_them_is_kept(
     user.create("Top/Sub");
     user.create("Top");
     let tool = tool_for(&user);
-    tool.run(&["folders", "delete", "work/Top"]).expect_code(0).expect_stderr("the folders below Top stay: 1");
+    tool.run(&["folders", "delete", "work/Top"]).expect_code(0).expect_stderr("what lies below Top stays: 1 folder");
     assert!(listed(&user).contains(&"Top/Sub".to_owned()));
-    tool.run(&["folders", "delete", "work/Top"]).expect_code(2).expect_stderr("Top is there only for the 1 below it");
+    tool.run(&["folders", "delete", "work/Top"]).expect_code(2).expect_stderr("Top is there only for what lies below it: 1 folder");
     let document = tool.run(&["folders", "work", "--json"]).expect_code(0).json();
     assert!(row(&document, "Top")["selectable"] == false && row(&document, "Top")["messages"].is_null(), "{document}");
     assert!(listed(&user).contains(&"Top/Sub".to_owned()));

@@ -106,6 +106,41 @@ fn uid_limit_and_fields_choose_rows_and_columns_over_both_protocols() {
 }
 
 #[test]
+fn with_several_places_a_problem_says_whose_and_the_document_names_it_too() {
+    let tool = Tool::new();
+    for (dir, count) in [("one", 1), ("two", 3)] {
+        std::fs::create_dir(tool.path(dir)).unwrap();
+        for number in 1..=count {
+            std::fs::write(tool.path(dir).join(format!("{number}.eml")), format!("Subject: {number}\n\nx\n")).unwrap();
+        }
+    }
+    let output = tool.run(&["list", "eml:one", "eml:two", "--uid", "3", "--fields", "place,number", "--json"]).expect_code(3);
+    assert_eq!(output.stderr, "eml:one//INBOX 3: there is no such message\n");
+    let document = output.json();
+    assert_eq!(document["messages"], serde_json::json!([{"place": "eml:two", "number": 3}]));
+    let problem = serde_json::json!({"folder": "eml:one//INBOX", "uid": 3, "reason": "there is no such message"});
+    assert_eq!(document["problems"], serde_json::json!([problem]));
+
+    let output = tool.run(&["list", "eml:one", "eml:none", "--json"]).expect_code(3);
+    assert_eq!(output.json()["problems"][0]["folder"], "eml:none");
+    let output = tool.run(&["list", "eml:one", "--uid", "3", "--json"]).expect_code(3).expect_stderr("INBOX 3: there is no such message");
+    assert_eq!(
+        output.text(),
+        "{\"schema\":\"mailhaul.list/1\",\"places\":[\"eml:one\"],\"messages\":[],\"problems\":[{\"folder\":\"INBOX\",\"uid\":3,\"reason\":\"there is no such message\"}]}\n"
+    );
+    assert!(tool.run(&["list", "eml:one", "--json"]).expect_code(0).json().get("problems").is_none());
+    let fetched = tool.run(&["fetch", "eml:one", "3", "--json"]).expect_code(3).json();
+    assert_eq!((fetched["problems"][0]["uid"].as_u64(), fetched["messages"].as_array().map(Vec::len)), (Some(3), Some(0)));
+}
+
+#[test]
+fn nothing_on_standard_input_is_no_message() {
+    let tool = Tool::new();
+    assert_eq!(tool.run_with_input(&["list", "-"], b"").expect_code(0).text(), "");
+    assert_eq!(tool.run_with_input(&["list", "-", "--fields", "number,subject"], b"Subject: one\n\nx\n").expect_code(0).text(), "1\tone\n");
+}
+
+#[test]
 fn a_wrong_field_or_place_ends_with_2_before_anything_is_connected_to() {
     let server = Imapd::start(imapd::Behaviour::default());
     let output = list(&Tool::new(), &[&server.url(), "--fields", "uid,colour", "--json"]).expect_code(2);
@@ -113,7 +148,7 @@ fn a_wrong_field_or_place_ends_with_2_before_anything_is_connected_to() {
     assert!(error["message"].as_str().unwrap().contains("colour") && error["hint"].as_str().unwrap().contains("subject"), "{error}");
     assert!(output.stdout.is_empty());
     list(&Tool::new(), &[&server.url(), "nowhere"]).expect_code(2).expect_stderr("nowhere");
-    list(&Tool::new(), &["-", &server.url(), "-"]).expect_code(2).expect_stderr("standard input");
+    list(&Tool::new(), &[&server.url(), "-", "-"]).expect_code(2).expect_stderr("standard input is named twice");
     assert_eq!(server.connections(), 0);
 }
 

@@ -131,7 +131,7 @@ impl<'a> Walk<'a> {
     /// The argument that a word without dashes would belong to.
     fn positional(&self) -> Option<&'a Arg> {
         let mut left = self.positionals.len();
-        for arg in self.command.get_positionals() {
+        for arg in self.command.get_positionals().filter(|arg| !arg.is_hide_set()) {
             if left == 0 || arg.get_num_args().is_some_and(|range| range.max_values() > 1) {
                 return Some(arg);
             }

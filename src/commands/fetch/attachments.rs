@@ -73,8 +73,8 @@ pub(super) fn save(
     // What was saved before something went wrong stays.
     into.sync()?;
     let mut come = result?;
-    rows.finish()?;
     incomplete.into_iter().for_each(|id| come.problem(fetch, id, super::NOT_WHOLE.to_owned()));
+    rows.finish_with(&come.problems)?;
     Ok(come)
 }
 

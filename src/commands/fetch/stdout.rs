@@ -148,8 +148,8 @@ pub(super) fn parsed(fetch: &Fetch<'_>, reader: &mut dyn Reader, chosen: &Chosen
         rows.row(&ParsedMessage::new(row(fetch, generation, listed, &message), &bytes, &parts))?;
         if format == Format::Jsonl { rows.flush() } else { Ok(()) }
     })?;
-    rows.finish()?;
     incomplete.into_iter().for_each(|id| come.problem(fetch, id, super::NOT_WHOLE.to_owned()));
+    rows.finish_with(&come.problems)?;
     Ok(come)
 }
 
@@ -179,7 +179,7 @@ pub(super) fn check(args: &Args) -> Result<()> {
     let has_format = args.output.format().is_some();
     let what = [(args.headers, "--headers"), (args.part.is_some(), "--part"), (args.text, "--text")];
     if let Some((_, what)) = what.into_iter().find(|(given, _)| *given && has_format) {
-        return Err(Error::usage(format!("{what} writes octets or text, and -o rows"))
+        return Err(Error::usage(format!("{what} writes the mail itself, and -o what is read out of it"))
             .hint(format!("leave {what} away for the parsed message, or -o")));
     }
     Ok(())

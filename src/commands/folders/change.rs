@@ -16,6 +16,7 @@ use crate::imap::mailboxes::is_missing;
 use crate::imap::session::{Access, Mailbox, Session};
 use crate::imap::types::MailboxStatus;
 use crate::output::{FolderChange, Head, Rows, terminal_width, typed_folder, write_error};
+use crate::report::counted;
 
 const SCHEMA: &str = "mailhaul.folders-change/1";
 
@@ -43,7 +44,7 @@ pub enum Change {
 #[derive(clap::Args)]
 pub struct Common {
     /// Change nothing; say what would be done
-    #[arg(long)]
+    #[arg(short = 'n', long)]
     pub dry_run: bool,
     /// Output.
     #[command(flatten)]
@@ -310,8 +311,10 @@ impl Report {
             self.changes.iter().try_for_each(|change| rows.row(change))?;
             rows.finish()?;
         }
-        if common.dry_run {
-            app.note("dry run: nothing was changed");
+        if common.dry_run && !format.is_json() {
+            let done = self.changes.iter().filter(|change| !matches!(change.result.as_str(), "exists" | "refused"));
+            let did = done.clone().next().map_or("changed", |change| change.result.as_str());
+            app.note(&format!("{} would be {did}; nothing was done", counted(done.count() as u64, "folder")));
         }
         match (ended, self.first_failure) {
             (Some(error), _) => Err(error),
@@ -423,20 +426,24 @@ fn delete(account: &mut Account, folder: &Folder, args: &Delete, sum: &mut u64, 
     let below = account.below(folder).count();
     let messages = if mailbox.selectable { messages(account, &mailbox.wire_name)? } else { None };
     if messages.is_none() && below > 0 {
-        return Err(Error::usage(format!("{shown} is there only for the {below} below it")).hint("delete those first"));
+        return Err(Error::usage(format!("{shown} is there only for what lies below it: {}", counted(below as u64, "folder")))
+            .hint("delete that first"));
     }
     let messages = messages.unwrap_or_default();
     if messages > 0 && !args.force {
-        return Err(Error::new(Kind::Safety, format!("{shown} holds {messages} messages"))
+        return Err(Error::new(Kind::Safety, format!("{shown} holds {}", counted(messages, "message")))
             .scoped(Scope::Mailbox)
             .hint("with --force they are deleted with it, for ever; mailhaul move keeps them"));
     }
     let total = sum.saturating_add(messages);
     let most = args.max_delete.most(total);
     if messages > 0 && total > most {
-        return Err(Error::new(Kind::Safety, format!("with {shown} {total} messages would be deleted, and {most} is the most"))
-            .scoped(Scope::Mailbox)
-            .hint(format!("allow it with --max-delete {total}")));
+        return Err(Error::new(
+            Kind::Safety,
+            format!("with {shown} {} would be deleted, and {most} is the most", counted(total, "message")),
+        )
+        .scoped(Scope::Mailbox)
+        .hint(format!("allow it with --max-delete {total}")));
     }
     *sum = total;
     let mut change = FolderChange { messages: Some(messages), ..account.change(folder, "deleted") };
@@ -448,7 +455,7 @@ fn delete(account: &mut Account, folder: &Folder, args: &Delete, sum: &mut u64, 
         account.mailboxes.retain(|other| other.wire_name != mailbox.wire_name);
     }
     if below > 0 {
-        app.note(&format!("{}: the folders below {shown} stay: {below}", account.session.place()));
+        app.note(&format!("{}: what lies below {shown} stays: {}", account.session.place(), counted(below as u64, "folder")));
     }
     Ok(change)
 }

@@ -91,7 +91,9 @@ fn a_move_takes_away_what_it_read_back_and_nothing_else() {
     from.append("INBOX", &mail::plain(77, 100), &["\\Deleted"]);
     let tool = tool(&from, &to);
     let before = from.messages("INBOX");
-    tool.run(&["move", "from", "to/Archive", "2:4"]).expect_code(2).expect_stderr("--create makes it");
+    tool.run(&["move", "from", "to/Archive", "2:4"])
+        .expect_code(2)
+        .expect_stderr("mailhaul: to: there is no folder Archive; --create makes it");
     tool.run(&["move", "from", "to/Archive", "--all", "--max-delete", "3", "--create"]).expect_code(10);
     let dry = tool.run(&["move", "from", "to/Archive", "2:4", "--create", "--dry-run", "--json"]).expect_code(0).json();
     assert_eq!((&dry["selected"], &dry["dry_run"]), (&3.into(), &true.into()));
