@@ -358,7 +358,7 @@ pub(super) fn reflag(selected: &mut Selected<'_>, choice: &Choice, messages: &[C
     let wanted: Vec<Candidate> = messages.iter().filter(needs).cloned().collect();
     let modified = store(selected, &wanted, change, &mut all)?;
     if !modified.is_empty() && all.lost.is_none() {
-        let now = selected.flags_now(&modified)?;
+        let now = look_again(selected, &modified, &mut all)?;
         let mut lists = FlagLists::default();
         let mut again = Vec::new();
         for (uid, FlagsNow { flags, mod_seq }) in now {
@@ -378,6 +378,20 @@ pub(super) fn reflag(selected: &mut Selected<'_>, choice: &Choice, messages: &[C
     all.changed.sort_by_key(|candidate| candidate.uid);
     all.problems.sort();
     Ok(all)
+}
+
+/// Flags as they are now. Where the session is lost over it nothing is known of them, and what was done before is told all
+/// the same.
+fn look_again(selected: &mut Selected<'_>, uids: &UidSet, all: &mut Reflagged) -> Result<BTreeMap<u32, FlagsNow>> {
+    match selected.flags_now(uids) {
+        Err(error) if is_loss(&error) => {
+            let reason = format!("not known whether it was changed: {error}");
+            all.problems.extend(uids.iter().map(|uid| (uid, reason.clone())));
+            all.lost = Some(error);
+            Ok(BTreeMap::new())
+        }
+        other => other,
+    }
 }
 
 /// One round of STORE; gives those that somebody else changed meanwhile.
@@ -430,13 +444,17 @@ fn store(selected: &mut Selected<'_>, messages: &[Candidate], change: &Reflag, a
     let mut gone = UidSet::new();
     if !failed.is_empty() && !lost {
         // A refused STORE may have changed some of its messages all the same.
-        let now = selected.flags_now(&failed)?;
-        gone = failed.iter().filter(|uid| !now.contains_key(uid)).collect();
-        failed = failed.iter().filter(|uid| now.get(uid).is_some_and(|now| change.changes(&now.flags))).collect();
+        let now = look_again(selected, &failed, all)?;
+        if all.lost.is_none() {
+            gone = failed.iter().filter(|uid| !now.contains_key(uid)).collect();
+            failed = failed.iter().filter(|uid| now.get(uid).is_some_and(|now| change.changes(&now.flags))).collect();
+        }
     }
     let reason = error.as_ref().map(ToString::to_string).unwrap_or_default();
     all.problems.extend(unknown.iter().map(|uid| (uid, format!("not known whether it was changed: {reason}"))));
-    all.problems.extend(failed.iter().filter(|uid| !unknown.contains(*uid)).map(|uid| (uid, reason.clone())));
+    if all.lost.is_none() {
+        all.problems.extend(failed.iter().filter(|uid| !unknown.contains(*uid)).map(|uid| (uid, reason.clone())));
+    }
     let done = |candidate: &&Candidate| [&modified, &failed, &unknown, &gone].iter().all(|others| !others.contains(candidate.uid));
     all.changed.extend(messages.iter().filter(done).cloned());
     if lost {

@@ -121,7 +121,7 @@ impl Found {
 }
 
 fn total(rows: &[FolderRow]) -> String {
-    let sum = |figure: fn(&FolderRow) -> Option<u64>| rows.iter().filter_map(figure).sum::<u64>();
+    let sum = |figure: fn(&FolderRow) -> Option<u64>| rows.iter().filter_map(figure).fold(0, u64::saturating_add);
     let mut text = format!(
         "{}, {}, {} unseen",
         counted(rows.len() as u64, "folder"),
@@ -266,5 +266,7 @@ mod tests {
         let row = |messages, size| FolderRow { messages: Some(messages), size, selectable: true, ..FolderRow::default() };
         assert_eq!(total(&[row(2, Some(1024)), row(1, Some(1024))]), "2 folders, 3 messages, 0 unseen, 2.0kB");
         assert_eq!(total(&[row(2, Some(1024)), row(1, None)]), "2 folders, 3 messages, 0 unseen");
+        // A server may say anything.
+        assert!(total(&[row(u64::MAX, Some(u64::MAX)), row(1, Some(1))]).starts_with("2 folders, 18446744073709551615 messages"));
     }
 }

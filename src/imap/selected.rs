@@ -239,6 +239,7 @@ impl<'a> Selected<'a> {
         let most = self.most_messages();
         let mut listed = 0;
         let mut answered = false;
+        let mut gone = 0_u64;
         self.session.wire.expect_long_lines(true);
         let outcome = self.session.run(command, Phase::Listing, "SEARCH was refused", &mut |received| {
             match received.response {
@@ -262,11 +263,15 @@ impl<'a> Selected<'a> {
                         }
                     }
                 }
+                Response::Untagged(Untagged::Expunge(_)) => gone += 1,
+                Response::Untagged(Untagged::Vanished { earlier: false, uids }) => gone = gone.saturating_add(uids.len()),
                 _ => {}
             }
             if listed > most { Err(too_many()) } else { Ok(()) }
         });
         self.session.wire.expect_long_lines(false);
+        // They are not missing from what was found.
+        self.state.exists = self.state.exists.saturating_sub(gone);
         outcome.map(|_| answered.then(|| found.finish()))
     }
 

@@ -128,6 +128,18 @@ fn all_means_all_even_where_search_finds_nothing_or_not_all_or_is_not_there() {
 }
 
 #[test]
+fn what_goes_while_a_search_runs_is_not_missed() {
+    for gone in ["* 2 EXPUNGE", "* VANISHED 2"] {
+        let server = Odd::start("", &mail::many(3, 10), move |asked| match asked.verb {
+            "UID SEARCH" => Answer::send(&format!("{gone}\r\n* SEARCH 1 3\r\n$tag OK\r\n")),
+            _ => Answer::Usual,
+        });
+        assert_eq!(found(&Tool::new(), &server.url(), "uid", &[]), [1, 3].into());
+        assert!(!server.log().iter().any(|line| line.contains("1:*")), "{:?}", server.log());
+    }
+}
+
+#[test]
 fn an_extended_answer_that_cannot_be_read_is_no_answer() {
     for answer in ["* ESEARCH (TAG \"$tag\") UID ALL 2:x\r\n$tag OK\r\n", "$tag OK\r\n"] {
         let server = Odd::start("ESEARCH", &mail::many(3, 10), move |asked| match asked.verb {

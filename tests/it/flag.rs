@@ -212,6 +212,21 @@ fn a_lost_connection_is_told_for_what_it_is() {
 }
 
 #[test]
+fn what_was_done_is_told_although_the_connection_is_lost_over_a_look_at_what_was_not() {
+    let behaviour = Behaviour::default().fault("UID STORE", 2, CommandFault::Refuse("NO not that".to_owned())).fault(
+        "UID FETCH",
+        2,
+        CommandFault::HangUpBefore,
+    );
+    let server = filled(behaviour, 2);
+    server.change("INBOX", |mailbox| mailbox.messages[0].flags = vec!["\\Flagged".into()]);
+    let output = flag(&[&server.url(), "--add", "seen", "--remove", "flagged", "--all", "--json"]).expect_code(5);
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&document["changed"], &document["messages"][0]["uid"]), (&1.into(), &2.into()), "{document}");
+    assert_eq!(document["problems"].as_array().unwrap().len(), 1, "{document}");
+}
+
+#[test]
 fn ten_thousand_scattered_messages_take_few_round_trips() {
     let user = dovecot_user!("flag-many");
     let one = |flagged: bool| {
