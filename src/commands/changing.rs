@@ -138,8 +138,8 @@ impl Done<'_> {
         let id = if self.numbered { "number" } else { "uid" };
         let fields: &[&str] =
             if self.dry_run { &["folder", id, "flags", "date", "from", "subject"] } else { &["folder", id, "new_uid", "flags"] };
-        // People get the sentence below; a screen full of numbers would only push it away.
-        let silent = format == Format::Table && output.format().is_none() && !self.dry_run;
+        // People get the sentence below; a screen full of numbers would only push it away. Who asked for quiet gets neither.
+        let silent = output.format().is_none() && ((format == Format::Table && !self.dry_run) || app.global.quiet);
         if !silent {
             let mut rows =
                 Rows::new::<ChangedRow>(std::io::stdout().lock(), format, &head, None, fields, terminal_width(std::io::stdout()))?;
