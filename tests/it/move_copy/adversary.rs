@@ -384,7 +384,7 @@ fn verbs_that_share_a_journal_do_not_mistake_each_others_copies() {
         let commands = [vec!["migrate", "from", "to"], upload, vec!["move", "to", "to/Archive", "--all"]];
         let mut told = String::new();
         for _ in 0..6 {
-            let command = commands.get(usize::try_from(random.below(3)).unwrap()).unwrap();
+            let command = &commands[random.below(3)];
             let step = (1 + random.below(60)).to_string();
             tool.set_env("MAILHAUL_TEST_CRASH", &step);
             let output = tool.run(command);
