@@ -211,6 +211,7 @@ impl Relocator<'_> {
         // What other runs brought there is no copy of this one.
         let journal = self.journal()?;
         let mailbox = journal.mailbox(&route.destination)?;
+        let sent_by_others = journal.outstanding(mailbox)?;
         if let Some(generation) = journal.generation(mailbox, route.destination_validity)? {
             claimed.extend(journal.claimed_uids(generation)?);
         }
@@ -247,7 +248,12 @@ impl Relocator<'_> {
             .filter(|meta| meta.uid >= floor && !claimed.contains(&meta.uid))
             .map(|meta| Wanted { uid: meta.uid, size: meta.size })
             .collect();
-        let copies = digests(&mut selected, &candidates)?;
+        let mut copies = digests(&mut selected, &candidates)?;
+        let all_there_read = copies.len() == candidates.len();
+        // What other verbs sent there and nobody knows the fate of goes first: what then lacks is copied, and none too few are there.
+        let sent: Vec<(usize, Digest)> = sent_by_others.iter().map(|intent| intent.content).enumerate().collect();
+        let theirs: HashSet<u32> = pair_by_content(&copies, &sent).into_iter().map(|(_, uid)| uid).collect();
+        copies.retain(|(uid, _)| !theirs.contains(uid));
         let mut wanted = Vec::new();
         if !copies.is_empty() {
             let mut selected = session.examine(from)?;
@@ -259,7 +265,7 @@ impl Relocator<'_> {
             wanted = searched.iter().enumerate().filter_map(|(index, one)| Some((index, *by_uid.get(&one.uid)?))).collect();
         }
         let found: HashMap<usize, u32> = pair_by_content(&copies, &wanted).into_iter().collect();
-        let all_read = copies.len() == candidates.len() && (copies.is_empty() || wanted.len() == searched.len());
+        let all_read = all_there_read && (copies.is_empty() || wanted.len() == searched.len());
         let patience = i64::try_from(self.settle.as_secs()).unwrap_or(i64::MAX);
         let now = self.app.context.unix_time();
         for (index, one) in searched.into_iter().enumerate() {

@@ -451,12 +451,17 @@ impl Journal {
         })
     }
 
-    /// The UIDs of `generation` that belong to copies.
+    /// The UIDs of `generation` that belong to copies, of other places or of messages that move within the account and
+    /// still stand where they leave.
     ///
     /// # Errors
     /// [`Kind::Local`] when the database cannot be read.
     pub fn claimed_uids(&self, generation: GenerationId) -> Result<HashSet<u32>> {
-        self.all("SELECT uid FROM copy WHERE generation = ?1 AND uid IS NOT NULL", [generation.0], |row| row.get(0))
+        let sql = "SELECT uid FROM copy WHERE generation = ?1 AND uid IS NOT NULL
+                   UNION SELECT relocation.new_uid FROM generation JOIN mailbox ON mailbox.id = generation.mailbox
+                   JOIN relocation ON relocation.destination = mailbox.name AND relocation.destination_validity = generation.uid_validity
+                   WHERE generation.id = ?1 AND relocation.new_uid IS NOT NULL AND relocation.stage < 3";
+        self.all(sql, [generation.0], |row| row.get(0))
     }
 
     /// What was put aside of a source folder, under the text of the key, or `number:N` where only that is known.
@@ -538,7 +543,7 @@ impl Journal {
         Ok(!busy)
     }
 
-    fn one<T>(&self, sql: &str, params: impl Params, read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>) -> Result<Option<T>> {
+    pub(super) fn one<T>(&self, sql: &str, params: impl Params, read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>) -> Result<Option<T>> {
         self.connection
             .prepare_cached(sql)
             .and_then(|mut statement| statement.query_row(params, read).optional())

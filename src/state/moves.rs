@@ -133,6 +133,17 @@ impl Journal {
         self.all(sql, (route.destination.to_string(), route.destination_validity), |row| row.get(0))
     }
 
+    /// From which UID on a folder may hold copies, under UIDs that nobody knows, of messages that still stand where they leave;
+    /// `None` when there is none.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Local`] when the database cannot be read.
+    pub fn moves_floor(&self, destination: &Folder, uid_validity: u32) -> Result<Option<u32>> {
+        let sql =
+            "SELECT min(floor) FROM relocation WHERE stage < 3 AND new_uid IS NULL AND destination = ?1 AND destination_validity = ?2";
+        Ok(self.one(sql, (destination.to_string(), uid_validity), |row| row.get(0))?.flatten())
+    }
+
     /// Everything that is not known to be finished, by route and UID.
     ///
     /// # Errors

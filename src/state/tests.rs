@@ -400,6 +400,29 @@ fn moves_are_open_until_they_are_forgotten_and_a_file_tells_so() {
 }
 
 #[test]
+fn a_copy_stays_claimed_while_one_of_a_twin_is_looked_for() {
+    let place = Place::new();
+    let mut journal = place.open().unwrap();
+    let to = route(1);
+    journal.intend_moves(&to, [3, 4, 5].into_iter(), 40, 1000).unwrap();
+    assert_eq!(journal.moves_floor(&to.destination, to.destination_validity).unwrap(), Some(40));
+    journal.moves_copied(&to, [(3, Some(40)), (4, Some(41))].into_iter()).unwrap();
+    journal.forget_moves(&to, [3].into_iter()).unwrap();
+    assert_eq!(journal.claimed_by_moves(&to).unwrap(), [40, 41].into());
+    let open = |journal: &Journal| journal.open_moves().unwrap().iter().map(|one| one.uid).collect::<Vec<_>>();
+    assert_eq!(open(&journal), [4, 5]);
+    let mailbox = journal.mailbox(&to.destination).unwrap();
+    let generation = journal.add_generation(mailbox, to.destination_validity).unwrap();
+    assert_eq!(journal.claimed_uids(generation).unwrap(), [41].into(), "what is gone from where it was is one message again");
+    drop(journal);
+    let mut journal = place.open().unwrap();
+    assert_eq!(journal.claimed_by_moves(&to).unwrap(), [40, 41].into());
+    journal.forget_moves(&to, [5].into_iter()).unwrap();
+    assert_eq!((journal.claimed_by_moves(&to).unwrap(), open(&journal)), ([41].into(), vec![4]));
+    assert_eq!(journal.moves_floor(&to.destination, to.destination_validity).unwrap(), None);
+}
+
+#[test]
 fn a_journal_of_the_first_version_learns_of_moves_and_keeps_its_copies() {
     let place = Place::new();
     let mut journal = place.open().unwrap();

@@ -233,7 +233,9 @@ fn find_elsewhere(
         let own = journal.outstanding(mailbox)?;
         let mut free = free_messages(sink, journal, &target, &own, Some(horizon.uid_next), seen)?;
         take_pairs(&mut own.iter().collect(), &mut free, generation, seen);
-        free.retain(|listed| listed.id >= horizon.uid_next);
+        // Nor is what may be on its way there from another folder: it is one message with the one that it leaves.
+        let moving = journal.moves_floor(&info.folder, horizon.uid_validity)?;
+        free.retain(|listed| listed.id >= horizon.uid_next && moving.is_none_or(|floor| listed.id < floor));
         if take_pairs(&mut left.clone(), &mut free.clone(), generation, seen).is_empty() {
             continue;
         }

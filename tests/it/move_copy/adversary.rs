@@ -1,6 +1,6 @@
 //! Servers that lie, other sessions that interfere, one mailbox under two names: mail moves once or stays.
 
-use crate::crash::bench::in_parallel;
+use crate::crash::bench::{full, in_parallel};
 use crate::support::imapd::{AppendFault, Behaviour, CommandFault, Imapd};
 use crate::support::mail::{self, multiset};
 use crate::support::pop3d::{self, Pop3d};
@@ -347,5 +347,69 @@ fn a_full_disk_at_the_journal_loses_and_doubles_nothing() {
         let together: Vec<Vec<u8>> = all(&server).into_iter().chain(to.bodies("INBOX")).collect();
         assert_eq!(multiset(&together), before, "{kib} KiB");
         assert_eq!((server.bodies("INBOX").len(), to.bodies("INBOX").len()), (0, 3), "{kib} KiB");
+    });
+}
+
+/// `migrate`, `upload --once` and moves inside the destination share its journal: killed at random, in any order, each message of
+/// both sources is there in the end, and those that have no twins once.
+#[test]
+fn verbs_that_share_a_journal_do_not_mistake_each_others_copies() {
+    let seeds: Vec<u64> = (0..if full() { 300 } else { 16 }).collect();
+    in_parallel(&seeds, |&seed| {
+        let mut random = mail::Random::new(seed + 77);
+        let mut tool = Tool::new();
+        let clock = tool.use_clock();
+        let behaviour = Behaviour { clock: Some(clock.clone()), ..Behaviour::default() };
+        let behaviour = if seed % 2 == 0 { behaviour } else { behaviour.without(&["UIDPLUS"]) };
+        let server = Imapd::start(behaviour.with(if seed % 4 < 2 { "X-NOTHING" } else { "MOVE" }));
+        server.fill("Archive", &[]);
+        let from = Imapd::start(Behaviour { clock: Some(clock), ..Behaviour::default() });
+        let twins = seed % 3 == 0;
+        let bodies = if twins { [1, 2, 2, 3] } else { [1, 2, 5, 3] }.map(|number| mail::plain(number, 150));
+        from.fill("INBOX", &bodies);
+        let files = if twins { [2, 2, 3, 4] } else { [6, 7, 8, 4] }.map(|number| mail::plain(number, 150));
+        let names: Vec<String> = files
+            .iter()
+            .enumerate()
+            .map(|(number, body)| {
+                let path = tool.path(&format!("{number}.eml"));
+                std::fs::write(&path, body).unwrap();
+                path.display().to_string()
+            })
+            .collect();
+        tool.server("to", Some(&server.url()), None).server("from", Some(&from.url()), None);
+        let mut upload: Vec<&str> = vec!["upload", "--once"];
+        upload.extend(names.iter().map(String::as_str));
+        upload.push("to");
+        let commands = [vec!["migrate", "from", "to"], upload, vec!["move", "to", "to/Archive", "--all"]];
+        let mut told = String::new();
+        for _ in 0..6 {
+            let command = &commands[random.below(3)];
+            let step = (1 + random.below(60)).to_string();
+            tool.set_env("MAILHAUL_TEST_CRASH", &step);
+            let output = tool.run(command);
+            tool.unset_env("MAILHAUL_TEST_CRASH");
+            server.wait_until_quiet();
+            told.push_str(&format!("at {step}: {output}\n"));
+        }
+        for command in &commands[..2] {
+            let output = tool.run(command);
+            told.push_str(&format!("{output}\n"));
+            assert_eq!(output.code, 0, "seed {seed}: {told}");
+        }
+        let moved = tool.run(&commands[2]);
+        told.push_str(&format!("{moved}\n"));
+        // Without UIDPLUS what is marked counts as gone.
+        let left = |folder: &str| -> Vec<Vec<u8>> {
+            let messages = server.mailbox(folder).messages.into_iter();
+            messages.filter(|message| !message.flags.iter().any(|flag| flag == "\\Deleted")).map(|message| message.body).collect()
+        };
+        let there: Vec<Vec<u8>> = ["INBOX", "Archive"].iter().flat_map(|folder| left(folder)).collect();
+        let all: Vec<Vec<u8>> = bodies.iter().chain(&files).cloned().collect();
+        let (there, all) = (multiset(&there), multiset(&all));
+        let name = format!("seed {seed}: {told}\n{}", server.log().join("\n"));
+        // Where twins of both sources move about, nothing tells one that was done from one that arrived; then better one too many.
+        assert!(all.iter().all(|(digest, count)| there.get(digest).is_some_and(|found| found >= count)), "{name}");
+        assert!(twins || there == all, "{name}");
     });
 }
