@@ -162,16 +162,8 @@ pub(super) fn problem(folder: &Folder, uid: u32, reason: impl Into<String>) -> P
 
 /// Opens a folder to change it.
 pub(super) fn select<'a>(session: &'a mut Session, folder: &Folder) -> Result<Selected<'a>> {
-    let wire_name = session.wire_name(folder)?;
     let place = session.place().to_owned();
-    let selected = session.select(&wire_name).map_err(|error| match error.kind() {
-        Kind::Refused => Error::refused(format!("the folder {folder} cannot be opened"))
-            .at(error.place().unwrap_or_default())
-            .said(error.server_said().unwrap_or_default())
-            .hint("check its name")
-            .scoped(Scope::Mailbox),
-        _ => error,
-    })?;
+    let selected = session.open_folder(folder, true)?;
     if selected.state().read_only {
         return Err(Error::refused(format!("the folder {folder} can only be read: the server opens it READ-ONLY")).at(place));
     }

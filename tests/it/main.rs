@@ -9,6 +9,7 @@ mod support;
 mod completion;
 mod crash;
 mod delete;
+mod everyday;
 mod faults;
 mod fetch;
 mod fetch_attachments;
