@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::App;
 use super::choice::{Choice, Looked, Picked, Store};
 use crate::cli::OutputArgs;
-use crate::error::{Error, Kind, Result, Scope};
+use crate::error::{Error, Kind, Result};
 use crate::exit::ExitCode;
 use crate::folder::Folder;
 use crate::imap::UidSet;
@@ -200,7 +200,7 @@ pub(super) struct Checked {
 /// the flags, dates and sizes it tells of bear it out.
 pub(super) fn check(selected: &mut Selected<'_>, choice: &Choice, app: &App) -> Result<Checked> {
     // Asked for before anything else: whatever changes from now on has a higher one.
-    let mod_seq = selected.state().highest_mod_seq.filter(|_| choice.query().by_flags() && selected.has_mod_seqs());
+    let mod_seq = if choice.query().by_flags() { selected.mod_seq_now()? } else { None };
     let mut lists = FlagLists::default();
     let mut messages = Vec::new();
     let Looked { missing, contradicted } = choice.look(selected, &mut |meta| {

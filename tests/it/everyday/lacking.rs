@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use crate::crash::bench::in_parallel;
+use crate::crash::bench::{full, in_parallel};
 use crate::support::dovecot::{Dovecot, Options, Plant, User};
 use crate::support::mail;
 use crate::support::pop3d::{self, Pop3d};
 use crate::support::tool::Tool;
 
+#[rustfmt::skip]
 const ALL: &[&str] = &[
     "IMAP4rev1",
     "SASL-IR",
@@ -93,8 +94,15 @@ fn outcome(user: &User) -> (BTreeMap<String, Vec<(String, Vec<u8>)>>, Vec<String
 #[test]
 fn whatever_a_server_lacks_the_outcome_is_the_same() {
     let results = std::sync::Mutex::new(BTreeMap::new());
-    in_parallel(&(0..HIDDEN.len()).collect::<Vec<_>>(), |&index| {
-        let (hidden, words) = HIDDEN[index];
+    // Several at once unless all is asked for; what is announced otherwise tells them apart.
+    let cases: Vec<Vec<usize>> = if full() {
+        (0..HIDDEN.len()).map(|index| vec![index]).collect()
+    } else {
+        [&[0][..], &[1, 4, 6, 9], &[2], &[3, 5, 7, 8, 10, 11, 12, 13], &[14]].map(<[usize]>::to_vec).to_vec()
+    };
+    in_parallel(&cases, |case| {
+        let hidden: Vec<&str> = case.iter().flat_map(|index| HIDDEN[*index].0).copied().collect();
+        let words: Vec<&str> = case.iter().flat_map(|index| HIDDEN[*index].1).copied().collect();
         let announced: Vec<&str> = ALL.iter().filter(|name| !hidden.contains(name)).copied().collect();
         let options = Options { imap_capability: Some(announced.join(" ")), special_use: true, ..Options::default() };
         let Some(dovecot) = Dovecot::start(options) else { return };
@@ -158,10 +166,10 @@ fn whatever_a_server_lacks_the_outcome_is_the_same() {
         }
         // With everything announced each of these words is said: a list that finds nothing would prove nothing.
         let of_all = (outcome(&user), listed, said);
-        results.lock().unwrap().insert(index, of_all);
+        results.lock().unwrap().insert(hidden, of_all);
     });
     let mut results = results.into_inner().unwrap();
-    let Some((first, listed, said)) = results.remove(&0) else { return };
+    let Some((first, listed, said)) = results.remove(&Vec::new()) else { return };
     assert_eq!(first.0["INBOX"].len(), 13 - 1 - 2 - 1 - 1);
     assert_eq!((first.0["Trash"].len(), first.0["Archive"].len(), first.0["Newer/Folder"].len()), (2, 1, 6));
     for word in [
@@ -176,14 +184,9 @@ fn whatever_a_server_lacks_the_outcome_is_the_same() {
         "NAMESPACE",
         " ID (",
     ] {
-        assert!(
-            said.lines().any(|line| line.contains(" C: ") && line.contains(word)),
-            "{word} is said by nobody: {}",
-            said.lines().filter(|line| line.contains("STORE") || line.contains("MODSEQ")).collect::<Vec<_>>().join("\n")
-        );
+        assert!(said.lines().any(|line| line.contains(" C: ") && line.contains(word)), "{word} is said by nobody");
     }
-    for (index, (there, rows, _)) in results {
-        let (hidden, _) = HIDDEN[index];
+    for (hidden, (there, rows, _)) in results {
         assert!(there == first, "without {hidden:?}");
         for (row, wanted) in rows.iter().zip(&listed) {
             // Where no special use can be told, none is.

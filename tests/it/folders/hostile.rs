@@ -4,8 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{names, tool_of};
+use crate::dovecot_user;
 use crate::support::imapd::{Behaviour, Imapd};
-use crate::support::names::wire;
+use crate::support::names::{texts, typed, wire};
 use crate::support::odd::{Answer, Odd};
 use crate::support::tool::Tool;
 
@@ -191,4 +192,40 @@ fn names_that_are_no_text_at_all_are_shown_and_asked_for_as_they_are() {
     let distinct: BTreeSet<String> = names(&output).into_iter().collect();
     assert_eq!(distinct.len(), 4, "{output}");
     assert!(distinct.contains("a\\xffb") && distinct.contains("a\\xfeb"), "{output}");
+}
+
+#[test]
+fn a_real_server_makes_subscribes_and_deletes_what_it_can_take_of_them() {
+    let user = dovecot_user!("folders-hostile");
+    let tool = super::tool_for(&user);
+    let fits = |name: &String| !name.contains(char::is_control) && !format!("/{name}/").contains("//");
+    let places: Vec<String> = texts().iter().filter(|name| fits(name)).map(|name| format!("work/{}", typed(name))).collect();
+    assert!(places.len() >= 200, "{}", places.len());
+    let mut arguments = vec!["folders", "create", "--json"];
+    arguments.extend(places.iter().map(String::as_str));
+    let output = tool.run(&arguments).expect_code(3);
+    assert!(is_harmless(&output.text()) && is_harmless(&output.stderr), "{output}");
+    let document = output.json();
+    let made: BTreeSet<&str> = document["folders"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|row| row["result"] == "created")
+        .map(|row| row["folder"].as_str().or_else(|| row["name"].as_str()).unwrap_or_else(|| panic!("{row}")))
+        .collect();
+    assert!(made.len() >= 100, "{}", made.len());
+    // The independent client sees them, and no line of theirs became anything else.
+    let there: BTreeSet<String> = user.subscribed().into_iter().collect();
+    assert_eq!(there.len(), made.len());
+    let rows = tool.run(&["folders", "work", "--json"]).expect_code(0).json();
+    let shown: BTreeSet<&str> = rows["folders"].as_array().unwrap().iter().map(|row| row["name"].as_str().unwrap()).collect();
+    assert!(made.is_subset(&shown), "{:?}", made.difference(&shown));
+    let places: Vec<String> = made.iter().rev().map(|name| format!("work/{name}")).collect();
+    let mut arguments = vec!["folders", "delete"];
+    arguments.extend(places.iter().map(String::as_str));
+    let output = tool.run(&arguments).expect_code(0);
+    assert!(is_harmless(&output.text()) && is_harmless(&output.stderr), "{output}");
+    assert!(user.subscribed().is_empty());
+    let mut client = user.client();
+    assert!(user.folders().iter().filter(|name| *name != "INBOX").all(|name| client.examine(name).is_err()), "{:?}", user.folders());
 }
