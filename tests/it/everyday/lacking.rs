@@ -58,7 +58,7 @@ const HIDDEN: &[(&[&str], &[&str])] = &[
     (&["ID"], &[" ID ("]),
     (&["MULTIAPPEND", "UNSELECT", "ENABLE", "BINARY", "WITHIN"], &["UNSELECT", "ENABLE", "BINARY", "YOUNGER", "OLDER"]),
     (
-        &ALL.split_at(1).1,
+        ALL.split_at(1).1,
         &[
             "UID MOVE",
             "EXPUNGE",
@@ -76,9 +76,12 @@ const HIDDEN: &[(&[&str], &[&str])] = &[
     ),
 ];
 
+/// What [`outcome`] gives.
+type Outcome = (BTreeMap<String, Vec<(String, Vec<u8>)>>, Vec<String>);
+
 /// Every folder with the flags and bodies of its messages (marked ones apart, where nothing can be removed), and what is
 /// subscribed.
-fn outcome(user: &User) -> (BTreeMap<String, Vec<(String, Vec<u8>)>>, Vec<String>) {
+fn outcome(user: &User) -> Outcome {
     let of = |folder: &String| {
         let messages = user.messages(folder).into_iter();
         let kept = messages.filter(|message| !message.flags.contains(&"\\Deleted".to_owned()));

@@ -82,7 +82,7 @@ pub fn files() -> Vec<String> {
     let mut seen = BTreeSet::new();
     texts()
         .into_iter()
-        .map(|name| name.replace('/', "_").replace('\0', "_"))
+        .map(|name| name.replace(['/', '\0'], "_"))
         .filter(|name| !name.is_empty() && name.len() <= 250 && name != "." && name != ".." && seen.insert(name.clone()))
         .collect()
 }
