@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::App;
 use super::choice::{Choice, Looked, Picked, Store};
 use crate::cli::OutputArgs;
-use crate::error::{Error, Kind, Result, Scope};
+use crate::error::{Error, Kind, Result};
 use crate::exit::ExitCode;
 use crate::folder::Folder;
 use crate::imap::UidSet;
@@ -176,16 +176,8 @@ pub(super) fn problem(folder: &Folder, uid: u32, reason: impl Into<String>) -> P
 
 /// Opens a folder to change it.
 pub(super) fn select<'a>(session: &'a mut Session, folder: &Folder) -> Result<Selected<'a>> {
-    let wire_name = session.wire_name(folder)?;
     let place = session.place().to_owned();
-    let selected = session.select(&wire_name).map_err(|error| match error.kind() {
-        Kind::Refused => Error::refused(format!("the folder {folder} cannot be opened"))
-            .at(error.place().unwrap_or_default())
-            .said(error.server_said().unwrap_or_default())
-            .hint("check its name")
-            .scoped(Scope::Mailbox),
-        _ => error,
-    })?;
+    let selected = session.open_folder(folder, true)?;
     if selected.state().read_only {
         return Err(Error::refused(format!("the folder {folder} can only be read: the server opens it READ-ONLY")).at(place));
     }
@@ -222,7 +214,7 @@ pub(super) struct Checked {
 /// the flags, dates and sizes it tells of bear it out.
 pub(super) fn check(selected: &mut Selected<'_>, choice: &Choice, app: &App) -> Result<Checked> {
     // Asked for before anything else: whatever changes from now on has a higher one.
-    let mod_seq = selected.state().highest_mod_seq.filter(|_| choice.query().by_flags() && selected.has_mod_seqs());
+    let mod_seq = if choice.query().by_flags() { selected.mod_seq_now()? } else { None };
     let mut lists = FlagLists::default();
     let mut messages = Vec::new();
     let Looked { missing, contradicted } = choice.look(selected, &mut |meta| {

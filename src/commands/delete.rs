@@ -247,7 +247,7 @@ fn trash(session: &mut Session, named: Option<&str>, folder: &Folder) -> Result<
             Mailfolder { folder: found.folder.clone(), wire_name: found.wire_name.clone() }
         }
     };
-    if trash.folder == *folder || session.wire_name(folder)? == trash.wire_name {
+    if trash.folder == *folder || session.find(&mailboxes, folder)?.0 == trash.wire_name {
         return Err(Error::usage(format!("the messages are in the Trash ({folder}) already"))
             .at(place)
             .hint("remove them for ever with --permanently"));

@@ -222,6 +222,31 @@ impl Selected<'_> {
         self.session.status(wire_name)
     }
 
+    /// The MODSEQ that whatever changes from now on lies above; `None` where the server or this mailbox keeps none. A server
+    /// may tell it only when asked (Dovecot does, until somebody has asked once): RFC 7162 section 3.1.7.
+    ///
+    /// # Errors
+    /// Loss of the connection.
+    pub fn mod_seq_now(&mut self) -> Result<Option<u64>> {
+        let offered = self.session.capabilities.has("CONDSTORE") || self.session.capabilities.has("QRESYNC");
+        if offered && self.state.highest_mod_seq.is_none() {
+            let command = Command::new("STATUS").sp().mailbox(&self.wire_name)?.raw(" (HIGHESTMODSEQ)");
+            let mut found = None;
+            let asked = self.session.run(&command, Phase::Command, "STATUS was refused", &mut |received| {
+                if let Response::Untagged(Untagged::MailboxStatus { items, .. }) = received.response {
+                    found = items.highest_mod_seq;
+                }
+                Ok(())
+            });
+            match asked {
+                Err(error) if error.kind() != Kind::Refused => return Err(error),
+                // Whoever refuses it keeps none.
+                _ => self.state.highest_mod_seq = found,
+            }
+        }
+        Ok(self.state.highest_mod_seq.filter(|_| offered))
+    }
+
     /// Whether changes can be made to depend on what was seen (CONDSTORE, and this mailbox keeps MODSEQs).
     pub fn has_mod_seqs(&self) -> bool {
         let offered = self.session.capabilities.has("CONDSTORE") || self.session.capabilities.has("QRESYNC");

@@ -103,8 +103,8 @@ impl Meta {
 /// A mailbox selected in a session.
 pub struct Selected<'a> {
     pub(super) session: &'a mut Session,
-    state: MailboxState,
-    wire_name: Vec<u8>,
+    pub(super) state: MailboxState,
+    pub(super) wire_name: Vec<u8>,
     /// Opened with SELECT, so that CLOSE would expunge.
     pub(super) writable: bool,
 }

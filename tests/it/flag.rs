@@ -245,7 +245,7 @@ fn ten_thousand_scattered_messages_take_few_round_trips() {
         run(&tool, &["flag", &url, "--add", "seen", "--flagged", "--json", "--trace", trace.to_str().unwrap()], None).expect_code(0);
     assert_eq!(output.json()["changed"], 10_000);
     let trace = tool.read_trace();
-    let after_login = trace.lines().skip_while(|line| !line.contains("S: * NAMESPACE")).skip(1);
+    let after_login = trace.lines().skip_while(|line| !line.contains("S: A1 OK")).skip(1);
     let mut trips = 0;
     let mut server_spoke = true;
     for line in after_login {
@@ -325,7 +325,8 @@ fn a_hundred_thousand_uids_from_standard_input_are_taken() {
     assert_eq!((&document["changed"], document["problems"].as_array().unwrap().len()), (&json!(1500), 98_500));
     let long = |line: &str| line.split_once("[… ").and_then(|(_, rest)| rest.split(' ').next()?.parse::<u32>().ok());
     let trace = tool.read_trace();
-    assert!(trace.lines().filter(|line| line.contains("C: ")).filter_map(long).all(|octets| octets < 8000), "a line is too long");
+    let lengths: Vec<u32> = trace.lines().filter(|line| line.contains("C: ")).filter_map(long).collect();
+    assert!(lengths.len() > 1 && lengths.iter().all(|octets| *octets <= 8000), "{lengths:?}");
     let mut client = user.client();
     client.examine("INBOX").unwrap();
     assert_eq!(client.uid_search("SEEN KEYWORD Work").unwrap().len(), 1500);

@@ -10,6 +10,7 @@ mod choosing;
 mod completion;
 mod crash;
 mod delete;
+mod everyday;
 mod faults;
 mod fetch;
 mod fetch_attachments;

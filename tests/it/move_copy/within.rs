@@ -7,6 +7,7 @@ use crate::dovecot_user;
 use crate::support::dovecot::{Dovecot, Options, Plant, Seen, User};
 use crate::support::imapd::{Behaviour, CommandFault, Imapd, Stored};
 use crate::support::mail::{self, multiset};
+use crate::support::names::{texts, typed};
 use crate::support::tool::Tool;
 
 const KILLED: i32 = -9;
@@ -363,91 +364,13 @@ fn folders_with_hostile_names_take_messages() {
     }
 }
 
-/// At least 200 names that folders should not have: traversal, NUL, escapes, overlong ones, twins but for their case.
-fn hostile_names() -> Vec<String> {
-    let bases = [
-        "..",
-        ".",
-        "../..",
-        "etc%2Fpasswd",
-        "%2F",
-        "%2F%2F",
-        "a%2F..%2Fb",
-        "%00",
-        "a%00b",
-        "%0A",
-        "a%0D%0AX BAD",
-        "%1B[31mred",
-        "%1B]0;t%07",
-        "%7F",
-        "%C2%85",
-        "\u{202e}gpj",
-        "\u{200b}",
-        "\u{feff}x",
-        "e\u{301}",
-        "é",
-        "İ",
-        "ß",
-        "\"",
-        "\\",
-        "\"a\" b",
-        "{5}",
-        "{5+}",
-        "(",
-        ")",
-        "*",
-        "%25",
-        "a*b",
-        "a%25b",
-        "&",
-        "&-",
-        "&AOk-",
-        "&AAA",
-        "~",
-        "~root",
-        "$HOME",
-        "`id`",
-        "$(id)",
-        "'",
-        ";",
-        "|",
-        "<",
-        ">",
-        "-",
-        "--all",
-        "-rf",
-        "#news",
-        "NIL",
-        "inbox2",
-        "INBOX.x",
-        "Inbox",
-        " ",
-        " a",
-        "a ",
-        "a  b",
-        "\t",
-        ".hidden",
-        "a.b",
-        "日本語",
-        "𝒳",
-        "👩\u{200d}👩",
-    ];
-    let mut names: Vec<String> = Vec::new();
-    for base in bases {
-        names.extend([base.to_owned(), format!("Box/{base}"), format!("{base}x/Below")]);
-    }
-    names.extend((1..=8).map(|level| vec!["deep"; level * 4].join("/")));
-    names.extend([50, 200, 255, 300, 1000, 5000].map(|length| "n".repeat(length)));
-    names.extend(["Twin", "twin", "TWIN", "tWIN"].map(str::to_owned));
-    assert!(names.len() >= 200, "{}", names.len());
-    names
-}
-
 #[test]
-fn two_hundred_hostile_names_as_destinations_lose_nothing_and_touch_nothing_else() {
+fn hostile_names_as_destinations_lose_nothing_and_touch_nothing_else() {
     let user = dovecot_user!("copy-hostile-corpus");
     user.deliver("INBOX", &[mail::plain(1, 100)]);
-    let (tool, names) = (tool(&user), hostile_names());
+    // A server in memory is tried with every name, for all verbs alike; this one has rules of its own.
+    let names: Vec<String> = texts().iter().step_by(if full() { 1 } else { 5 }).map(|name| typed(name)).collect();
+    let tool = tool(&user);
     let count = |user: &User| -> usize { user.folders().iter().filter(|folder| *folder != "INBOX").count() };
     let mut taken = 0;
     for (index, name) in names.iter().enumerate() {
@@ -471,6 +394,6 @@ fn two_hundred_hostile_names_as_destinations_lose_nothing_and_touch_nothing_else
         }
     }
     say(&format!("hostile names: {} tried, {taken} taken", names.len()));
-    assert!(taken > 80, "{taken}");
+    assert!(taken * 5 > names.len(), "{taken} of {}", names.len());
     assert_eq!(user.messages("INBOX").len(), 1);
 }

@@ -3,6 +3,7 @@
 pub mod dovecot;
 pub mod imapd;
 pub mod mail;
+pub mod names;
 pub mod odd;
 pub mod pop3d;
 pub mod proxy;

@@ -102,7 +102,9 @@ pub fn hold(args: &[String], stdout: &[u8], stderr: &str) {
     if args.iter().any(|arg| arg.starts_with("--fields")) {
         return;
     }
-    if let Ok(document) = serde_json::from_slice::<Value>(stdout)
+    if args.iter().any(|arg| arg == "jsonl" || arg == "-ojsonl" || arg == "--output=jsonl") {
+        hold_rows(args, &String::from_utf8_lossy(stdout));
+    } else if let Ok(document) = serde_json::from_slice::<Value>(stdout)
         && let Some(schema) = of(&document)
     {
         let faults = faults(&document, schema);
@@ -113,5 +115,33 @@ pub fn hold(args: &[String], stdout: &[u8], stderr: &str) {
         let name = if value.get("event").is_some() { "progress" } else { "error" };
         let faults = faults(&value, &all()[name]);
         assert!(faults.is_empty(), "{args:?}: {line} breaks the schema of {name}: {faults:#?}");
+    }
+}
+
+/// Insists that each line is a row as the documents of that command hold them.
+#[track_caller]
+fn hold_rows(args: &[String], lines: &str) {
+    let Some(schema) = args.first().and_then(|name| all().get(name.as_str())) else { return };
+    let documents = schema.get("anyOf").and_then(Value::as_array).map_or_else(|| vec![schema], |all| all.iter().collect());
+    let mut rows = Vec::new();
+    for document in documents {
+        let document = document.get("$ref").and_then(Value::as_str).and_then(|name| schema.pointer(name.trim_start_matches('#')));
+        for name in ["messages", "attachments", "folders"] {
+            let Some(items) = document.and_then(|document| document.pointer(&format!("/properties/{name}/items"))) else { continue };
+            // Counts by folder are no rows where there are messages.
+            if name != "folders" || rows.is_empty() || args[0] == "folders" {
+                rows.push(items);
+            }
+        }
+    }
+    for line in lines.lines() {
+        let row: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{args:?}: {error}: {line}"));
+        let of = |items: &&Value| {
+            let mut found = Vec::new();
+            check(&row, items, schema, "", &mut found);
+            found
+        };
+        let best = rows.iter().map(of).min_by_key(Vec::len).unwrap_or_default();
+        assert!(best.is_empty(), "{args:?}: {row} is no row by the schema: {best:#?}");
     }
 }

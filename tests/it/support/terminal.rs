@@ -11,6 +11,15 @@ use super::tool::{Tool, program};
 /// Runs the program with its standard output on a new terminal; what it wrote there, and its exit code. The terminal's own
 /// carriage returns are taken off.
 pub fn run(tool: &Tool, args: &[String]) -> (Vec<u8>, i32) {
+    run_on(tool, args, false)
+}
+
+/// The same with standard error on it too, but for progress: what is drawn over and over is steered by the program itself.
+pub fn run_all(tool: &Tool, args: &[String]) -> (Vec<u8>, i32) {
+    run_on(tool, &[args, &["--progress=never".to_owned()]].concat(), true)
+}
+
+fn run_on(tool: &Tool, args: &[String], errors: bool) -> (Vec<u8>, i32) {
     let master = pty::openpt(pty::OpenptFlags::RDWR | pty::OpenptFlags::NOCTTY).unwrap();
     pty::grantpt(&master).unwrap();
     pty::unlockpt(&master).unwrap();
@@ -18,7 +27,8 @@ pub fn run(tool: &Tool, args: &[String]) -> (Vec<u8>, i32) {
     let slave: OwnedFd = std::fs::File::options().read(true).write(true).open(path.to_str().unwrap()).unwrap().into();
     let mut child = {
         let mut command = tool.command(program());
-        command.args(args).stdin(Stdio::null()).stdout(Stdio::from(slave)).stderr(Stdio::null());
+        let other = if errors { Stdio::from(slave.try_clone().unwrap()) } else { Stdio::null() };
+        command.args(args).stdin(Stdio::null()).stdout(Stdio::from(slave)).stderr(other);
         command.spawn().unwrap()
         // With the command the last handle of the other end but the program's goes away.
     };
