@@ -125,7 +125,7 @@ fn every_verb_works_in_just_the_folder_that_was_named() {
         for (at, (name, shown)) in all.iter().filter(|(name, _)| !["INBOX", "Sink", "Source"].contains(&name.as_str())).enumerate() {
             for (number, verb) in VERBS.iter().enumerate() {
                 // Every verb with 200 names at least, and every name with several verbs.
-                if full() || (at + number * 2) % 8 < 3 {
+                if full() || (at + number * 2) % 5 < 2 {
                     do_in(verb, &server, &tool, (name, &format!("work/{shown}")), &mut expected);
                     tried.lock().unwrap()[number] += 1;
                     let now: Vec<_> =
