@@ -270,7 +270,12 @@ fn to_trash(
     let mut outcome = Outcome { gone: relocated.moved, marked: relocated.marked, ..Outcome::default() };
     outcome.problems.extend(relocated.problems);
     outcome.problems.extend(outcome.marked.iter().map(|one| (one.uid, MARKED.to_owned())));
-    outcome.problems.extend(relocated.gone.iter().map(|uid| (uid, "it was gone before it could be moved".to_owned())));
+    outcome.problems.extend(
+        relocated
+            .gone
+            .iter()
+            .map(|uid| (uid, "the server does not say that it took it: it was gone by then, or the answer is incomplete".to_owned())),
+    );
     let reason = relocated.error.as_ref().map_or_else(|| "it was left where it is".to_owned(), ToString::to_string);
     outcome.problems.extend(relocated.left.iter().map(|uid| (uid, reason.clone())));
     outcome.error = relocated.error;

@@ -223,7 +223,12 @@ fn on_one_server(
     told.changed = told.rows.len() as u64;
     told.problems.extend(marked.into_iter().map(|uid| problem(from, uid, MARKED)));
     told.problems.extend(relocated.problems.into_iter().map(|(uid, why)| problem(from, uid, why)));
-    told.problems.extend(relocated.gone.iter().map(|uid| problem(from, uid, "it was gone before it could be had")));
+    told.problems.extend(
+        relocated
+            .gone
+            .iter()
+            .map(|uid| problem(from, uid, "the server does not say that it took it: it was gone by then, or the answer is incomplete")),
+    );
     match relocated.error {
         // Nothing at all was done, or nobody knows: that is no success in part.
         Some(error) if is_loss(&error) || told.rows.is_empty() => return Err(error),

@@ -34,6 +34,9 @@ impl Selected<'_> {
         }
         match self.ask(query) {
             Err(error) if error.kind() == Kind::Refused && !query.terms.iter().all(is_ascii) => self.search_here(query, error),
+            Err(error) if error.kind() == Kind::Refused && query.server_only().is_some() => {
+                Err(error.hint("what --search or --gmail says reaches the server as it is typed: check it"))
+            }
             other => other,
         }
     }

@@ -249,7 +249,8 @@ pub(super) fn file_name(level: &str) -> Result<OsString> {
     let name = OsString::from(name);
     // A cut name would come back as another folder; there is no directory of its own to note the whole name in.
     if name.as_bytes().len() > 200 {
-        return Err(Error::refused(format!("the folder name `{}…` is too long for a file", level.chars().take(40).collect::<String>())));
+        return Err(Error::local(format!("the folder name `{}…` is too long for a file", level.chars().take(40).collect::<String>()))
+            .scoped(Scope::Mailbox));
     }
     Ok(name)
 }
