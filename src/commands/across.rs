@@ -6,11 +6,12 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::App;
-use super::changing::{Checked, MaxDelete, NO_SUCH, check, preview, problem};
+use super::changing::{Checked, MaxDelete, check, preview, problem};
 use super::choice::{Choice, Picked as Chosen, Store};
+use super::deliver::date;
 use super::ledger::Ledger;
 use super::picked::{Picked, PickedSource, Read, name_of};
-use super::reading::{farewell, folder_of, numbered, offset};
+use super::reading::{NO_SUCH, farewell, folder_of, numbered, offset};
 use super::transport::{Args, Told, Verb};
 use super::vacate::{Leaving, vacate};
 use crate::account::{Location, Place, Protocol};
@@ -24,14 +25,11 @@ use crate::state::{self, Batch, Change, CopyRow, Journal, State};
 use crate::store::open::{self, Opener};
 use crate::store::pop3::Pop3Source;
 use crate::store::{FolderInfo, Listed, Outcome, Outgoing, Sink, Source, Wait};
-use crate::summary::delivery_date;
 use crate::transfer::{Options, SourceFlags, Transfer, locate};
 
 /// Messages and octets that are written to files together at most.
 const GROUP_MESSAGES: usize = 256;
 const GROUP_OCTETS: u64 = 8 * 1024 * 1024;
-/// So much of a message is looked at for the date of its delivery.
-const HEADER_OCTETS: usize = 256 * 1024;
 
 /// A chosen message.
 struct One {
@@ -431,9 +429,7 @@ impl Run<'_> {
             if ledger.wrote(listed, &message)? || (equal && self.verb == Verb::Copy) {
                 return Ok(());
             }
-            if message.internal_date.is_none() {
-                message.internal_date = delivery_date(&message.body.prefix(HEADER_OCTETS)?);
-            }
+            date(&mut message)?;
             if matches!(flags, SourceFlags::None(crate::transfer::Seen::All)) && message.flags.is_empty() {
                 message.flags.push(Flag::seen());
             }

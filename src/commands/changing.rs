@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::App;
 use super::choice::{Choice, Looked, Picked, Store};
+use super::reading::NO_SUCH;
 use crate::cli::OutputArgs;
 use crate::error::{Error, Kind, Result};
 use crate::exit::ExitCode;
@@ -24,8 +25,6 @@ use crate::report::{Event, Problem, Report, counted};
 use crate::store::{Listed, Source};
 use crate::summary::Summary;
 
-/// What is said of a message named one by one that is not there.
-pub(super) const NO_SUCH: &str = "there is no such message";
 /// So much of a message is looked at for its header.
 pub(super) const HEADER_BYTES: usize = 256 * 1024;
 /// Octets of different sets of flags that one mailbox may show.

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use super::App;
 use super::changing::{
-    Checked, Done, DryRun, HEADER_BYTES, LocalChoice, MaxDelete, NO_SUCH, Reflag, Reflagged, check, is_loss, local_choice, local_rows,
-    preview, problem, reflag, select,
+    Checked, Done, DryRun, HEADER_BYTES, LocalChoice, MaxDelete, Reflag, Reflagged, check, is_loss, local_choice, local_rows, preview,
+    problem, reflag, select,
 };
 use super::choice::{Choice, Picked, Store, pop3_headers};
-use super::reading::{farewell, folder_of};
+use super::reading::{NO_SUCH, farewell, folder_of};
 use super::relocate::{MARKED, Mailfolder, Moved, Relocator, deleted, find};
 use crate::account::{Location, Place, Protocol, Server};
 use crate::cli::{Credentials, OutputArgs, Selection, Uids, duration};

@@ -4,7 +4,8 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::App;
-use super::fetch::{Files, NO_SUCH};
+use super::fetch::Files;
+use super::reading::NO_SUCH;
 use crate::account::{Config, Location, Overrides, Place};
 use crate::error::{Error, Result};
 use crate::folder::Folder;
@@ -66,6 +67,14 @@ impl Target {
             Self::Mbox(sink) => sink,
         }
     }
+}
+
+/// Gives a message whose store keeps no date the one its header tells.
+pub(super) fn date(message: &mut Message) -> Result<()> {
+    if message.internal_date.is_none() {
+        message.internal_date = delivery_date(&message.body.prefix(HEADER_BYTES)?);
+    }
+    Ok(())
 }
 
 /// A delivery under way.
@@ -136,9 +145,7 @@ impl<'a> Delivery<'a> {
             self.arrived(bytes);
             return Ok(());
         }
-        if message.internal_date.is_none() {
-            message.internal_date = delivery_date(&message.body.prefix(HEADER_BYTES)?);
-        }
+        date(&mut message)?;
         let ticket = u64::from(id);
         self.outstanding.insert(ticket, bytes);
         self.target.sink().append(Outgoing { ticket, message })?;

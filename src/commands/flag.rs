@@ -5,9 +5,9 @@ use std::path::Path;
 
 use super::App;
 use super::changing::{
-    Checked, Done, DryRun, LocalChoice, NO_SUCH, Reflag, Reflagged, check, local_choice, local_rows, preview, problem, reflag, select,
+    Checked, Done, DryRun, LocalChoice, Reflag, Reflagged, check, local_choice, local_rows, preview, problem, reflag, select,
 };
-use super::reading::{Choice, farewell, folder_of};
+use super::reading::{Choice, NO_SUCH, farewell, folder_of};
 use crate::account::{Location, Place, Protocol, Server};
 use crate::cli::{Credentials, OutputArgs, Selection, Uids};
 use crate::error::{Error, Result};

@@ -8,8 +8,7 @@ use std::io::{IsTerminal, StdoutLock};
 use serde_json::Value;
 
 use super::complete::Cache;
-use super::fetch::NO_SUCH;
-use super::reading::{Choice, Store, farewell, folder_of, numbered, offset};
+use super::reading::{Choice, NO_SUCH, Store, farewell, folder_of, numbered, offset};
 use super::sorting::{By, Order, Sorter};
 use super::{App, sorting};
 use crate::account::{Location, Place, Protocol, Server};

@@ -22,6 +22,9 @@ pub(super) use crate::store::open::local_source;
 use crate::store::pop3::Pop3Source;
 use crate::store::{Listed, Source};
 
+/// What is said of a message named one by one that is not there.
+pub(super) const NO_SUCH: &str = "there is no such message";
+
 /// A place whose messages are numbered from one by where they stand in the listing, POP3 among them.
 pub(super) fn numbered(place: &Place) -> bool {
     place.server().is_none_or(|server| server.protocol == Protocol::Pop3)

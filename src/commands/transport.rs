@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::changing::{Checked, Done, DryRun, MaxDelete, NO_SUCH, check, is_loss, preview, problem};
-use super::reading::{Choice, farewell, folder_of};
+use super::changing::{Checked, Done, DryRun, MaxDelete, check, is_loss, preview, problem};
+use super::reading::{Choice, NO_SUCH, farewell, folder_of};
 use super::relocate::{MARKED, Mailfolder, Moved, Relocated, Relocator, deleted, find, told as placed};
 use super::{App, across};
 use crate::account::{Place, Protocol, Server};

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::super::App;
 use super::super::deliver::{Delivery, Target};
+use super::super::reading::NO_SUCH;
 use super::super::reading::{Choice, Chosen, Purpose, Reader, folder_of, numbered, with_reader};
-use super::{Args, NO_SUCH};
+use super::Args;
 use crate::account::Place;
 use crate::cli::Uids;
 use crate::error::{Error, Kind, Result, Scope};

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 use super::App;
 use super::deliver::Target;
-use super::reading::{Choice, Chosen, Purpose, Reader, folder_of, numbered, with_reader};
+use super::reading::{Choice, Chosen, NO_SUCH, Purpose, Reader, folder_of, numbered, with_reader};
 use crate::account::{Place, Protocol};
 use crate::cli::{Credentials, FetchSelection, OutputArgs, Uids};
 use crate::error::{Error, Result, Scope};
@@ -23,7 +23,6 @@ use crate::output::Progress;
 use crate::report::{Event, Format, Problem, Report};
 use crate::store::Listed;
 
-pub(super) const NO_SUCH: &str = "there is no such message";
 const NOT_WHOLE: &str = "it has more parts, or deeper ones, than are taken apart; what is beyond is not shown";
 /// A message is taken apart in memory, and only up to this size.
 const PARSED_OCTETS: u64 = 40 * 1024 * 1024;
