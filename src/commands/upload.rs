@@ -155,7 +155,9 @@ fn destination_server(place: &Place) -> Result<&Server> {
     match &place.location {
         Location::Server(server) if server.protocol == Protocol::Imap => Ok(server),
         Location::Server(_) => Err(Error::usage("POP3 cannot take mail; name the account's IMAP side").at(&place.shown)),
-        _ => Err(Error::usage("upload puts mail into IMAP accounts; the last argument names one").at(&place.shown)),
+        _ => Err(Error::usage("upload puts mail into IMAP accounts; the last argument names one")
+            .at(&place.shown)
+            .hint("between local places mail is copied: mailhaul copy eml:FILE maildir:PATH --all")),
     }
 }
 
