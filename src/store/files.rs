@@ -217,6 +217,11 @@ impl Dir {
         }
     }
 
+    /// Gives the file `name` the name `to`, in place of what has it.
+    pub(super) fn replace(&self, name: &OsStr, to: &OsStr) -> Result<()> {
+        fs::renameat(&self.fd, name, &self.fd, to).map_err(|error| io(&self.path.join(to), error))
+    }
+
     /// Removes a file of ours. What cannot be removed stays: harmless, and the first error matters more.
     pub(super) fn remove(&self, name: &OsStr) {
         let _ = fs::unlinkat(&self.fd, name, AtFlags::empty());

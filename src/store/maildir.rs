@@ -1,20 +1,22 @@
 //! Maildirs: one alone, a Maildir++ (folders as `.A.B` beside `cur`), or a tree of nested ones; found out by looking. It
 //! knows file names and flags in them; bytes go through as they are, and no symbolic link below the root is followed.
 
+mod keywords;
 mod marks;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::FileType;
 
+use self::keywords::Keywords;
 use super::delivery::{Delivery, Destination, Filling, Steps};
 use super::files::{self, Dir, MAX_DEPTH};
 use super::{FolderInfo, Listed, Listing, Outgoing, Placement, Sink, SinkState, Source, Wait};
 use crate::context::Context;
-use crate::error::{Error, Result, Scope};
+use crate::error::{Error, Kind, Result, Scope};
 use crate::folder::Folder;
 use crate::imap::utf7;
 use crate::message::{Digest, Flag, Message, Twins};
@@ -57,7 +59,7 @@ pub struct MaildirSource {
 struct Open {
     dir: Dir,
     halves: [Option<Dir>; 2],
-    keywords: Vec<String>,
+    keywords: Keywords,
     messages: Vec<Entry>,
 }
 
@@ -186,31 +188,15 @@ fn split_name(name: &OsStr) -> (&[u8], &[u8]) {
     }
 }
 
-fn flags(letters: &[u8], keywords: &[String]) -> Vec<Flag> {
+fn flags(letters: &[u8], keywords: &Keywords) -> Vec<Flag> {
     let known = LETTERS.iter().filter(|(letter, _)| letters.iter().any(|&byte| char::from(byte) == *letter));
     let mut flags: Vec<Flag> = known.map(|(_, flag)| Flag::new(*flag)).collect();
-    for &letter in letters.iter().filter(|letter| letter.is_ascii_lowercase()) {
-        if let Some(keyword) = keywords.get(usize::from(letter - b'a')).filter(|keyword| !keyword.is_empty()) {
-            let keyword = Flag::new(keyword.as_str());
-            if !flags.contains(&keyword) {
-                flags.push(keyword);
-            }
+    for keyword in letters.iter().filter_map(|letter| keywords.keyword(*letter)) {
+        if !flags.contains(&keyword) {
+            flags.push(keyword);
         }
     }
     flags
-}
-
-/// What the letters `a` to `z` mean in this folder, as Dovecot notes it.
-fn keywords(dir: &Dir) -> Vec<String> {
-    let mut keywords = vec![String::new(); 26];
-    for line in dir.small_text("dovecot-keywords", 64 * 1024).unwrap_or_default().lines() {
-        if let Some((number, keyword)) = line.split_once(' ')
-            && let Some(slot) = number.parse::<usize>().ok().and_then(|number| keywords.get_mut(number))
-        {
-            keyword.trim().clone_into(slot);
-        }
-    }
-    keywords
 }
 
 /// Oldest first: by the time in the name, then by the numbers behind it, which count deliveries.
@@ -237,7 +223,7 @@ fn names(halves: &[Option<Dir>; 2], place: &str) -> Result<Vec<(usize, OsString)
         }
         before = Some(names);
     }
-    Err(Error::new(crate::error::Kind::Busy, "the folder changes all the time, so it cannot be listed").at(place).scoped(Scope::Mailbox))
+    Err(Error::new(Kind::Busy, "the folder changes all the time, so it cannot be listed").at(place).scoped(Scope::Mailbox))
 }
 
 /// Whether one of the stamps is so young that a further change may have left it as it is (they are made of clock ticks).
@@ -254,7 +240,7 @@ fn stamp(halves: &[Option<Dir>; 2]) -> Result<Vec<(i64, u64)>> {
 impl Open {
     fn new(dir: Dir) -> Result<Self> {
         let halves = [dir.child(OsStr::new("new"))?, dir.child(OsStr::new("cur"))?];
-        let keywords = keywords(&dir);
+        let keywords = Keywords::read(&dir);
         Ok(Self { dir, halves, keywords, messages: Vec::new() })
     }
 
@@ -463,6 +449,10 @@ pub struct MaildirSink {
     mark: String,
     count: u64,
     host: String,
+    /// The folder turned to, and what letters mean there.
+    noted: Option<(Dir, Keywords)>,
+    /// Keywords that get no letter there.
+    roomless: Vec<Flag>,
 }
 
 impl MaildirSink {
@@ -477,7 +467,23 @@ impl MaildirSink {
             mark: format!("P{}R{}", std::process::id(), files::nonce()),
             count: 0,
             host: host(),
+            noted: None,
+            roomless: Vec::new(),
         }
+    }
+
+    /// The letters of keywords in the open folder, new ones being noted there; and the keywords that get none.
+    fn keyword_letters(&mut self, keywords: &[Flag]) -> Result<(BTreeSet<u8>, Vec<Flag>)> {
+        let Some((dir, noted)) = &mut self.noted else { return Ok((BTreeSet::new(), keywords.to_vec())) };
+        let wanted: Vec<Flag> = keywords.iter().filter(|keyword| !self.roomless.contains(keyword)).cloned().collect();
+        match noted.add(dir, &wanted) {
+            // A list that somebody keeps locked costs a keyword, which is told, and no message.
+            Err(error) if error.kind() == Kind::Busy => {}
+            other => other?,
+        }
+        let left: Vec<Flag> = keywords.iter().filter(|keyword| noted.letter(keyword).is_none()).cloned().collect();
+        self.roomless.extend(left.iter().filter(|keyword| !self.roomless.contains(keyword)).cloned().collect::<Vec<_>>());
+        Ok((keywords.iter().filter_map(|keyword| noted.letter(keyword)).collect(), left))
     }
 
     /// A tree that lies nested stays so; anything else is (or becomes) a Maildir++.
@@ -550,6 +556,8 @@ impl Sink for MaildirSink {
         if way.iter().any(|component| files::was_cut(&files::text(component))) {
             files::record_name(&dir, &info.folder)?;
         }
+        self.noted = Some((dir.again()?, Keywords::read(&dir)));
+        self.roomless.clear();
         let steps = Steps { sync: "maildir.sync", rename: "maildir.rename" };
         self.open.turn(info.folder.clone(), Delivery::new(self.context.clone(), steps, tmp?, vec![new?, cur?], false));
         Ok(Some(SinkState::default()))
@@ -565,10 +573,12 @@ impl Sink for MaildirSink {
                 letters.push(letter);
             }
         }
-        for flag in outgoing.message.flags.iter().filter(|flag| !flag.is_recent()) {
-            if !LETTERS.iter().any(|(_, known)| Flag::new(*known) == *flag) {
-                altered.push(format!("a Maildir has no room for the keyword {flag}"));
-            }
+        let is_keyword = |flag: &&Flag| !flag.is_recent() && !LETTERS.iter().any(|(_, known)| Flag::new(*known) == **flag);
+        let keywords: Vec<Flag> = outgoing.message.flags.iter().filter(is_keyword).cloned().collect();
+        if !keywords.is_empty() {
+            let (more, left) = self.keyword_letters(&keywords)?;
+            letters.extend(more.into_iter().map(char::from));
+            altered.extend(left.iter().map(|flag| format!("the Maildir has no room for the keyword {flag}")));
         }
         // A message without any flag is new; one with flags has been seen by some program.
         let (target, ending) = if letters.is_empty() { (0, String::new()) } else { (1, format!(":2,{letters}")) };

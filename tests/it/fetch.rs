@@ -402,3 +402,38 @@ fn what_came_before_a_loss_is_not_asked_for_again() {
     assert_eq!(server.connections(), 2);
     mail::assert_same_mail(&files(&tool.path("mails")).into_values().collect::<Vec<_>>(), &bodies);
 }
+
+#[test]
+fn keywords_go_along_into_a_maildir_and_a_server_knows_them_there() {
+    let user = dovecot_user!("fetch-keywords");
+    for (number, flags) in [&["\\Seen", "Work"][..], &["Todo", "Work"], &[], &["Other"]].into_iter().enumerate() {
+        user.append("INBOX", &mail::plain(number as u64, 20), flags);
+    }
+    let other = user.dovecot().user("fetch-keywords-other");
+    other.append("INBOX", &mail::plain(9, 20), &["Theirs", "work"]);
+    let maildir = other.home().join("Maildir");
+    let tool = Tool::new();
+    let to = format!("maildir:{}", maildir.display());
+    fetch(&tool, &[&user.imaps(), "--to", &to]).expect_code(0);
+    // The server runs as somebody else.
+    let reference = format!("--reference={}", other.home().display());
+    let given = std::process::Command::new("chown").args(["-R", &reference, maildir.to_str().unwrap()]).status().unwrap();
+    assert!(given.success());
+    let sorted = |user: &User| {
+        let mut all: Vec<(Vec<u8>, Vec<String>)> = user
+            .messages("INBOX")
+            .into_iter()
+            .map(|message| {
+                let mut flags: Vec<String> = message.flags.iter().map(|flag| flag.to_ascii_lowercase()).collect();
+                flags.sort();
+                (message.body, flags)
+            })
+            .collect();
+        all.sort();
+        all
+    };
+    let mut expected = sorted(&user);
+    expected.push((mail::plain(9, 20), vec!["theirs".to_owned(), "work".to_owned()]));
+    expected.sort();
+    assert!(sorted(&other) == expected, "{:?}", sorted(&other).into_iter().map(|(_, flags)| flags).collect::<Vec<_>>());
+}

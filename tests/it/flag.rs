@@ -294,13 +294,11 @@ fn flags_of_a_maildir_are_letters_in_its_file_names() {
     assert_eq!((&done["selected"], &done["changed"]), (&json!(2), &json!(2)));
     assert_eq!(names(), ["cur/1.a:2,Sa", "cur/2.b:2,FSZa", "cur/3.c:2,S"], "a letter nobody knows stays");
     assert_eq!(run(&tool, &["flag", &place, "--add", "seen,Work", "1:2", "--json"], None).expect_code(0).json()["changed"], 0);
-    run(&tool, &["flag", &place, "--set", "draft,Other", "2", "9"], None)
-        .expect_code(3)
-        .expect_stderr("the flag Other")
-        .expect_stderr("9: there is no such");
+    run(&tool, &["flag", &place, "--set", "draft,Other", "2", "9"], None).expect_code(3).expect_stderr("9: there is no such");
+    assert_eq!(std::fs::read_to_string(root.join("dovecot-keywords")).unwrap(), "0 Work\n1 Other\n");
     run(&tool, &["flag", &place, "--remove", "seen", "3"], None).expect_code(0);
-    assert_eq!(names(), ["cur/1.a:2,Sa", "cur/2.b:2,DZ", "cur/3.c:2,"]);
-    assert_eq!(std::fs::read(root.join("cur/2.b:2,DZ")).unwrap(), b"Subject: two\r\n\r\n");
+    assert_eq!(names(), ["cur/1.a:2,Sa", "cur/2.b:2,DZb", "cur/3.c:2,"]);
+    assert_eq!(std::fs::read(root.join("cur/2.b:2,DZb")).unwrap(), b"Subject: two\r\n\r\n");
     // Nothing stands in the way of another file.
     std::fs::write(root.join("cur/3.c:2,F"), "Subject: other\r\n\r\n").unwrap();
     run(&tool, &["flag", &place, "--add", "flagged", "--subject", "three"], None).expect_code(3).expect_stderr("another file");

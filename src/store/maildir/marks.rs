@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
+use super::keywords::Keywords;
 use super::{LETTERS, MaildirSource, Moves, Open, SEARCHES, flags, split_name};
 use crate::error::{Error, Result, Scope};
 use crate::message::Flag;
@@ -15,6 +16,7 @@ pub struct Marker<'a> {
     open: &'a Open,
     place: String,
     moves: Moves,
+    keywords: Keywords,
 }
 
 impl MaildirSource {
@@ -25,14 +27,26 @@ impl MaildirSource {
     pub fn marker(&self) -> Result<Marker<'_>> {
         let place = self.place();
         let open = self.open.as_ref().ok_or_else(|| Error::local("no folder was listed").at(&place))?;
-        Ok(Marker { open, place, moves: Moves::default() })
+        Ok(Marker { open, place, moves: Moves::default(), keywords: open.keywords.clone() })
     }
 }
 
 impl Marker<'_> {
-    /// Those of `wanted` that file names can hold here, and those they cannot: keywords that no letter stands for.
+    /// Those of `wanted` that file names can hold here, and those they cannot: keywords beyond the 26 that letters stand for.
     pub fn permitted(&self, wanted: &[Flag]) -> (Vec<Flag>, Vec<Flag>) {
-        wanted.iter().cloned().partition(|flag| self.letter(flag).is_some())
+        let (system, keywords): (Vec<Flag>, Vec<Flag>) = wanted.iter().cloned().partition(|flag| system_letter(flag).is_some());
+        let known = || keywords.iter().cloned().partition(|keyword| self.keywords.letter(keyword).is_some());
+        let (fitting, not) = self.keywords.fitting(&self.open.dir, &keywords).unwrap_or_else(|_| known());
+        (wanted.iter().filter(|flag| system.contains(flag) || fitting.contains(flag)).cloned().collect(), not)
+    }
+
+    /// Gives letters to keywords among `flags` that have none yet.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Busy`] while another program changes the list of keywords; the disk's.
+    pub fn learn(&mut self, flags: &[Flag]) -> Result<()> {
+        let keywords: Vec<Flag> = flags.iter().filter(|flag| system_letter(flag).is_none()).cloned().collect();
+        self.keywords.add(&self.open.dir, &keywords)
     }
 
     /// The flags of a message as its name says them now; `None` when it is gone.
@@ -40,7 +54,7 @@ impl Marker<'_> {
     /// # Errors
     /// [`Scope::Message`] where just this one cannot be had.
     pub fn flags(&mut self, listed: &Listed) -> Result<Option<Vec<Flag>>> {
-        Ok(self.find(listed)?.map(|(_, name)| flags(split_name(&name).1, &self.open.keywords)))
+        Ok(self.find(listed)?.map(|(_, name)| flags(split_name(&name).1, &self.keywords)))
     }
 
     /// Gives a message the flags that `change` makes of those it has; tells the flags afterwards, or `None` when it is gone.
@@ -52,9 +66,9 @@ impl Marker<'_> {
         for _ in 0..SEARCHES {
             let Some((half, name)) = self.find(listed)? else { return Ok(None) };
             let (unique, letters) = split_name(&name);
-            let after = change(&flags(letters, &self.open.keywords));
+            let after = change(&flags(letters, &self.keywords));
             // What a letter means that nobody told us of is not ours to drop.
-            let strange = letters.iter().filter(|letter| flags(&[**letter], &self.open.keywords).is_empty());
+            let strange = letters.iter().filter(|letter| flags(&[**letter], &self.keywords).is_empty());
             let letters: BTreeSet<u8> = strange.copied().chain(after.iter().filter_map(|flag| self.letter(flag))).collect();
             let target: Vec<u8> = unique.iter().chain(b":2,").copied().chain(letters).collect();
             let target = OsString::from_vec(target);
@@ -126,13 +140,12 @@ impl Marker<'_> {
     }
 
     fn letter(&self, flag: &Flag) -> Option<u8> {
-        let system = LETTERS.iter().find(|(_, wire)| *flag == Flag::new(*wire)).and_then(|(letter, _)| u8::try_from(*letter).ok());
-        let keyword = || {
-            let at = self.open.keywords.iter().position(|keyword| !keyword.is_empty() && *flag == Flag::new(keyword.as_str()))?;
-            u8::try_from(at).ok().map(|at| b'a' + at)
-        };
-        system.or_else(keyword)
+        system_letter(flag).or_else(|| self.keywords.letter(flag))
     }
+}
+
+fn system_letter(flag: &Flag) -> Option<u8> {
+    LETTERS.iter().find(|(_, wire)| *flag == Flag::new(*wire)).and_then(|(letter, _)| u8::try_from(*letter).ok())
 }
 
 fn entry<'a>(open: &'a Open, listed: &Listed) -> Result<&'a super::Entry> {

@@ -84,7 +84,7 @@ fn a_delivery_comes_back_byte_for_byte_with_flags_and_date() {
     let placements = sink.settle(Wait::All).unwrap();
     assert_eq!(placements.iter().map(|placement| placement.ticket).collect::<Vec<_>>(), [7, 8, 9]);
     assert!(placements.iter().all(|placement| matches!(placement.outcome, Outcome::Stored { append_uid: None, .. })));
-    assert!(matches!(&placements[2].outcome, Outcome::Stored { altered, .. } if altered.len() == 1));
+    assert!(placements.iter().all(|placement| matches!(&placement.outcome, Outcome::Stored { altered, .. } if altered.is_empty())));
     assert!(files(&root.path().join("tmp")).is_empty());
 
     let mut source = MaildirSource::new(root.path());
@@ -354,4 +354,68 @@ proptest::proptest! {
     fn a_level_comes_back_whatever_it_looks_like(level in "[&A-Za-z0-9+,%~é\\-]{1,12}") {
         proptest::prop_assert_eq!(decode_level(&encode_level(&level)), level);
     }
+}
+
+/// Puts one message with these keywords; gives what was altered.
+fn put(sink: &mut MaildirSink, ticket: u64, keywords: &[&str]) -> Vec<String> {
+    sink.append(outgoing(ticket, format!("A: {ticket}\n\n").as_bytes(), keywords)).unwrap();
+    match sink.settle(Wait::All).unwrap().remove(0).outcome {
+        Outcome::Stored { altered, .. } => altered,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn keywords_get_letters_until_there_are_none_left_and_keep_those_they_have() {
+    let root = tempfile::tempdir().unwrap();
+    maildir(root.path());
+    fs::write(root.path().join("dovecot-keywords"), "0 Work\n25 Last\n").unwrap();
+    // Somebody's letter without a meaning.
+    fs::write(root.path().join("cur/9.z:2,Sb"), "A: z\n\n").unwrap();
+    let mut sink = sink(root.path());
+    sink.open(&info(&Folder::inbox()), true).unwrap();
+    assert!(put(&mut sink, 1, &["\\Seen", "New", "work"]).is_empty());
+    let many: Vec<String> = (0..30).map(|number| format!("k{number}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    // 26 letters, of which Work, Last and New have three and one is somebody's.
+    assert_eq!(put(&mut sink, 2, &many).len(), 30 - 22);
+    assert_eq!(put(&mut sink, 3, &["k29", "k0"]).len(), 1);
+    let text = fs::read_to_string(root.path().join("dovecot-keywords")).unwrap();
+    assert!(text.starts_with("0 Work\n2 New\n3 k0\n") && text.ends_with("24 k21\n25 Last\n"), "{text}");
+    assert!(!root.path().join("dovecot-keywords.lock").exists());
+    let (messages, failed) = contents(root.path(), &Folder::inbox());
+    assert_eq!(failed, 0);
+    let flags_of = |text: &str| messages.iter().find(|(bytes, _)| bytes.starts_with(text.as_bytes())).unwrap().1.clone();
+    assert_eq!(flags_of("A: 1"), ["seen", "Work", "New"]);
+    assert_eq!(flags_of("A: z"), ["seen"]);
+    assert_eq!((flags_of("A: 2").len(), flags_of("A: 3")), (22, vec!["k0".to_owned()]));
+}
+
+#[test]
+fn a_list_of_keywords_that_somebody_has_locked_costs_a_keyword_and_no_message() {
+    let root = tempfile::tempdir().unwrap();
+    maildir(root.path());
+    let lock = root.path().join("dovecot-keywords.lock");
+    fs::write(&lock, "0 Theirs\n").unwrap();
+    let mut sink = sink(root.path());
+    sink.open(&info(&Folder::inbox()), true).unwrap();
+    assert_eq!(put(&mut sink, 1, &["New"]).len(), 1);
+    assert_eq!(fs::read(&lock).unwrap(), b"0 Theirs\n");
+    // One that nobody touched for long is a dead program's.
+    let long_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(600);
+    fs::File::options().write(true).open(&lock).unwrap().set_modified(long_ago).unwrap();
+    sink.open(&info(&Folder::inbox()), true).unwrap();
+    assert!(put(&mut sink, 2, &["New"]).is_empty());
+    assert_eq!(fs::read(root.path().join("dovecot-keywords")).unwrap(), b"0 New\n");
+    assert!(!lock.exists());
+}
+
+#[test]
+fn a_keyword_that_no_line_can_hold_is_left_out() {
+    let root = tempfile::tempdir().unwrap();
+    maildir(root.path());
+    let mut sink = sink(root.path());
+    sink.open(&info(&Folder::inbox()), true).unwrap();
+    assert_eq!(put(&mut sink, 1, &["a b", "a\nb", "\\Odd", &"x".repeat(300)]).len(), 4);
+    assert!(!root.path().join("dovecot-keywords").exists());
 }
