@@ -24,7 +24,7 @@ const HEADER_BYTES: usize = 256 * 1024;
 /// Where `--to` points.
 pub(super) enum Target {
     Eml(EmlSink),
-    Maildir(MaildirSink),
+    Maildir(Box<MaildirSink>),
     Mbox(MboxSink),
 }
 
@@ -45,7 +45,7 @@ impl Target {
         let context = app.context.clone();
         match (place.location, format) {
             (Location::Eml(path), Some(Files::Eml) | None) => Ok(Self::Eml(EmlSink::new(path, context))),
-            (Location::Maildir(path), Some(Files::Maildir) | None) => Ok(Self::Maildir(MaildirSink::new(path, context))),
+            (Location::Maildir(path), Some(Files::Maildir) | None) => Ok(Self::Maildir(Box::new(MaildirSink::new(path, context)))),
             (Location::Mbox(path), Some(Files::Mbox) | None) => Ok(Self::Mbox(MboxSink::new(path, context))),
             _ => Err(Error::usage("--to and --format name two different formats")),
         }
@@ -63,7 +63,7 @@ impl Target {
     fn sink(&mut self) -> &mut dyn Sink {
         match self {
             Self::Eml(sink) => sink,
-            Self::Maildir(sink) => sink,
+            Self::Maildir(sink) => sink.as_mut(),
             Self::Mbox(sink) => sink,
         }
     }

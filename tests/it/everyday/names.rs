@@ -232,6 +232,10 @@ fn local_stores_take_a_folder_of_any_name_and_nothing_lies_beside_them() {
         assert_harmless(&folders, false);
         // Each is found again by the name it was made under, and holds what was put there and no other's.
         for (name, place, body) in taken.iter().step_by(if full() { 1 } else { 2 }) {
+            // INBOX is one folder however it is written: it (and what is below it) holds what went there under each of its names.
+            if name.split('/').next().is_some_and(|first| first.eq_ignore_ascii_case("INBOX")) {
+                continue;
+            }
             let output = tool.run(&["fetch", place, "1"]).expect_code(0);
             assert!(output.stdout == *body, "{kind} {name:?}: {output}");
         }
