@@ -17,8 +17,8 @@ const BATCH: usize = 10_000;
 
 impl Selected<'_> {
     /// The UIDs the server finds for `query`: never fewer than hold, as far as the server's SEARCH is right; terms that IMAP
-    /// cannot say exactly ([`wider`]) are asked for a little wider. Texts the server refuses in any charset but ASCII are
-    /// looked for here, in headers (or messages) fetched for it.
+    /// cannot say exactly ([`wider`]) are asked for a little wider. What the server refuses to search for (texts in any charset but
+    /// ASCII, or anything) is looked for here, in what it tells of its messages, their headers or themselves.
     ///
     /// # Errors
     /// Usage: a search of Gmail's on another server. Else refusal or loss of the connection.
@@ -33,10 +33,7 @@ impl Selected<'_> {
             return Err(Error::usage("--gmail: this server is not Gmail's (it does not offer X-GM-EXT-1)").at(&self.session.place));
         }
         match self.ask(query) {
-            Err(error) if error.kind() == Kind::Refused && !query.terms.iter().all(is_ascii) => self.search_here(query, error),
-            Err(error) if error.kind() == Kind::Refused && query.server_only().is_some() => {
-                Err(error.hint("what --search or --gmail says reaches the server as it is typed: check it"))
-            }
+            Err(error) if error.kind() == Kind::Refused => self.search_here(query, error),
             other => other,
         }
     }
@@ -53,37 +50,67 @@ impl Selected<'_> {
         Ok(self.run_search(&command)?.unwrap_or_default())
     }
 
-    /// As [`Self::search`] where the server refused (`refusal`) texts that are not ASCII.
+    /// As [`Self::search`] where the server refused it (`refusal`): texts that are not ASCII, or whatever it is (QQ's cannot
+    /// search at all, MailKit#1143).
     fn search_here(&mut self, query: &Query, refusal: Error) -> Result<UidSet> {
         let (plain, rest): (Vec<Term>, Vec<Term>) = query.terms.iter().cloned().partition(is_ascii);
         let (plain, rest) = (Query { terms: plain }, Query { terms: rest });
         if rest.server_only().is_some() {
             return Err(refusal.hint("keys as typed are for the server alone: keep them to ASCII here"));
         }
-        let found = if plain.is_empty() { self.search_all()? } else { self.ask(&plain)? };
-        let mut holds = UidSet::new();
+        let (found, rest) = if plain.is_empty() {
+            (self.search_all()?, rest)
+        } else {
+            // It may have been the texts alone that it would not have.
+            let asked = if rest.is_empty() { Err(refusal) } else { self.ask(&plain) };
+            match asked {
+                Err(error) if error.kind() == Kind::Refused && plain.server_only().is_some() => {
+                    return Err(error.hint("what --search or --gmail says reaches the server as it is typed: check it"));
+                }
+                Err(error) if error.kind() == Kind::Refused => (self.search_all()?, query.clone()),
+                other => (other?, rest),
+            }
+        };
+        self.filtered(found, &rest)
+    }
+
+    /// Those of `uids` that `query` holds for, as looked at here. What the server does not tell holds nothing, and does not
+    /// lack it either.
+    fn filtered(&mut self, mut uids: UidSet, query: &Query) -> Result<UidSet> {
+        let fields_of = |term: &Term| Query { terms: vec![term.clone()] }.fields().map(|names| !names.is_empty());
+        let part = |which: Option<bool>| Query { terms: query.terms.iter().filter(|term| fields_of(term) == which).cloned().collect() };
+        let (mut texts, mut heads, told) = (part(None), part(Some(true)), part(Some(false)));
+        let names: Vec<String> = heads.fields().into_iter().flatten().map(str::to_owned).collect();
+        let mut names: Vec<&str> = names.iter().map(String::as_str).collect();
         // With the UIDs they have to fit a line.
-        let short = |names: &Vec<&str>| names.iter().map(|name| name.len() + 3).sum::<usize>() <= FIELDS_OCTETS;
-        match rest.fields().filter(short) {
-            Some(names) => self.metas(&found, Ask::Fields(&names), &mut |meta| {
-                // What the server does not tell holds nothing, and does not lack it either.
-                if rest.holds(&Facts { header: meta.header.as_deref(), ..meta.facts() }) == Some(true) {
+        if names.iter().map(|name| name.len() + 3).sum::<usize>() > FIELDS_OCTETS {
+            texts.terms.append(&mut heads.terms);
+            names.clear();
+        }
+        if !heads.is_empty() || !told.is_empty() {
+            let ask = if names.is_empty() { Ask::Numbers } else { Ask::Fields(&names) };
+            let mut holds = UidSet::new();
+            self.metas(&uids, ask, &mut |meta| {
+                let facts = Facts { header: meta.header.as_deref(), ..meta.facts() };
+                if told.holds(&facts) == Some(true) && heads.holds(&facts) == Some(true) {
                     holds.insert(meta.uid);
                 }
                 Ok(())
-            })?,
-            None => {
-                let mut uids = found.iter();
-                loop {
-                    let batch: UidSet = uids.by_ref().take(BATCH).collect();
-                    if batch.is_empty() {
-                        break;
-                    }
-                    self.search_bodies(&batch, &rest, &mut holds)?;
-                }
-            }
+            })?;
+            uids = holds;
         }
-        Ok(holds)
+        if texts.is_empty() {
+            return Ok(uids);
+        }
+        let mut holds = UidSet::new();
+        let mut rest = uids.iter();
+        loop {
+            let batch: UidSet = rest.by_ref().take(BATCH).collect();
+            if batch.is_empty() {
+                return Ok(holds);
+            }
+            self.search_bodies(&batch, &texts, &mut holds)?;
+        }
     }
 
     fn search_bodies(&mut self, uids: &UidSet, query: &Query, holds: &mut UidSet) -> Result<()> {

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::query::{found, letters, maildir, run};
 use crate::dovecot_user;
+use crate::support::imapd::{self, Imapd};
 use crate::support::mail;
 use crate::support::odd::{Answer, Odd, peak_memory};
 use crate::support::tool::Tool;
@@ -121,6 +122,27 @@ fn all_means_all_even_where_search_finds_nothing_or_not_all_or_is_not_there() {
         run(&tool, "flag", &[&server.url(), "--add", "seen", "--all"]).expect_code(0);
         assert!(server.log().iter().any(|line| line.starts_with("UID STORE 1:3 ")), "{:?}", server.log());
     }
+}
+
+#[test]
+fn a_server_that_cannot_search_is_searched_here() {
+    let behaviour = (1..=50).fold(imapd::Behaviour::default(), |behaviour, number| {
+        behaviour.fault("UID SEARCH", number, imapd::CommandFault::Refuse("BAD what".to_owned()))
+    });
+    let server = Imapd::start(behaviour);
+    server.fill("INBOX", &mail::many(4, 10));
+    let tool = Tool::new();
+    let uids = |query: &[&str]| found(&tool, &server.url(), "uid", query);
+    assert_eq!(uids(&["--subject", "message 2"]), [3].into());
+    assert_eq!(uids(&["--unseen", "--not", "--subject", "message 2"]), [1, 2, 4].into());
+    assert_eq!(uids(&["--body", "jörg", "--seen"]), [].into());
+    assert_eq!(uids(&["--larger", "1", "--subject", "jörg"]), [].into());
+    assert_eq!(uids(&["--not", "--body", "jörg", "--limit", "2"]), [3, 4].into());
+    run(&tool, "flag", &[&server.url(), "--add", "seen", "--subject", "message 2"]).expect_code(0);
+    let flags: Vec<String> = server.mailbox("INBOX").messages.into_iter().map(|message| message.flags.join(" ")).collect();
+    assert_eq!(flags, ["", "", "\\Seen", ""]);
+    // What is for the server alone cannot be told without it.
+    run(&tool, "list", &[&server.url(), "--search", "SUBJECT x"]).expect_code(6).expect_stderr("--search");
 }
 
 #[test]
