@@ -224,7 +224,7 @@ impl Run<'_> {
     fn to_account(&self, choosing: Choosing, told: &mut Told) -> Result<()> {
         let (app, context) = (self.app, &self.app.context);
         let (source_name, destination_name) = (open::identity(self.place)?, open::identity(self.destination)?);
-        let dir = match &self.args.state {
+        let dir = match &self.args.copying.state {
             Some(dir) => dir.clone(),
             None => state::default_dir(&destination_name)?,
         };
@@ -239,8 +239,8 @@ impl Run<'_> {
             journal: &mut journal,
             options: Options {
                 flags: self.source_flags(),
-                date_from: self.args.date_from,
-                settle: self.args.settle,
+                date_from: self.args.copying.date_from,
+                settle: self.args.copying.settle,
                 create: self.args.create,
                 ..Options::default()
             },
@@ -397,7 +397,7 @@ impl Run<'_> {
         sink.open(&info, true)?;
         let mut there = contents(sink.as_mut())?;
         let identity = open::identity(self.destination)?;
-        let dir = match &self.args.state {
+        let dir = match &self.args.copying.state {
             Some(dir) => dir.clone(),
             None => state::default_dir(&identity)?,
         };

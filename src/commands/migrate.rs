@@ -1,20 +1,19 @@
 //! `mailhaul migrate`: any place into an IMAP account, exactly once, whatever happens on the way. It chooses the two ends
 //! and says what came of it; `transfer` does the work.
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
+use super::copying::{Copying, Over};
 use super::{App, dry_run};
 use crate::account::{Location, Place, Protocol, Server};
-use crate::cli::{OutputArgs, TwoPlaceCredentials, age, duration};
+use crate::cli::{OutputArgs, TwoPlaceCredentials, age};
 use crate::error::{Error, Result};
 use crate::exit::ExitCode;
 use crate::imap::session::Access;
-use crate::output::CopySummary;
 use crate::state::{self, Journal};
 use crate::store::Listed;
 use crate::store::open::{self, Opener};
-use crate::transfer::{DateFrom, Options, Preview, Seen, SourceFlags, Transfer, preview};
+use crate::transfer::{Options, Preview, Seen, SourceFlags, Transfer, preview};
 
 const SCHEMA: &str = "mailhaul.migrate/1";
 
@@ -33,15 +32,9 @@ pub struct Args {
     /// What of a source without flags (POP3, eml, mbox) counts as read: all, none, or older-than:AGE (as in older-than:30d)
     #[arg(long, alias = "seen", value_name = "WHICH", default_value = "none", value_parser = seen)]
     pub count_as_seen: Seen,
-    /// Where the date of a message comes from when its source keeps none (POP3)
-    #[arg(long, value_name = "FIELD", value_enum, default_value = "received")]
-    pub date_from: DateFrom,
-    /// How long a message whose answer got lost is looked for before it counts as not arrived: servers may store late
-    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration)]
-    pub settle: Duration,
-    /// Keep the journal in DIR instead of $XDG_STATE_HOME/mailhaul
-    #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
-    pub state: Option<PathBuf>,
+    /// How it is copied.
+    #[command(flatten)]
+    pub copying: Copying,
     /// Output.
     #[command(flatten)]
     pub output: OutputArgs,
@@ -73,7 +66,7 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
     if source_name == destination_name && (source.folder.is_none() || source.folder == destination.folder) {
         return Err(Error::usage("the source and the destination are the same").at(&destination.shown));
     }
-    let dir = match &args.state {
+    let dir = match &args.copying.state {
         Some(dir) => dir.clone(),
         None => state::default_dir(&destination_name)?,
     };
@@ -96,8 +89,8 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
         journal: &mut journal,
         options: Options {
             flags: if open::keeps_flags(&source) { SourceFlags::Kept } else { SourceFlags::None(args.count_as_seen) },
-            date_from: args.date_from,
-            settle: args.settle,
+            date_from: args.copying.date_from,
+            settle: args.copying.settle,
             ..Options::default()
         },
         source_name,
@@ -108,24 +101,7 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
         exactly: false,
     }
     .run();
-    let complete = outcome.counts.complete() && outcome.problems.is_empty();
-    // A run that ended before it listed anything has nothing to sum up.
-    if error.is_none() || outcome.counts.listed > 0 {
-        let seconds = app.context.now().since(started).as_secs_f64();
-        let summary = CopySummary::new(SCHEMA, &source.shown, &destination.shown, outcome, seconds).stopped(error.is_some());
-        let format = super::format(&args.output);
-        if format.is_json() || !app.global.quiet {
-            summary.write(format, &mut std::io::stdout().lock())?;
-        }
-        if app.global.verbose > 0 {
-            summary.write_altered(&mut std::io::stderr().lock())?;
-        }
-    }
-    match error {
-        Some(error) => Err(error),
-        None if complete => Ok(ExitCode::Success),
-        None => Ok(ExitCode::Partial),
-    }
+    Over { schema: SCHEMA, source: &source.shown, destination: &destination.shown, started, outcome, error }.conclude(&args.output, app)
 }
 
 fn destination_server(place: &Place) -> Result<&Server> {

@@ -6,6 +6,7 @@ mod changing;
 mod choice;
 pub mod complete;
 pub mod copy;
+pub mod copying;
 pub mod delete;
 mod deliver;
 mod dry_run;

@@ -2,15 +2,14 @@
 //! one server does it or mail goes from place to place is decided here; how, in `relocate` and `across`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
-use std::time::Duration;
 
 use super::changing::{Checked, Done, DryRun, MaxDelete, check, is_loss, preview, problem};
+use super::copying::Copying;
 use super::reading::{Choice, NO_SUCH, farewell, folder_of};
 use super::relocate::{MARKED, Mailfolder, Moved, Relocated, Relocator, deleted, find, told as placed};
 use super::{App, across};
 use crate::account::{Place, Protocol, Server};
-use crate::cli::{OutputArgs, Selection, TwoPlaceCredentials, Uids, duration};
+use crate::cli::{OutputArgs, Selection, TwoPlaceCredentials, Uids};
 use crate::error::{Error, Kind, Result};
 use crate::exit::ExitCode;
 use crate::folder::Folder;
@@ -19,7 +18,7 @@ use crate::imap::selected::Selected;
 use crate::imap::session::{Access, Session};
 use crate::output::ChangedRow;
 use crate::report::Problem;
-use crate::transfer::{DateFrom, Seen};
+use crate::transfer::Seen;
 
 /// What `move` and `copy` are told.
 #[derive(clap::Args)]
@@ -46,15 +45,9 @@ pub struct Args {
     /// What of a source without flags (POP3, eml) counts as read at another place: all, none, or older-than:AGE
     #[arg(long, value_name = "WHICH", default_value = "none", value_parser = super::migrate::seen)]
     pub count_as_seen: Seen,
-    /// Where the date of a message comes from when its source keeps none (POP3)
-    #[arg(long, value_name = "FIELD", value_enum, default_value = "received")]
-    pub date_from: DateFrom,
-    /// How long a message whose answer got lost is looked for before it counts as not arrived: servers may store late
-    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration)]
-    pub settle: Duration,
-    /// Keep the destination's journal in DIR instead of $XDG_STATE_HOME/mailhaul
-    #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
-    pub state: Option<PathBuf>,
+    /// How it is copied.
+    #[command(flatten)]
+    pub copying: Copying,
     /// Output.
     #[command(flatten)]
     pub output: OutputArgs,
@@ -154,7 +147,7 @@ fn on_one_server(
     let dry_run = args.dry_run.dry_run;
     let access = if dry_run { Access::ReadOnly } else { Access::ReadWrite };
     let mut session = Session::connect(server, access, &app.context, &app.trace)?;
-    let mut relocator = Relocator::new(app, server, args.state.as_deref(), args.settle)?;
+    let mut relocator = Relocator::new(app, server, args.copying.state.as_deref(), args.copying.settle)?;
     if verb == Verb::Move && !dry_run {
         relocator.finish_open(&mut session)?;
         let unfinished = std::mem::take(&mut relocator.problems);

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use super::copying::Over;
 use super::{App, dry_run};
 use crate::account::{Config, Location, Overrides, Place, Protocol, Server};
 use crate::cli::{Credentials, OutputArgs, duration};
@@ -13,7 +14,7 @@ use crate::exit::ExitCode;
 use crate::folder::Folder;
 use crate::imap::session::Access;
 use crate::message::{Flag, InternalDate};
-use crate::output::{CopySummary, Progress};
+use crate::output::Progress;
 use crate::report::{Event, Outcome, Problem, Report, counted};
 use crate::state::{self, Journal};
 use crate::store::eml::EmlSource;
@@ -340,27 +341,12 @@ impl Job<'_> {
         }
         .run();
         self.name(&mut outcome);
-        let complete = outcome.counts.complete() && outcome.problems.is_empty();
         for one in outcome.altered.iter().filter(|one| app.global.verbose == 0 && one.reason.contains("flags not kept")) {
             app.note(&format!("{}: {}", named(&one.folder, one.uid), one.reason));
         }
-        if error.is_none() || outcome.counts.listed > 0 {
-            let seconds = app.context.now().since(started).as_secs_f64();
-            let shown = self.shown();
-            let summary = CopySummary::new(SCHEMA, &shown, &self.destination.shown, outcome, seconds).stopped(error.is_some());
-            let format = super::format(&self.args.output);
-            if format.is_json() || !app.global.quiet {
-                summary.write(format, &mut std::io::stdout().lock())?;
-            }
-            if app.global.verbose > 0 {
-                summary.write_altered(&mut std::io::stderr().lock())?;
-            }
-        }
-        match error {
-            Some(error) => Err(error),
-            None if complete => Ok(ExitCode::Success),
-            None => Ok(ExitCode::Partial),
-        }
+        let source = self.shown();
+        let over = Over { schema: SCHEMA, source: &source, destination: &self.destination.shown, started, outcome, error };
+        over.conclude(&self.args.output, app)
     }
 
     /// What the summary calls the source.
