@@ -20,6 +20,8 @@ const REQUEST_OCTETS: usize = 64 * 1024;
 const COMMANDS: usize = 16;
 /// Octets of a command beside its name, its tag and its line end.
 const MAX_COMMAND: usize = 7900;
+/// UIDs in one command: some servers name each of them in COPYUID and MODIFIED, twice eleven octets at most, on one line.
+const MAX_UIDS: u32 = 20_000;
 /// A set of UIDs gets as much room at least.
 const LEAST_SET: usize = 100;
 
@@ -168,7 +170,7 @@ impl Selected<'_> {
             return Ok(None);
         }
         let mut orders = Vec::new();
-        for set in uids.split(MAX_SET) {
+        for set in pieces(uids, MAX_SET) {
             let command = Command::new("UID EXPUNGE").sp().uid_set(&set)?;
             orders.push((set, command));
         }
@@ -384,7 +386,7 @@ fn store_orders(uids: &UidSet, change: Change, flags: &[Flag], unchanged_since: 
         }
         Ok((set, command.raw(item).flags(flags)?))
     };
-    uids.split(room(others)?).into_iter().map(order).collect()
+    pieces(uids, room(others)?).map(order).collect()
 }
 
 fn place_orders(verb: &'static str, uids: &UidSet, to: &[u8]) -> Result<Vec<(UidSet, Command)>> {
@@ -393,7 +395,12 @@ fn place_orders(verb: &'static str, uids: &UidSet, to: &[u8]) -> Result<Vec<(Uid
         let command = Command::new(verb).sp().uid_set(&set)?.sp().mailbox(to)?;
         Ok((set, command))
     };
-    uids.split(room(2 * to.len().min(MAX_QUOTED) + 2)?).into_iter().map(order).collect()
+    pieces(uids, room(2 * to.len().min(MAX_QUOTED) + 2)?).map(order).collect()
+}
+
+/// The sets of one command each: as long as a line may be, and of no more UIDs than an answer's line may name.
+fn pieces(uids: &UidSet, octets: usize) -> impl Iterator<Item = UidSet> {
+    uids.split_by_count(MAX_UIDS).into_iter().flat_map(move |set| set.split(octets))
 }
 
 /// Whether the connection went with it, rather than the server saying no.

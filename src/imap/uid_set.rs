@@ -145,6 +145,33 @@ impl UidSet {
         sets
     }
 
+    /// Cuts it into sets of at most `most` UIDs (at least one), ascending.
+    pub fn split_by_count(&self, most: u32) -> Vec<Self> {
+        let most = most.max(1);
+        let (mut sets, mut current, mut room) = (Vec::new(), Vec::new(), most);
+        for &(first, last) in &self.ranges {
+            let mut first = first;
+            loop {
+                // A range may hold all UIDs there are, one more than its length can say.
+                let end = last.min(first.saturating_add(room - 1));
+                current.push((first, end));
+                room -= end - first + 1;
+                if room == 0 {
+                    sets.push(Self { ranges: std::mem::take(&mut current) });
+                    room = most;
+                }
+                if end == last {
+                    break;
+                }
+                first = end + 1;
+            }
+        }
+        if !current.is_empty() {
+            sets.push(Self { ranges: current });
+        }
+        sets
+    }
+
     fn normal(mut ranges: Vec<(u32, u32)>) -> Self {
         for (first, last) in &mut ranges {
             if first > last {
@@ -345,5 +372,17 @@ mod tests {
             prop_assert_eq!(a.difference(&b), expected);
             prop_assert_eq!(a.holds_all(&b), b.difference(&a).is_empty());
         }
+    }
+
+    #[test]
+    fn a_set_is_cut_by_count_without_losing_or_doubling_any() {
+        let set = UidSet::parse(b"1:10,12,20:25,4294967290:4294967295").unwrap();
+        for most in [1, 2, 3, 7, 100] {
+            let pieces = set.split_by_count(most);
+            assert!(pieces.iter().all(|piece| piece.len() <= u64::from(most) && !piece.is_empty()));
+            assert!(pieces.iter().rev().skip(1).all(|piece| piece.len() == u64::from(most)));
+            assert_eq!(pieces.iter().flat_map(UidSet::iter).collect::<Vec<_>>(), set.iter().collect::<Vec<_>>());
+        }
+        assert_eq!(set.split_by_count(0).len(), 23);
     }
 }

@@ -5,6 +5,7 @@ mod lacking;
 mod names;
 mod safety;
 mod screen;
+mod trouble;
 
 use std::collections::BTreeMap;
 
