@@ -184,7 +184,7 @@ fn run_maildir(args: &Args, place: &Place, path: &Path, change: Reflag, choice: 
     let (change, denied) = permitted(change, |flags| marker.permitted(flags));
     left_out(&change, &denied, &folder, place, &mut problems)?;
     if !args.dry_run.dry_run && !wanted.is_empty() {
-        marker.learn(change.set.as_ref().unwrap_or(&change.add))?;
+        marker.learn(change.set.as_ref().unwrap_or(&change.add), &app.context)?;
     }
     for listed in &wanted {
         app.context.check()?;

@@ -476,7 +476,7 @@ impl MaildirSink {
     fn keyword_letters(&mut self, keywords: &[Flag]) -> Result<(BTreeSet<u8>, Vec<Flag>)> {
         let Some((dir, noted)) = &mut self.noted else { return Ok((BTreeSet::new(), keywords.to_vec())) };
         let wanted: Vec<Flag> = keywords.iter().filter(|keyword| !self.roomless.contains(keyword)).cloned().collect();
-        match noted.add(dir, &wanted) {
+        match noted.add(dir, &wanted, &self.context) {
             // A list that somebody keeps locked costs a keyword, which is told, and no message.
             Err(error) if error.kind() == Kind::Busy => {}
             other => other?,

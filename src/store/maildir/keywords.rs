@@ -6,8 +6,10 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
 
 use super::{Dir, files, split_name};
+use crate::context::Context;
 use crate::error::{Error, Kind, Result};
 use crate::message::Flag;
 
@@ -15,6 +17,9 @@ const FILE: &str = "dovecot-keywords";
 /// The file that becomes the new list; as long as it is there, it is the lock.
 const LOCK: &str = "dovecot-keywords.lock";
 const STALE_SECONDS: i64 = 120;
+/// How long another program is waited for: longer than one that died can keep the lock.
+const PATIENCE: Duration = Duration::from_secs(130);
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
 const FILE_BYTES: u64 = 64 * 1024;
 const LETTERS: usize = 26;
 /// A longer keyword would not be one that people gave.
@@ -72,22 +77,28 @@ impl Keywords {
     /// Gives letters to those of `wanted` that have none, as long as there are any, and makes that durable.
     ///
     /// # Errors
-    /// [`Kind::Busy`] while another program changes the list; what the disk says.
-    pub(super) fn add(&mut self, dir: &Dir, wanted: &[Flag]) -> Result<()> {
+    /// [`Kind::Busy`] where another program keeps changing the list; what the disk says.
+    pub(super) fn add(&mut self, dir: &Dir, wanted: &[Flag], context: &Context) -> Result<()> {
         if wanted.iter().all(|keyword| self.letter(keyword).is_some() || !can_be_noted(keyword)) {
             return Ok(());
         }
         let path = dir.path().join(LOCK);
         let trouble = |error| Error::io(path.display(), error);
-        let mut made = dir.create_new(OsStr::new(LOCK)).map_err(trouble)?;
-        if made.is_none() && is_stale(dir) {
-            dir.remove(OsStr::new(LOCK));
-            made = dir.create_new(OsStr::new(LOCK)).map_err(trouble)?;
-        }
-        let Some(mut file) = made else {
-            return Err(Error::new(Kind::Busy, "another program is changing the keywords of the folder")
-                .at(dir.path().display())
-                .hint(format!("if no program uses it, remove {}", path.display())));
+        let deadline = context.now().after(PATIENCE);
+        let mut file = loop {
+            context.check()?;
+            if let Some(file) = dir.create_new(OsStr::new(LOCK)).map_err(trouble)? {
+                break file;
+            }
+            if is_stale(dir, context) {
+                dir.remove(OsStr::new(LOCK));
+            } else if context.now() >= deadline {
+                return Err(Error::new(Kind::Busy, "another program is changing the keywords of the folder")
+                    .at(dir.path().display())
+                    .hint(format!("if no program uses it, remove {}", path.display())));
+            } else {
+                context.pause(LOOK_AGAIN);
+            }
         };
         // What is there now counts, not what was there when we looked first.
         *self = Self::read(dir);
@@ -120,10 +131,9 @@ impl Keywords {
 }
 
 /// Whether whoever made the lock died: nobody keeps it for long, and Dovecot gives up on it after as many seconds.
-fn is_stale(dir: &Dir) -> bool {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();
+fn is_stale(dir: &Dir, context: &Context) -> bool {
     let made = dir.file(OsStr::new(LOCK)).ok().flatten().map(|(_, stat)| files::date(&stat).seconds);
-    made.is_some_and(|made| i64::try_from(now).unwrap_or(i64::MAX).saturating_sub(made) > STALE_SECONDS)
+    made.is_some_and(|made| context.unix_time().saturating_sub(made) > STALE_SECONDS)
 }
 
 /// Whether a line of the file can say it.

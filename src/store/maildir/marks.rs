@@ -7,6 +7,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use super::keywords::Keywords;
 use super::{LETTERS, MaildirSource, Moves, Open, SEARCHES, flags, split_name};
+use crate::context::Context;
 use crate::error::{Error, Result, Scope};
 use crate::message::Flag;
 use crate::store::{Listed, Source};
@@ -43,10 +44,10 @@ impl Marker<'_> {
     /// Gives letters to keywords among `flags` that have none yet.
     ///
     /// # Errors
-    /// [`crate::error::Kind::Busy`] while another program changes the list of keywords; the disk's.
-    pub fn learn(&mut self, flags: &[Flag]) -> Result<()> {
+    /// [`crate::error::Kind::Busy`] where another program keeps changing the list of keywords; the disk's.
+    pub fn learn(&mut self, flags: &[Flag], context: &Context) -> Result<()> {
         let keywords: Vec<Flag> = flags.iter().filter(|flag| system_letter(flag).is_none()).cloned().collect();
-        self.keywords.add(&self.open.dir, &keywords)
+        self.keywords.add(&self.open.dir, &keywords, context)
     }
 
     /// The flags of a message as its name says them now; `None` when it is gone.

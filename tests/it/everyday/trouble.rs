@@ -163,3 +163,25 @@ fn a_hundred_thousand_messages_are_changed_in_bounded_memory() {
     assert_eq!(run(&["delete", "work/Other", "--all", "--permanently", "--max-delete", "100%"]), COUNT);
     assert!(server.bodies("INBOX").is_empty() && server.bodies("Other").is_empty());
 }
+
+#[test]
+fn a_locked_list_of_keywords_is_waited_for_and_costs_no_keyword() {
+    let server = Imapd::start(Behaviour::default());
+    server.fill("INBOX", &mail::many(1, 20));
+    let mut tool = Tool::new();
+    tool.server("work", Some(&server.url()), None);
+    tool.run(&["flag", "work", "--add", "Todo", "1"]).expect_code(0);
+    tool.run(&["copy", "work", "maildir:out", "--all", "--dry-run"]).expect_code(0);
+    for half in ["cur", "new", "tmp"] {
+        fs::create_dir_all(tool.path("out").join(half)).unwrap();
+    }
+    // Somebody took the lock just now and died.
+    let lock = tool.path("out/dovecot-keywords.lock");
+    fs::write(&lock, "").unwrap();
+    tool.use_clock();
+    tool.run(&["copy", "work", "maildir:out", "--all"]).expect_code(0);
+    assert!(tool.clock() > 100_000, "{}", tool.clock());
+    assert!(!lock.exists());
+    assert_eq!(fs::read_to_string(tool.path("out/dovecot-keywords")).unwrap(), "0 Todo\n");
+    assert_eq!(tool.run(&["list", "maildir:out", "--fields", "flags"]).expect_code(0).text(), "Todo\n");
+}
