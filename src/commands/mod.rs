@@ -2,6 +2,7 @@
 //! (config, trace) once, and dispatches.
 
 mod across;
+pub mod backup;
 mod changing;
 mod choice;
 pub mod complete;
@@ -18,14 +19,20 @@ pub mod list;
 pub mod migrate;
 pub mod r#move;
 mod picked;
+pub mod problems;
+pub mod prune;
 mod reading;
+pub mod rebuild;
 mod relocate;
+pub mod restore;
 pub mod schema;
 mod sorting;
+pub mod status;
 mod transport;
 mod unfinished;
 pub mod upload;
 mod vacate;
+pub mod verify;
 
 use std::io::{IsTerminal, Write};
 
@@ -91,6 +98,27 @@ pub enum Command {
     /// Copy a whole account or store to another; run again at any time to go on
     #[command(after_long_help = examples(MIGRATE_EXAMPLES))]
     Migrate(Box<migrate::Args>),
+    /// Copy accounts into a store of backups, incrementally; run it again from cron
+    #[command(after_long_help = examples(BACKUP_EXAMPLES))]
+    Backup(Box<backup::Args>),
+    /// Put messages of a store of backups back into an account or store
+    #[command(after_long_help = examples(RESTORE_EXAMPLES))]
+    Restore(Box<restore::Args>),
+    /// Prove that a store of backups is whole and, with a place, that nothing on the server is missing from it
+    #[command(after_long_help = examples(VERIFY_EXAMPLES))]
+    Verify(Box<verify::Args>),
+    /// Make a lost or damaged journal of a store anew, from the files and the server
+    #[command(after_long_help = examples(REBUILD_EXAMPLES))]
+    Rebuild(Box<rebuild::Args>),
+    /// Tell when each account and folder was last backed up, and what a run is doing
+    #[command(after_long_help = examples(STATUS_EXAMPLES))]
+    Status(Box<status::Args>),
+    /// List messages that were put aside, and what to do about them
+    #[command(after_long_help = examples(PROBLEMS_EXAMPLES))]
+    Problems(Box<problems::Args>),
+    /// Remove from a store what is gone from the server for long
+    #[command(after_long_help = examples(PRUNE_EXAMPLES))]
+    Prune(Box<prune::Args>),
     /// Print the JSON Schema of a command's JSON output
     #[command(after_long_help = examples(SCHEMA_EXAMPLES))]
     Schema(schema::Args),
@@ -180,6 +208,13 @@ pub fn run(cli: Cli, context: &Context) -> Result<ExitCode> {
         Command::Upload(args) => upload::run(args, &app),
         Command::Folders(args) => folders::run(args, &app),
         Command::Migrate(args) => migrate::run(args, &app),
+        Command::Backup(args) => backup::run(args, &app),
+        Command::Restore(args) => restore::run(args, &app),
+        Command::Verify(args) => verify::run(args, &app),
+        Command::Rebuild(args) => rebuild::run(args, &app),
+        Command::Status(args) => status::run(args, &app),
+        Command::Problems(args) => problems::run(args, &app),
+        Command::Prune(args) => prune::run(args, &app),
         Command::Schema(args) => schema::run(args),
         Command::Completions { shell } => completions(*shell),
         Command::Complete(args) => complete::run(args, &app.context),
@@ -285,6 +320,41 @@ EXAMPLES
     mailhaul migrate old:pop3 new
     # files into a folder
     mailhaul migrate maildir:Mail new/Old";
+
+const BACKUP_EXAMPLES: &str = "\
+EXAMPLES
+    # see --help
+    mailhaul backup --help";
+
+const RESTORE_EXAMPLES: &str = "\
+EXAMPLES
+    # see --help
+    mailhaul restore --help";
+
+const VERIFY_EXAMPLES: &str = "\
+EXAMPLES
+    # see --help
+    mailhaul verify --help";
+
+const REBUILD_EXAMPLES: &str = "\
+EXAMPLES
+    # see --help
+    mailhaul rebuild --help";
+
+const STATUS_EXAMPLES: &str = "\
+EXAMPLES
+    # see --help
+    mailhaul status --help";
+
+const PROBLEMS_EXAMPLES: &str = "\
+EXAMPLES
+    # see --help
+    mailhaul problems --help";
+
+const PRUNE_EXAMPLES: &str = "\
+EXAMPLES
+    # see --help
+    mailhaul prune --help";
 
 const SCHEMA_EXAMPLES: &str = "\
 EXAMPLES

@@ -6,6 +6,7 @@
 //! the database raises the counter in the database (so, in the new log), and then in that file, before anyone acts on it. A
 //! database whose counter is behind the file has therefore lost a log, and with it facts that this tool acted upon.
 
+pub mod archive;
 mod commit;
 mod files;
 mod journal;

@@ -9,8 +9,10 @@ pub mod imap;
 pub mod maildir;
 pub mod mbox;
 pub mod open;
+pub mod origin;
 pub mod pop3;
 pub mod several;
+pub mod vault;
 
 use std::fmt;
 

@@ -2,6 +2,7 @@
 //! connection is found out about before anything is sent again. It sees sources, sinks and the journal through their
 //! seams and never a protocol.
 
+pub mod backup;
 mod budget;
 mod ends;
 mod exactly;

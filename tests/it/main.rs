@@ -6,6 +6,7 @@
 
 mod support;
 
+mod backup;
 mod choosing;
 mod completion;
 mod crash;

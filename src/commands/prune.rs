@@ -1,0 +1,25 @@
+//! `mailhaul prune`.
+
+use super::App;
+use crate::cli::OutputArgs;
+use crate::error::{Error, Result};
+use crate::exit::ExitCode;
+
+/// The arguments of `prune`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// The store
+    #[arg(value_name = "STORE")]
+    pub store: String,
+    /// Output.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// Runs `prune`.
+///
+/// # Errors
+/// What ended it.
+pub fn run(_args: &Args, _app: &App) -> Result<ExitCode> {
+    Err(Error::local("not built"))
+}

@@ -1,0 +1,28 @@
+//! `mailhaul restore`.
+
+use super::App;
+use crate::cli::OutputArgs;
+use crate::error::{Error, Result};
+use crate::exit::ExitCode;
+
+/// The arguments of `restore`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// The store
+    #[arg(value_name = "STORE")]
+    pub store: String,
+    /// Where they go
+    #[arg(value_name = "PLACE")]
+    pub place: String,
+    /// Output.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// Runs `restore`.
+///
+/// # Errors
+/// What ended it.
+pub fn run(_args: &Args, _app: &App) -> Result<ExitCode> {
+    Err(Error::local("not built"))
+}

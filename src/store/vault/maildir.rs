@@ -1,0 +1,4 @@
+//! A store as Maildir++ trees.
+
+/// The Maildir++ trees of a store.
+pub struct MaildirVault {}

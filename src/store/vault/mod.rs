@@ -1,0 +1,231 @@
+//! The files of a store of backups: a Maildir tree, mbox files or `.eml` files, one directory an account, readable without this
+//! program. It makes messages durable under names that follow from what they are, and must never know the archive.
+
+mod maildir;
+
+use std::path::Path;
+
+use crate::context::Context;
+use crate::error::{Error, Result};
+use crate::folder::Folder;
+use crate::message::{Digest, Flag, InternalDate, Message};
+
+pub use maildir::MaildirVault;
+
+/// How messages lie in a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Layout {
+    /// Maildir++: a file a message.
+    Maildir,
+    /// An mbox a folder, appended to.
+    Mbox,
+    /// `.eml` files in nested directories.
+    Eml,
+}
+
+/// What a store says of itself in its file `.mailhaul/store`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreCard {
+    /// Its random identity, 32 hexadecimal digits.
+    pub id: String,
+    /// How messages lie in it.
+    pub layout: Layout,
+    /// Whether line ends stay as the server gave them (`--line-ends as-received`).
+    pub as_received: bool,
+}
+
+/// Under which UID or unique-id a message gets its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NameKey<'a> {
+    /// IMAP.
+    Uid {
+        /// UIDVALIDITY.
+        uid_validity: u32,
+        /// UID.
+        uid: u32,
+    },
+    /// POP3: the text of its key, of which a digest stands in the name.
+    Key(&'a str),
+}
+
+/// A message that was made durable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Laid {
+    /// The caller's number for it.
+    pub ticket: u64,
+    /// The unique part of its name.
+    pub stem: String,
+    /// Whether its line ends are LF now.
+    pub line_feeds: bool,
+    /// Octets of its file.
+    pub octets: u64,
+    /// Digest of its file.
+    pub digest: Digest,
+    /// What could not be kept, in words (a date the file system cannot hold).
+    pub altered: Vec<String>,
+}
+
+/// A file as it lies in a folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lying {
+    /// The unique part of its name.
+    pub stem: String,
+    /// Its path below the root of the store, as the manifest names it.
+    pub path: String,
+    /// Octets.
+    pub octets: u64,
+    /// Its time of last change, which stands for INTERNALDATE.
+    pub modified: InternalDate,
+    /// Flags and keywords, as far as the layout has them.
+    pub flags: Vec<Flag>,
+    /// (UIDVALIDITY, UID) as its name tells, where this program named it so.
+    pub uid: Option<(u32, u32)>,
+    /// The digest of its POP3 key as its name tells.
+    pub key: Option<String>,
+}
+
+/// The files of a store. One folder at a time is written to.
+pub trait Vault: Send {
+    /// How messages lie in it.
+    fn layout(&self) -> Layout;
+
+    /// Removes the temporary files of runs that died, never another program's.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Local`] when the disk fails; so for all here.
+    fn sweep(&mut self, account: &str) -> Result<()>;
+
+    /// Makes the directory of a folder, durably.
+    ///
+    /// # Errors
+    /// As [`Vault::sweep`].
+    fn make_folder(&mut self, account: &str, folder: &Folder) -> Result<()>;
+
+    /// Renames the directory of a folder, durably; done already is no error. `false` when the new name is taken.
+    ///
+    /// # Errors
+    /// As [`Vault::sweep`].
+    fn rename_folder(&mut self, account: &str, from: &Folder, to: &Folder) -> Result<bool>;
+
+    /// The folders that stand in an account's directory.
+    ///
+    /// # Errors
+    /// As [`Vault::sweep`].
+    fn folders(&mut self, account: &str) -> Result<Vec<Folder>>;
+
+    /// The accounts whose directories stand in the store.
+    ///
+    /// # Errors
+    /// As [`Vault::sweep`].
+    fn accounts(&mut self) -> Result<Vec<String>>;
+
+    /// Writes a message to a temporary file; nothing is durable before [`Vault::settle`]. The name follows from `key` and the
+    /// message, so that a run that died and its successor give the same one.
+    ///
+    /// # Errors
+    /// As [`Vault::sweep`]; what is not settled is dropped then.
+    fn lay(&mut self, account: &str, folder: &Folder, ticket: u64, key: NameKey<'_>, message: &Message) -> Result<()>;
+
+    /// How many messages and octets wait for [`Vault::settle`].
+    fn waiting(&self) -> (usize, u64);
+
+    /// Makes everything laid durable: files, names, directories. A file that stands under the name already and holds the same
+    /// octets is the message (a run died before it could record it).
+    ///
+    /// # Errors
+    /// As [`Vault::lay`]: nothing of the batch counts then.
+    fn settle(&mut self) -> Result<Vec<Laid>>;
+
+    /// Gives files the flags that they shall show, where the layout shows flags; durable when it returns. Those that are not there
+    /// any more are returned.
+    ///
+    /// # Errors
+    /// As [`Vault::sweep`].
+    fn reflag(&mut self, account: &str, folder: &Folder, files: &[(String, Vec<Flag>)]) -> Result<Vec<String>>;
+
+    /// Removes files, durably; one that is not there is no error.
+    ///
+    /// # Errors
+    /// As [`Vault::sweep`]; [`crate::error::Kind::Usage`] where the layout cannot (mbox).
+    fn remove(&mut self, account: &str, folder: &Folder, stems: &[String]) -> Result<()>;
+
+    /// Reads a file back as the message the server gave (`line_feeds`: its LFs were CRLFs), with the flags its name shows and
+    /// its date. `None` when it is not there.
+    ///
+    /// # Errors
+    /// As [`Vault::sweep`], with [`crate::error::Scope::Message`] when just this file cannot be read.
+    fn read(&mut self, account: &str, folder: &Folder, stem: &str, line_feeds: bool) -> Result<Option<Message>>;
+
+    /// Octets, digest and path (below the root of the store) of a file. `None` when it is not there.
+    ///
+    /// # Errors
+    /// As [`Vault::read`].
+    fn check(&mut self, account: &str, folder: &Folder, stem: &str) -> Result<Option<(u64, Digest, String)>>;
+
+    /// All that lies in a folder, one at a time, by name.
+    ///
+    /// # Errors
+    /// As [`Vault::sweep`], or what `each` returned.
+    fn scan(&mut self, account: &str, folder: &Folder, each: &mut dyn FnMut(Lying) -> Result<()>) -> Result<()>;
+}
+
+/// Reads the card of the store at `root`; `None` where there is no store.
+///
+/// # Errors
+/// [`crate::error::Kind::Local`] when it cannot be read or makes no sense.
+pub fn card(root: &Path) -> Result<Option<StoreCard>> {
+    let _ = root;
+    Err(Error::local("not built"))
+}
+
+/// Makes a store at `root`, or finds one of the same layout there: private directories, and its card.
+///
+/// # Errors
+/// [`crate::error::Kind::Usage`] when it has another layout or line ends, or `root` holds other things; [`crate::error::Kind::Local`]
+/// when the disk fails.
+pub fn establish(root: &Path, layout: Layout, as_received: bool, context: &Context) -> Result<StoreCard> {
+    let _ = (root, layout, as_received, context);
+    Err(Error::local("not built"))
+}
+
+/// Opens the files of a store.
+///
+/// # Errors
+/// [`crate::error::Kind::Local`] when its directories cannot be opened.
+pub fn open(root: &Path, card: &StoreCard, context: &Context) -> Result<Box<dyn Vault>> {
+    let _ = (root, card, context);
+    Err(Error::local("not built"))
+}
+
+/// Where the archive, the lock and the card lie.
+pub const STATE_DIR: &str = ".mailhaul";
+
+/// A manifest being written: lines that `sha256sum -c` checks from the root of the store.
+pub struct Manifest {}
+
+#[allow(unused_variables, clippy::unused_self)]
+impl Manifest {
+    /// Begins the manifest of an account (`ACCOUNT.sha256` in the root of the store), replacing the old one only at its end.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Local`] when the disk fails; so for the rest.
+    pub fn begin(root: &Path, account: &str) -> Result<Self> {
+        Err(Error::local("not built"))
+    }
+
+    /// One file more.
+    ///
+    /// # Errors
+    /// As [`Manifest::begin`].
+    pub fn add(&mut self, digest: Digest, path: &str) -> Result<()> {
+        Err(Error::local("not built"))
+    }
+
+    /// Makes it durable in the place of the old one.
+    ///
+    /// # Errors
+    /// As [`Manifest::begin`].
+    pub fn finish(self) -> Result<()> {
+        Err(Error::local("not built"))
+    }
+}

@@ -1,0 +1,9 @@
+//! A backup of one account over POP3.
+
+use super::Backup;
+use crate::error::Error;
+use crate::report::Outcome;
+
+pub(super) fn run(_backup: Backup<'_>) -> (Outcome, Option<Error>) {
+    (Outcome::default(), Some(Error::local("not built")))
+}

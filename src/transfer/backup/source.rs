@@ -1,0 +1,1 @@
+//! A store of backups as a source of messages, with the flags and dates its archive knows.
