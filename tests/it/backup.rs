@@ -14,5 +14,6 @@ mod mirror;
 mod pop3;
 mod recipes;
 mod restore;
+mod scene;
 mod status;
 mod verify;
