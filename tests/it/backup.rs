@@ -16,4 +16,5 @@ mod recipes;
 mod restore;
 mod scene;
 mod status;
+mod trouble;
 mod verify;

@@ -11,7 +11,7 @@ use crate::support::store::{self, Layout};
 use crate::support::strace::{self, Call, Store, Verdict};
 
 /// Whether system calls can be watched; a machine where they cannot is a failure that says what to do.
-fn can_watch() -> bool {
+pub fn can_watch() -> bool {
     if std::env::var_os("MAILHAUL_TEST_NO_STRACE").is_some_and(|value| value == "1") {
         say("left out as told: the order of syncs and commits is not proved on this machine");
         return false;

@@ -131,11 +131,16 @@ impl Scene {
 
     /// Points the account at a port, that of the server or of a proxy.
     pub fn serve_at(&self, port: u16) {
+        self.serve_with(port, "");
+    }
+
+    /// The same with further options of the place: `&timeout=1s`.
+    pub fn serve_with(&self, port: u16, options: &str) {
         self.tool.config("");
         if self.kind.is_pop3() {
-            self.tool.server("work", None, Some(&format!("pop3://ann@127.0.0.1:{port}?tls=none")));
+            self.tool.server("work", None, Some(&format!("pop3://ann@127.0.0.1:{port}?tls=none{options}")));
         } else {
-            self.tool.server("work", Some(&format!("imap://ann@127.0.0.1:{port}?tls=none")), None);
+            self.tool.server("work", Some(&format!("imap://ann@127.0.0.1:{port}?tls=none{options}")), None);
         }
     }
 
@@ -280,6 +285,11 @@ impl Scene {
     pub fn expect_right(&self, case: &str) {
         self.expect_kept(case);
         store::sound(&self.root(), self.layout, case);
+        store::journal_tells_the_truth(&self.root(), self.layout, case);
+        if let From::Imap(server) = &self.from {
+            let (told, served) = (store::live(&self.root()), store::live_served(server));
+            assert!(told == served, "{case}: the journal against the server: {:?}", told.symmetric_difference(&served));
+        }
         self.expect_idle(case);
     }
 

@@ -345,3 +345,93 @@ pub fn journal(root: &Path) -> Journal {
     let db = rusqlite::Connection::open(copy.path().join("journal.db")).unwrap();
     Journal { db, _copy: copy }
 }
+
+/// A file as the journal tells of it.
+#[derive(Debug, Clone)]
+pub struct Recorded {
+    pub account: String,
+    pub folder: String,
+    /// The name the folder is about to get.
+    pub renaming_to: Option<String>,
+    pub stem: String,
+    pub octets: u64,
+    /// SHA-256 in hex of the file's octets.
+    pub digest: String,
+}
+
+/// All files the journal tells of, those about to be removed left out; none where there is no journal yet.
+pub fn recorded(root: &Path) -> Vec<Recorded> {
+    if !root.join(".mailhaul/journal.db").exists() {
+        return Vec::new();
+    }
+    let journal = journal(root);
+    let Ok(mut rows) = journal.prepare(
+        "SELECT account.name, folder.name, folder.renaming_to, file.stem, file.octets, lower(hex(file.digest)) \
+         FROM file JOIN folder ON folder.id = file.folder JOIN account ON account.id = folder.account WHERE removing = 0",
+    ) else {
+        // Died before the tables were made.
+        return Vec::new();
+    };
+    let rows = rows.query_map([], |row| {
+        Ok(Recorded {
+            account: row.get(0)?,
+            folder: row.get(1)?,
+            renaming_to: row.get(2)?,
+            stem: row.get(3)?,
+            octets: row.get(4)?,
+            digest: row.get(5)?,
+        })
+    });
+    rows.unwrap().map(Result::unwrap).collect()
+}
+
+/// Insists that whatever the journal tells of lies there and is what it says, wherever the run ended.
+#[track_caller]
+pub fn journal_tells_the_truth(root: &Path, layout: Layout, case: &str) {
+    let recorded = recorded(root);
+    let accounts: BTreeSet<&String> = recorded.iter().map(|file| &file.account).collect();
+    let mut there: BTreeMap<(String, String, String), Vec<u8>> = BTreeMap::new();
+    for account in accounts {
+        for lying in lying(root, account, layout) {
+            let bytes = fs::read(root.join(&lying.path)).unwrap();
+            there.insert((account.clone(), lying.folder, lying.stem), bytes);
+        }
+    }
+    for file in &recorded {
+        let folders = [Some(&file.folder), file.renaming_to.as_ref()];
+        let offset = file.stem.split('+').next().unwrap_or_default().to_owned();
+        let stem = if layout == Layout::Mbox { &offset } else { &file.stem };
+        let bytes = folders.into_iter().flatten().find_map(|folder| there.get(&(file.account.clone(), folder.clone(), stem.clone())));
+        let bytes = bytes.unwrap_or_else(|| panic!("{case}: the journal tells of what is not there: {file:?}"));
+        let bytes = if layout == Layout::Mbox {
+            let start: usize = offset.parse().unwrap();
+            bytes.get(start..start + usize::try_from(file.octets).unwrap()).unwrap_or_else(|| panic!("{case}: cut short: {file:?}"))
+        } else {
+            &bytes[..]
+        };
+        assert_eq!((bytes.len() as u64, hex(bytes)), (file.octets, file.digest.clone()), "{case}: not what the journal says: {file:?}");
+    }
+}
+
+/// Where each message that is on the server stands, by the journal: folder, UIDVALIDITY, UID and content digest.
+pub fn live(root: &Path) -> BTreeSet<(String, u32, u32, String)> {
+    let journal = journal(root);
+    let mut rows = journal
+        .prepare(
+            "SELECT folder.name, era.uid_validity, entry.uid, lower(hex(file.content)) FROM entry JOIN era ON era.id = entry.era \
+             JOIN folder ON folder.id = era.folder JOIN file ON file.id = entry.file WHERE entry.gone_at IS NULL AND uid IS NOT NULL",
+        )
+        .unwrap();
+    let rows = rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)));
+    rows.unwrap().map(Result::unwrap).collect()
+}
+
+/// The same as the server has it.
+pub fn live_served(server: &Imapd) -> BTreeSet<(String, u32, u32, String)> {
+    let of = |folder: String| {
+        let mailbox = server.mailbox(&folder);
+        let uid_validity = mailbox.uid_validity;
+        mailbox.messages.into_iter().map(move |message| (folder.clone(), uid_validity, message.uid, content_digest(&message.body)))
+    };
+    server.folders().into_iter().flat_map(of).collect()
+}
