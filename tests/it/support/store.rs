@@ -378,7 +378,7 @@ pub fn recorded(root: &Path) -> Vec<Recorded> {
             folder: row.get(1)?,
             renaming_to: row.get(2)?,
             stem: row.get(3)?,
-            octets: row.get(4)?,
+            octets: row.get::<_, i64>(4)?.unsigned_abs(),
             digest: row.get(5)?,
         })
     });
