@@ -119,6 +119,14 @@ impl Origin {
         Err(Error::local("not built"))
     }
 
+    /// Opens a folder read-only without asking what is in it.
+    ///
+    /// # Errors
+    /// As [`Origin::visit`].
+    pub fn open(&mut self, folder: &Folder) -> Result<Figures> {
+        Err(Error::local("not built"))
+    }
+
     /// Opens a folder read-only and tells what is there; with `since` and QRESYNC or CONDSTORE only what changed goes over the
     /// wire, and `each` gets the flags of what may have changed.
     ///
