@@ -1,6 +1,6 @@
 //! Which folders of the server a backup is about, and whether their list can be believed.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::{Run, Work};
 use crate::error::{Error, Kind, Result};
@@ -36,10 +36,11 @@ impl Run<'_> {
                 None => Error::usage("no folder of the account is chosen by --include and --exclude").at(place),
             });
         }
+        let mut known: HashMap<Folder, ArchiveFolder> = self.known.iter().map(|record| (record.folder.clone(), record.clone())).collect();
         self.works = remotes
             .into_iter()
             .map(|remote| {
-                let record = self.known.iter().find(|record| record.folder == remote.info.folder).cloned();
+                let record = known.remove(&remote.info.folder);
                 Work { remote, record, visit: None, counts: Counts::default(), failed: false }
             })
             .collect();
