@@ -169,7 +169,7 @@ impl Origin {
     /// # Errors
     /// As [`Origin::visit`].
     pub fn open(&mut self, folder: &Folder) -> Result<Figures> {
-        Err(Error::local("not built"))
+        Err(crate::error::Error::local("not built"))
     }
 
     /// Opens a folder read-only and tells what is there; with `since` and QRESYNC or CONDSTORE only what changed goes over the
