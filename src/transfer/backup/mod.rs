@@ -4,6 +4,7 @@
 mod batch;
 mod imap;
 mod pop3;
+pub mod prune;
 pub mod rebuild;
 pub mod selection;
 pub mod source;
