@@ -8,9 +8,11 @@
 
 pub mod archive;
 mod commit;
+mod database;
 mod files;
 mod journal;
 mod moves;
+pub mod registry;
 mod schema;
 #[cfg(test)]
 mod tests;
