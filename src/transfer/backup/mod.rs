@@ -3,6 +3,7 @@
 
 mod batch;
 mod imap;
+mod manifest;
 mod pop3;
 pub mod prune;
 pub mod rebuild;

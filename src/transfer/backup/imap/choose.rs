@@ -1,6 +1,6 @@
 //! Which folders of the server a backup is about, and whether their list can be believed.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::{Run, Work};
 use crate::error::{Error, Kind, Result};
@@ -9,7 +9,7 @@ use crate::plan;
 use crate::report::{Counts, Event, FolderCounts, counted};
 use crate::state::archive::{ArchiveChange, ArchiveFolder};
 use crate::store::SpecialUse;
-use crate::store::origin::Remote;
+use crate::store::origin::{Origin, Remote};
 
 /// Changes in one transaction.
 const BATCH: usize = 1000;
@@ -19,6 +19,7 @@ impl Run<'_> {
     pub(super) fn choose(&mut self) -> Result<()> {
         let (mut remotes, is_gmail, place) =
             self.line.ask(|origin| origin.folders().map(|remotes| (remotes, origin.is_gmail(), origin.place())))?;
+        self.line.names = self.line.origin.as_ref().map(Origin::names).unwrap_or_default();
         self.is_gmail = is_gmail;
         self.known = self.job.store.archive.folders(self.job.account.id)?;
         remotes.retain(|remote| remote.info.selectable);
@@ -36,10 +37,11 @@ impl Run<'_> {
                 None => Error::usage("no folder of the account is chosen by --include and --exclude").at(place),
             });
         }
+        let mut known: HashMap<Folder, ArchiveFolder> = self.known.iter().map(|record| (record.folder.clone(), record.clone())).collect();
         self.works = remotes
             .into_iter()
             .map(|remote| {
-                let record = self.known.iter().find(|record| record.folder == remote.info.folder).cloned();
+                let record = known.remove(&remote.info.folder);
                 Work { remote, record, visit: None, counts: Counts::default(), failed: false }
             })
             .collect();

@@ -10,6 +10,7 @@ use crate::error::{Error, Result, Scope};
 use crate::folder::Folder;
 use crate::imap::uid_set::UidSet;
 use crate::state::archive::{ArchiveChange, FileId};
+use crate::transfer::backup::manifest;
 
 /// Changes in one transaction.
 const BATCH: u32 = 1000;
@@ -87,6 +88,9 @@ impl Run<'_> {
         if handled && (believed || visit.gone.is_empty() && !visit.has_older) {
             changes.push(ArchiveChange::Visited { folder, mark: visit.mark, at });
         }
+        if handled {
+            self.job.store.vault.complete(&self.job.account.name, &remote.info.folder)?;
+        }
         if !changes.is_empty() {
             self.job.context.step("backup.visit");
             self.job.store.archive.commit(&changes)?;
@@ -142,6 +146,6 @@ impl Run<'_> {
     }
 
     pub(super) fn manifest(&mut self) -> Result<()> {
-        Ok(())
+        manifest::renew(self.job.store, self.job.account.id, self.job.context)
     }
 }
