@@ -29,6 +29,7 @@ pub mod restore;
 pub mod schema;
 mod sorting;
 pub mod status;
+mod subject;
 mod transport;
 mod unfinished;
 pub mod upload;
