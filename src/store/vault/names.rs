@@ -19,11 +19,15 @@ fn digits(digest: Digest) -> String {
 /// What the name of a message's file begins with: date, key, content.
 pub(super) fn base(key: NameKey<'_>, message: &Message) -> String {
     let seconds = message.internal_date.map_or(0, |date| date.seconds);
-    let key = match key {
+    format!("{seconds}.{}.{}", word(key), digits(message.digests.content))
+}
+
+/// A key as one word: `V…U…`, or `P` and a digest.
+pub(super) fn word(key: NameKey<'_>) -> String {
+    match key {
         NameKey::Uid { uid_validity, uid } => format!("V{uid_validity}U{uid}"),
         NameKey::Key(text) => format!("P{}", digits(Digest::of(text.as_bytes()))),
-    };
-    format!("{seconds}.{key}.{}", digits(message.digests.content))
+    }
 }
 
 /// What the unique part of a name tells of a message's identity.
@@ -47,10 +51,15 @@ fn parse_strictly(stem: &str) -> Option<Parsed> {
     if parts.next().is_some() || !hex(content) || further.is_some_and(|further| number::<u32>(further).is_none()) {
         return None;
     }
-    if let Some(key) = key.strip_prefix('P') {
+    parse_word(key)
+}
+
+/// What [`word`] wrote.
+pub(super) fn parse_word(word: &str) -> Option<Parsed> {
+    if let Some(key) = word.strip_prefix('P') {
         return hex(key).then(|| Parsed { uid: None, key: Some(key.to_owned()) });
     }
-    let (uid_validity, uid) = key.strip_prefix('V')?.split_once('U')?;
+    let (uid_validity, uid) = word.strip_prefix('V')?.split_once('U')?;
     Some(Parsed { uid: Some((number(uid_validity)?, number(uid)?)), key: None })
 }
 

@@ -265,7 +265,7 @@ impl TreeVault {
         let home = self.get(at)?;
         let letters = letters(home, &message.flags, &context)?;
         let dir = home.temporary.as_ref().ok_or_else(|| Error::local("a folder that is not open to write"))?;
-        if !home.noted && !home.eml && !home.fresh {
+        if !home.noted && !home.eml {
             note_unrecorded(dir)?;
             home.noted = true;
         }
