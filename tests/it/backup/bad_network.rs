@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::scene::{Change, Kind, Scene, built, all_of};
+use super::scene::{Change, Kind, Scene, all_of, built};
 use crate::crash::bench::{full, say};
 use crate::support::proxy::{Cut, Direction, Proxy, Weather};
 use crate::support::store::Layout;

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use rustix::process::Signal;
 
-use super::scene::{Change, KILLED, Kind, Scene, built, letter, put, all_of};
+use super::scene::{Change, KILLED, Kind, Scene, all_of, built, letter, put};
 use crate::crash::bench::{full, say};
 use crate::support::imapd::Imapd;
 use crate::support::mail;

@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::scene::{Change, KILLED, Kind, Scene, built, all_of};
+use super::scene::{Change, KILLED, Kind, Scene, all_of, built};
 use crate::crash::bench::{full, say};
 use crate::support::store::Layout;
 

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::scene::{Change, KILLED, Kind, Scene, built, all_of};
+use super::scene::{Change, KILLED, Kind, Scene, all_of, built};
 use crate::crash::bench::{full, say};
 use crate::support::imapd::{Behaviour, CommandFault, Imapd};
 use crate::support::mail::{self, content_digest};
