@@ -13,7 +13,7 @@ use crate::imap::session::Access;
 use crate::state::{self, Journal};
 use crate::store::Listed;
 use crate::store::open::{self, Opener};
-use crate::transfer::{Options, Preview, Seen, SourceFlags, Transfer, preview};
+use crate::transfer::{Asked, Options, Preview, Seen, SourceFlags, Transfer, preview};
 
 const SCHEMA: &str = "mailhaul.migrate/1";
 
@@ -98,7 +98,7 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
         open_sink: &|| open::sink(&destination, Access::ReadWrite, &app.context, &app.trace),
         only: source.folder.clone(),
         into: destination.folder.clone(),
-        exactly: false,
+        asked: Asked::House,
     }
     .run();
     Over { schema: SCHEMA, source: &source.shown, destination: &destination.shown, started, outcome, error }.conclude(&args.output, app)

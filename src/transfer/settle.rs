@@ -9,7 +9,7 @@ use crate::context::Context;
 use crate::error::Result;
 use crate::folder::Folder;
 use crate::matching::pair_by_content;
-use crate::message::Digest;
+use crate::message::{Digest, header_digest, header_len};
 use crate::state::{Batch, Change, CopyId, GenerationId, Intent, Journal};
 use crate::store::{FolderInfo, Listed, Sink, SpecialUse};
 
@@ -86,14 +86,35 @@ pub(super) fn place(sink: &mut dyn Sink, journal: &mut Journal, target: &Target,
     free_messages(sink, journal, target, &[], None, seen).map(drop)
 }
 
-/// Reads what is at the destination and nobody's copy, so that a run without a journal can adopt it.
-pub(super) fn adoptable(sink: &mut dyn Sink, journal: &mut Journal, target: &Target, seen: &mut SeenByUid) -> Result<Adoptable> {
+/// Reads what is at the destination and nobody's copy, so that a run without a journal can adopt it. Where the header digests
+/// of what is looked for are known (`headers`), only messages with one of them are read: the same message has the same.
+pub(super) fn adoptable(
+    sink: &mut dyn Sink,
+    journal: &mut Journal,
+    target: &Target,
+    seen: &mut SeenByUid,
+    headers: Option<&HashSet<Digest>>,
+) -> Result<Adoptable> {
     // What is ours without our knowing under which UID must not be taken for somebody else's.
     free_messages(sink, journal, target, &[], None, seen)?;
     let claimed = journal.claimed_uids(target.generation)?;
     let mut there: Vec<Listed> = sink.look(1)?.messages;
     there.retain(|listed| !claimed.contains(&listed.id) && listed.id < target.floor);
     there.sort_by_key(|listed| listed.id);
+    if let Some(headers) = headers {
+        let mut alike = HashSet::new();
+        sink.headers(&there, &mut |index, header| {
+            // One whose header cannot be had, or has no end, is read whole: servers do not agree what a header is then.
+            let alike_or_odd = |header: Vec<u8>| header_len(&header).is_none() || headers.contains(&header_digest(&header));
+            if let Some(listed) = there.get(index)
+                && header.map_or(true, alike_or_odd)
+            {
+                alike.insert(listed.id);
+            }
+            Ok(())
+        })?;
+        there.retain(|listed| alike.contains(&listed.id));
+    }
     read_digests(sink, &there, target.generation, seen)?;
     let mut found = Adoptable::default();
     for listed in &there {
