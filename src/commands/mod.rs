@@ -14,6 +14,7 @@ mod dry_run;
 pub mod fetch;
 pub mod flag;
 pub mod folders;
+pub mod hooks;
 mod ledger;
 pub mod list;
 pub mod migrate;
@@ -99,7 +100,16 @@ pub enum Command {
     #[command(after_long_help = examples(MIGRATE_EXAMPLES))]
     Migrate(Box<migrate::Args>),
     /// Copy accounts into a store of backups, incrementally; run it again from cron
-    #[command(after_long_help = examples(BACKUP_EXAMPLES))]
+    ///
+    /// The store is a directory with one directory an account, which any mail program reads: a Maildir tree, or mbox or eml files.
+    /// Each run fetches what is missing, brings flags up to date, and keeps what is gone from the server unless --mirror is given.
+    /// The server is never changed. Accounts follow one another; one that fails does not stop the others, each error is named with
+    /// its account, and the exit code is that of the worst: a signal, then 9, 7, 10, 4, 2, 6, 5, 3, 8. --max-duration,
+    /// --max-transfer and --max-messages count for all of them together. A limit that is reached ends the run there.
+    #[command(
+        override_usage = "mailhaul backup [OPTIONS] <PLACE>... <STORE>",
+        after_long_help = examples(BACKUP_EXAMPLES)
+    )]
     Backup(Box<backup::Args>),
     /// Put messages of a store of backups back into an account or store
     #[command(after_long_help = examples(RESTORE_EXAMPLES))]
@@ -323,8 +333,20 @@ EXAMPLES
 
 const BACKUP_EXAMPLES: &str = "\
 EXAMPLES
-    # see --help
-    mailhaul backup --help";
+    # an account into a Maildir tree, every night the same command
+    mailhaul backup work ~/mail-backup
+    # several, silent unless something is wrong, as from cron
+    mailhaul backup -q --no-input work home old:pop3 ~/mail-backup
+    # what would be done
+    mailhaul backup work ~/mail-backup --dry-run
+    # without some folders
+    mailhaul backup work ~/mail-backup --exclude Trash --exclude 'Lists/*'
+    # exactly what is on the server, but never a tenth less than before
+    mailhaul backup work ~/mail-mirror --mirror --max-delete 10%
+    # at most two hours and 1 MB a second
+    mailhaul backup work ~/mail-backup --max-duration 2h --bwlimit 1M
+    # tell somebody
+    mailhaul backup work ~/mail-backup --on-failure 'mail -s \"backup: exit $MAILHAUL_EXIT\" ann'";
 
 const RESTORE_EXAMPLES: &str = "\
 EXAMPLES

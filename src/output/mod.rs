@@ -1,6 +1,7 @@
 //! What reaches people and scripts: rows and documents on standard output, progress and notes on standard error. This
 //! room knows rows, counts and terminals; it never knows a protocol, a store or the journal.
 
+mod backed_up;
 mod changed;
 mod copied;
 mod folder;
@@ -13,6 +14,7 @@ pub mod sanitize;
 mod table;
 
 pub use crate::report::{Format, ProgressMode};
+pub use backed_up::{AccountResult, BackedUpAccount, BackupSummary};
 pub use changed::{ChangedDocument, ChangedRow};
 pub use copied::{AlteredMessage, CopySummary};
 pub use folder::{FolderChange, FolderChangesDocument, FolderRow, FoldersDocument, typed as typed_folder};

@@ -19,6 +19,8 @@ use crate::report::{Outcome, Report};
 use crate::state::archive::{Account, Archive};
 use crate::store::vault::{StoreCard, Vault};
 
+pub use crate::plan::Ceiling;
+
 /// A store opened for its one writing process.
 pub struct OpenStore {
     /// Its directory.
@@ -29,17 +31,6 @@ pub struct OpenStore {
     pub vault: Box<dyn Vault>,
     /// Its journal, which holds the lock.
     pub archive: Archive,
-}
-
-/// The deletion ceiling: `N` or `P%` of what is there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ceiling {
-    /// So many messages.
-    Messages(u64),
-    /// So many hundredths.
-    Percent(u32),
-    /// 50 messages or 10 %, whichever is more.
-    Default,
 }
 
 /// Limits a user sets to a run; reaching one ends it with [`crate::error::Kind::Limit`].
