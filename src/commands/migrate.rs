@@ -126,7 +126,8 @@ fn preview_only(
     let journal = Journal::read_only(dir, destination_name).map_err(|error| error.at(&destination.shown))?;
     let opener = Opener::new(from, &app.context, &app.trace);
     let (mut source, mut sink) = (opener.source()?, open::sink(destination, Access::ReadOnly, &app.context, &app.trace)?);
-    let previews = preview(source.as_mut(), sink.as_mut(), journal, source_name, from.folder.as_ref(), destination.folder.as_ref())?;
+    let previews =
+        preview(source.as_mut(), sink.as_mut(), journal, source_name, from.folder.as_ref(), destination.folder.as_ref(), Asked::House)?;
     source.finish()?;
     sink.finish()?;
     let named = |preview: &Preview, listed: &Listed| (preview.folder.to_string(), listed.id);

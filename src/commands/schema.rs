@@ -67,6 +67,9 @@ pub fn schemas() -> &'static [Named] {
             of("Migrate").document::<CopySummary>("mailhaul.migrate/1").document::<super::dry_run::DryRun>("mailhaul.migrate/1").schema()
         }),
         ("backup", || of("Backup").document::<BackupSummary<'_>>("mailhaul.backup/1").schema()),
+        ("restore", || {
+            of("Restore").document::<CopySummary>("mailhaul.restore/1").document::<super::dry_run::DryRun>("mailhaul.restore/1").schema()
+        }),
         ("error", || of("Error").value::<ErrorObject<'_>>().schema()),
         ("progress", || of("Progress").value::<ProgressLine<'_>>().value::<ProgressMessage<'_>>().schema()),
     ]

@@ -48,7 +48,8 @@ pub enum Seen {
 }
 
 impl Seen {
-    fn is_seen(self, date: InternalDate, now: InternalDate) -> bool {
+    /// Whether a message of this date counts as read.
+    pub fn is_seen(self, date: InternalDate, now: InternalDate) -> bool {
         match self {
             Self::All => true,
             Self::None => false,

@@ -1,16 +1,18 @@
 //! A store of backups as a source of messages, with the flags and dates its archive knows. A file that is not what the archive
 //! recorded is named and never handed over.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::Limits;
 use super::selection::{Chosen, ChosenFolder};
 use crate::context::Context;
 use crate::error::{Error, Kind, Result, Scope};
 use crate::folder::Folder;
 use crate::message::{Digest, Message};
-use crate::state::archive::{Account, Archive, Form};
+use crate::state::archive::{Account, Archive, FileId, Form};
 use crate::store::vault::{self, STATE_DIR, StoreCard, Vault};
 use crate::store::{FolderInfo, Listed, Listing, Source};
 
@@ -81,6 +83,27 @@ pub struct StoreSource {
     chosen: Arc<Vec<ChosenFolder>>,
     /// Which of them was listed last.
     open: Option<usize>,
+    limits: Limits,
+    spent: Arc<Spent>,
+    context: Context,
+    /// Where the archive says now that files of the open folder lie that are not where they were.
+    moved: Option<HashMap<FileId, (Folder, String)>>,
+}
+
+/// What all sources of one run handed over.
+#[derive(Debug, Default)]
+pub struct Spent {
+    messages: AtomicU64,
+    octets: AtomicU64,
+    /// Files that were missing or damaged.
+    damaged: AtomicU64,
+}
+
+impl Spent {
+    /// How many files were found missing or damaged.
+    pub fn damaged(&self) -> u64 {
+        self.damaged.load(Ordering::Relaxed)
+    }
 }
 
 impl StoreSource {
@@ -90,7 +113,45 @@ impl StoreSource {
     /// As [`vault::open`].
     pub fn new(place: String, store: &ReadStore, account: Account, chosen: Arc<Vec<ChosenFolder>>, context: &Context) -> Result<Self> {
         let vault = store.vault(context)?;
-        Ok(Self { place, root: store.root.clone(), card: store.card.clone(), account, vault, chosen, open: None })
+        Ok(Self {
+            place,
+            root: store.root.clone(),
+            card: store.card.clone(),
+            account,
+            vault,
+            chosen,
+            open: None,
+            limits: Limits::default(),
+            spent: Arc::default(),
+            context: context.clone(),
+            moved: None,
+        })
+    }
+
+    /// The same with limits, which count what `spent` counts over all sources of a run.
+    #[must_use]
+    pub fn limited(mut self, limits: Limits, spent: Arc<Spent>) -> Self {
+        self.limits = limits;
+        self.spent = spent;
+        self
+    }
+
+    /// That one more message of so many octets may be begun.
+    fn may_begin(&self, octets: u64) -> Result<()> {
+        let reached =
+            |option: &str| Err(Error::new(Kind::Limit, format!("{option} is reached")).hint("run the same command again to go on"));
+        if self.limits.until.is_some_and(|until| self.context.now() >= until) {
+            return reached("--max-duration");
+        }
+        if self.limits.messages.is_some_and(|most| self.spent.messages.load(Ordering::Relaxed) >= most) {
+            return reached("--max-messages");
+        }
+        // One message always goes, or a limit below its size would never let it.
+        let before = self.spent.octets.load(Ordering::Relaxed);
+        if before > 0 && self.limits.octets.is_some_and(|most| before.saturating_add(octets) > most) {
+            return reached("--max-transfer");
+        }
+        Ok(())
     }
 
     /// The message itself; `None` when a run that writes to the store removed it since.
@@ -120,23 +181,25 @@ impl StoreSource {
     }
 
     /// Where the archive says now that a file lies; `None` when it knows none any more.
-    fn whereabouts(&self, one: &Chosen) -> Result<Option<(Folder, String)>> {
-        let Some(archive) = Archive::read_only(&self.root.join(STATE_DIR), &self.card.id)? else {
-            return Ok(Some((one.home.as_ref().clone(), one.stem.clone())));
-        };
-        for folder in archive.folders(self.account.id)? {
-            let mut found = None;
-            archive.files(folder.id, &mut |file, _| {
-                if file.id == one.file {
-                    found = Some(file.stem);
-                }
-                Ok(())
-            })?;
-            if let Some(stem) = found {
-                return Ok(Some((folder.folder, stem)));
+    fn whereabouts(&mut self, one: &Chosen) -> Result<Option<(Folder, String)>> {
+        if self.moved.is_none() {
+            let open = self.open.and_then(|open| self.chosen.get(open));
+            let wanted: HashSet<FileId> = open.iter().flat_map(|folder| &folder.messages).map(|one| one.file).collect();
+            let mut moved = HashMap::new();
+            let Some(archive) = Archive::read_only(&self.root.join(STATE_DIR), &self.card.id)? else {
+                return Err(Error::local("the store's journal was removed during the run").at(&self.place));
+            };
+            for folder in archive.folders(self.account.id)? {
+                archive.files(folder.id, &mut |file, _| {
+                    if wanted.contains(&file.id) {
+                        moved.insert(file.id, (folder.folder.clone(), file.stem));
+                    }
+                    Ok(())
+                })?;
             }
+            self.moved = Some(moved);
         }
-        Ok(None)
+        Ok(self.moved.as_ref().and_then(|moved| moved.get(&one.file)).cloned())
     }
 
     fn at(&self, listed: &Listed) -> Result<&Chosen> {
@@ -158,6 +221,7 @@ impl Source for StoreSource {
     }
 
     fn list(&mut self, folder: &Folder) -> Result<Listing> {
+        self.moved = None;
         self.open = self.chosen.iter().position(|one| one.info.folder == *folder);
         let Some(chosen) = self.open.and_then(|open| self.chosen.get(open)) else { return Ok(Listing::default()) };
         let messages = (1..).zip(&chosen.messages).map(|(id, one)| Listed {
@@ -172,10 +236,18 @@ impl Source for StoreSource {
     fn read(&mut self, wanted: &[Listed], each: &mut dyn FnMut(usize, Result<Message>) -> Result<()>) -> Result<()> {
         for (index, listed) in wanted.iter().enumerate() {
             let one = self.at(listed)?.clone();
+            self.may_begin(one.length)?;
             match self.message(&one) {
-                Ok(Some(message)) => each(index, Ok(message))?,
+                Ok(Some(message)) => {
+                    self.spent.messages.fetch_add(1, Ordering::Relaxed);
+                    self.spent.octets.fetch_add(one.length, Ordering::Relaxed);
+                    each(index, Ok(message))?;
+                }
                 Ok(None) => {}
-                Err(error) if error.scope() == Scope::Message => each(index, Err(error))?,
+                Err(error) if error.scope() == Scope::Message => {
+                    self.spent.damaged.fetch_add(1, Ordering::Relaxed);
+                    each(index, Err(error))?;
+                }
                 Err(error) => return Err(error),
             }
         }
