@@ -22,7 +22,7 @@ pub struct ArchiveFolderId(pub(in crate::state) i64);
 pub struct EraId(pub(in crate::state) i64);
 
 /// A message's file (or its stretch of an mbox).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FileId(pub(in crate::state) i64);
 
 /// A message under its UID or unique-id in one generation; several may share a file when UIDVALIDITY changed.
