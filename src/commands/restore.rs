@@ -27,7 +27,7 @@ use crate::store::open;
 use crate::store::vault::Layout;
 use crate::transfer::backup::Limits;
 use crate::transfer::backup::selection::{self, ChosenFolder, Gone};
-use crate::transfer::backup::source::{ReadStore, Spent, StoreSource};
+use crate::transfer::backup::source::{ReadStore, Site, Spent, StoreSource};
 use crate::transfer::{Asked, Options, Preview, Seen, SourceFlags, Transfer, preview};
 
 const SCHEMA: &str = "mailhaul.restore/1";
@@ -167,7 +167,7 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
         return Err(Error::usage(format!("{option} is for IMAP servers alone")).hint("the other conditions work everywhere"));
     }
     let store = ReadStore::open(named.path.clone())?;
-    if named.layout.is_some_and(|layout| layout != store.card.layout) {
+    if named.layout.is_some_and(|layout| layout != store.site.card.layout) {
         return Err(Error::usage("the store is of another kind").at(&named.shown).hint("a bare path takes whatever lies there"));
     }
     outside(&destination, &store)?;
@@ -193,7 +193,7 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
         pick: choice.has_uids().then_some(&pick),
         limit: choice.limit(),
     };
-    let mut vault = store.vault(&app.context)?;
+    let mut vault = store.site.vault(&app.context)?;
     let chosen = selection::choose(&store.archive, vault.as_mut(), &account, &selection, &app.context)?;
     let source = format!("{}//{}", named.shown, account.name);
     if chosen.folders.is_empty() && (selection.only.is_some() || !args.folder.is_empty()) && chosen.messages == 0 {
@@ -205,7 +205,7 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
         args,
         app,
         named: &named,
-        store: &store,
+        site: &store.site,
         account: &account,
         source,
         destination: &destination,
@@ -221,7 +221,7 @@ fn outside(destination: &Place, store: &ReadStore) -> Result<()> {
     let (Location::Maildir(path) | Location::Mbox(path) | Location::Eml(path)) = &destination.location else { return Ok(()) };
     // What is not there yet lies where the nearest directory above it does.
     let real = path.ancestors().find_map(|above| above.canonicalize().ok()).or_else(|| std::env::current_dir().ok());
-    match (real, store.root.canonicalize()) {
+    match (real, store.site.root.canonicalize()) {
         (Some(real), Ok(root)) if real.starts_with(&root) => {
             Err(Error::usage("the destination lies in the store").at(&destination.shown).hint("name another directory"))
         }
@@ -286,7 +286,7 @@ struct Job<'a> {
     args: &'a Args,
     app: &'a App,
     named: &'a Named,
-    store: &'a ReadStore,
+    site: &'a Site,
     account: &'a Account,
     /// How summaries name the source.
     source: String,
@@ -308,7 +308,8 @@ impl Job<'_> {
     }
 
     fn source(&self, limits: Limits) -> Result<StoreSource> {
-        let source = StoreSource::new(self.source.clone(), self.store, self.account.clone(), Arc::clone(&self.chosen), &self.app.context)?;
+        let source =
+            StoreSource::new(self.source.clone(), self.site.clone(), self.account.clone(), Arc::clone(&self.chosen), &self.app.context)?;
         Ok(source.limited(limits, Arc::clone(&self.spent)))
     }
 
@@ -342,7 +343,7 @@ impl Job<'_> {
                         settle: args.copying.settle,
                         ..Options::default()
                     },
-                    source_name: self.store.source_name(self.account),
+                    source_name: self.site.source_name(self.account),
                     open_source: &|| Ok(Box::new(self.source(limits)?)),
                     open_sink: &|| open::sink(self.destination, Access::ReadWrite, &app.context, &app.trace),
                     only: None,
@@ -427,7 +428,7 @@ impl Job<'_> {
                 let journal = Journal::read_only(&dir, &identity).map_err(|error| error.at(&self.destination.shown))?;
                 let mut source = self.source(Limits::default())?;
                 let mut sink = open::sink(self.destination, Access::ReadOnly, &app.context, &app.trace)?;
-                let name = self.store.source_name(self.account);
+                let name = self.site.source_name(self.account);
                 let into = self.destination.folder.as_ref();
                 let previews = preview(&mut source, sink.as_mut(), journal, &name, None, into, Asked::Back)?;
                 sink.finish()?;

@@ -89,8 +89,8 @@ pub struct Chosen {
     pub length: u64,
     /// INTERNALDATE.
     pub internal_date: Option<InternalDate>,
-    /// Flags and keywords.
-    pub flags: Vec<Flag>,
+    /// Flags and keywords; `None` where only the file's name tells them (a journal that was made anew).
+    pub flags: Option<Vec<Flag>>,
     /// Whether Gmail's labels are known of it.
     pub labelled: bool,
 }
@@ -122,7 +122,7 @@ struct Row {
     file: FileId,
     since: i64,
     gone_at: Option<i64>,
-    flags: Vec<Flag>,
+    flags: Option<Vec<Flag>>,
     labelled: bool,
     /// Which of its generation's messages with this file it is.
     rank: u32,
@@ -267,7 +267,7 @@ impl Chooser<'_> {
                     file: held.file.id,
                     since: entry.since,
                     gone_at,
-                    flags: entry.flags,
+                    flags: Some(entry.flags),
                     labelled: !entry.labels.is_empty(),
                     rank: 0,
                 });
@@ -276,6 +276,26 @@ impl Chooser<'_> {
             })?;
             self.context.check()?;
         }
+        // Messages without UIDs come in the order in which they were kept.
+        rows.sort_by_key(|row| (row.era, row.uid, if row.uid.is_none() { (row.since, row.file) } else { (0, FileId::default()) }));
+        // Files that a journal made anew knows of, and no look at the server has confirmed: as long as there was none, they count
+        // as there.
+        self.archive.files(folder.id, &mut |file, entries| {
+            if entries.is_empty() {
+                rows.push(Row {
+                    era: eras.len(),
+                    uid: None,
+                    file: file.id,
+                    since: i64::MIN,
+                    gone_at: folder.complete_at,
+                    flags: None,
+                    labelled: false,
+                    rank: 0,
+                });
+                files.entry(file.id).or_insert(file);
+            }
+            Ok(())
+        })?;
         Ok((rows, files))
     }
 
@@ -331,7 +351,7 @@ impl Chooser<'_> {
     /// Whether the query holds for a message; one that cannot be looked into is named when it is read.
     fn holds(&mut self, one: &Chosen) -> Result<bool> {
         let query = &self.selection.query;
-        let told = Facts { flags: Some(&one.flags), size: Some(one.length), internal_date: one.internal_date, ..Facts::default() };
+        let told = Facts { flags: one.flags.as_deref(), size: Some(one.length), internal_date: one.internal_date, ..Facts::default() };
         if let Some(holds) = query.holds(&told) {
             return Ok(holds);
         }
@@ -405,5 +425,9 @@ fn held_by(message: &Message, told: Facts<'_>, query: &Query) -> Result<bool> {
             &spilled
         }
     };
-    Ok(query.holds(&Facts { header: Some(bytes), whole: Some(bytes), ..told }) == Some(true))
+    let flags = told.flags.or(Some(&message.flags));
+    Ok(query.holds(&Facts { flags, header: Some(bytes), whole: Some(bytes), ..told }) == Some(true))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! A store of backups as a source of messages, with the flags and dates its archive knows. A file that is not what the archive
 //! recorded is named and never handed over.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,17 +12,24 @@ use crate::context::Context;
 use crate::error::{Error, Kind, Result, Scope};
 use crate::folder::Folder;
 use crate::message::{Digest, Message};
-use crate::state::archive::{Account, Archive, FileId, Form};
+use crate::state::archive::{Account, Archive, Form};
 use crate::store::vault::{self, STATE_DIR, StoreCard, Vault};
 use crate::store::{FolderInfo, Listed, Listing, Source};
 
-/// A store that is only read.
-pub struct ReadStore {
+/// Where a store is and what it says of itself.
+#[derive(Debug, Clone)]
+pub struct Site {
     /// Its directory.
     pub root: PathBuf,
     /// What it says of itself.
     pub card: StoreCard,
-    /// Its journal, as it was when it was opened.
+}
+
+/// A store that is only read.
+pub struct ReadStore {
+    /// Where it is.
+    pub site: Site,
+    /// Its journal.
     pub archive: Archive,
 }
 
@@ -56,9 +63,11 @@ impl ReadStore {
             }
             Err(error) => return Err(error),
         };
-        Ok(Self { root, card, archive })
+        Ok(Self { site: Site { root, card }, archive })
     }
+}
 
+impl Site {
     /// Its files.
     ///
     /// # Errors
@@ -76,8 +85,7 @@ impl ReadStore {
 /// What was chosen of an account, as a source.
 pub struct StoreSource {
     place: String,
-    root: PathBuf,
-    card: StoreCard,
+    site: Site,
     account: Account,
     vault: Box<dyn Vault>,
     chosen: Arc<Vec<ChosenFolder>>,
@@ -86,8 +94,6 @@ pub struct StoreSource {
     limits: Limits,
     spent: Arc<Spent>,
     context: Context,
-    /// Where the archive says now that files of the open folder lie that are not where they were.
-    moved: Option<HashMap<FileId, (Folder, String)>>,
 }
 
 /// What all sources of one run handed over.
@@ -111,12 +117,11 @@ impl StoreSource {
     ///
     /// # Errors
     /// As [`vault::open`].
-    pub fn new(place: String, store: &ReadStore, account: Account, chosen: Arc<Vec<ChosenFolder>>, context: &Context) -> Result<Self> {
-        let vault = store.vault(context)?;
+    pub fn new(place: String, site: Site, account: Account, chosen: Arc<Vec<ChosenFolder>>, context: &Context) -> Result<Self> {
+        let vault = site.vault(context)?;
         Ok(Self {
             place,
-            root: store.root.clone(),
-            card: store.card.clone(),
+            site,
             account,
             vault,
             chosen,
@@ -124,7 +129,6 @@ impl StoreSource {
             limits: Limits::default(),
             spent: Arc::default(),
             context: context.clone(),
-            moved: None,
         })
     }
 
@@ -157,16 +161,18 @@ impl StoreSource {
     /// The message itself; `None` when a run that writes to the store removed it since.
     fn message(&mut self, one: &Chosen) -> Result<Option<Message>> {
         let line_feeds = one.form == Form::LineFeeds;
-        let mut home = one.home.as_ref().clone();
-        let mut stem = one.stem.clone();
-        let mut found = self.vault.read(&self.account.name, &home, &stem, line_feeds)?;
+        let mut found = self.vault.read(&self.account.name, &one.home, &one.stem, line_feeds)?;
         if found.is_none() {
             // A run may have renamed the folder, mended the file, or removed the message since it was chosen.
-            let Some((now_home, now_stem)) = self.whereabouts(one)? else { return Ok(None) };
-            (home, stem) = (now_home, now_stem);
-            found = self.vault.read(&self.account.name, &home, &stem, line_feeds)?;
+            let Some((homes, stem)) = self.whereabouts(one)? else { return Ok(None) };
+            for home in homes {
+                found = self.vault.read(&self.account.name, &home, &stem, line_feeds)?;
+                if found.is_some() {
+                    break;
+                }
+            }
         }
-        let name = || format!("the file {stem} in {home} of {}", self.account.name);
+        let name = || format!("the file {} in {} of {}", one.stem, one.home, self.account.name);
         let Some(mut message) = found else {
             return Err(Error::local(format!("{} is missing from the store", name())).scoped(Scope::Message));
         };
@@ -175,31 +181,21 @@ impl StoreSource {
                 Error::local(format!("{} is damaged: it is not what was recorded, so it is not restored", name())).scoped(Scope::Message)
             );
         }
-        message.flags.clone_from(&one.flags);
+        if let Some(flags) = &one.flags {
+            message.flags.clone_from(flags);
+        }
         message.internal_date = one.internal_date;
         Ok(Some(message))
     }
 
-    /// Where the archive says now that a file lies; `None` when it knows none any more.
-    fn whereabouts(&mut self, one: &Chosen) -> Result<Option<(Folder, String)>> {
-        if self.moved.is_none() {
-            let open = self.open.and_then(|open| self.chosen.get(open));
-            let wanted: HashSet<FileId> = open.iter().flat_map(|folder| &folder.messages).map(|one| one.file).collect();
-            let mut moved = HashMap::new();
-            let Some(archive) = Archive::read_only(&self.root.join(STATE_DIR), &self.card.id)? else {
-                return Err(Error::local("the store's journal was removed during the run").at(&self.place));
-            };
-            for folder in archive.folders(self.account.id)? {
-                archive.files(folder.id, &mut |file, _| {
-                    if wanted.contains(&file.id) {
-                        moved.insert(file.id, (folder.folder.clone(), file.stem));
-                    }
-                    Ok(())
-                })?;
-            }
-            self.moved = Some(moved);
-        }
-        Ok(self.moved.as_ref().and_then(|moved| moved.get(&one.file)).cloned())
+    /// Where the archive says now that a file may lie; `None` when it knows none any more.
+    fn whereabouts(&self, one: &Chosen) -> Result<Option<(Vec<Folder>, String)>> {
+        let Some(archive) = Archive::read_only(&self.site.root.join(STATE_DIR), &self.site.card.id)? else {
+            return Err(Error::local("the store's journal was removed during the run").at(&self.place));
+        };
+        let Some(file) = archive.file(one.file)? else { return Ok(None) };
+        let folder = archive.folders(self.account.id)?.into_iter().find(|folder| folder.id == file.folder);
+        Ok(folder.map(|folder| (std::iter::once(folder.folder).chain(folder.renaming_to).collect(), file.stem)))
     }
 
     fn at(&self, listed: &Listed) -> Result<&Chosen> {
@@ -221,7 +217,6 @@ impl Source for StoreSource {
     }
 
     fn list(&mut self, folder: &Folder) -> Result<Listing> {
-        self.moved = None;
         self.open = self.chosen.iter().position(|one| one.info.folder == *folder);
         let Some(chosen) = self.open.and_then(|open| self.chosen.get(open)) else { return Ok(Listing::default()) };
         let messages = (1..).zip(&chosen.messages).map(|(id, one)| Listed {
