@@ -49,6 +49,13 @@ impl Vault for Shelf {
         let digests = body.digests()?;
         Ok(Some(Message { body, digests, internal_date: None, flags: vec![Flag::seen()] }))
     }
+    fn distrust(&mut self, _: &str) {}
+    fn complete(&mut self, _: &str, _: &Folder) -> Result<()> {
+        unimplemented!()
+    }
+    fn path(&mut self, _: &str, _: &Folder, _: &str) -> Result<Option<String>> {
+        unimplemented!()
+    }
     fn check(&mut self, _: &str, _: &Folder, _: &str) -> Result<Option<(u64, Digest, String)>> {
         unimplemented!()
     }
