@@ -363,7 +363,7 @@ impl Job<'_> {
         let damaged = self.spent.damaged();
         if damaged > 0 {
             app.note(&format!(
-                "{} of the store could not be restored: mailhaul verify --repair {} fetches them again, as long as the server has them",
+                "{} of the store could not be restored: mailhaul verify --repair {} PLACE fetches what is damaged from there, as long as it has it",
                 counted(damaged, "file"),
                 self.named.shown
             ));

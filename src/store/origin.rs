@@ -217,9 +217,7 @@ impl Origin {
     /// As [`Origin::visit`], or what `each` returned.
     pub fn flags(&mut self, uids: &UidSet, each: &mut dyn FnMut(Flagged) -> Result<()>) -> Result<()> {
         let Some(open) = &self.open else { return Ok(()) };
-        opened(&mut self.session, open)?
-            .flags_of(uids, &mut |told| each(flagged(told)))
-            .map_err(|error| in_folder(error, &open.folder))
+        opened(&mut self.session, open)?.flags_of(uids, &mut |told| each(flagged(told))).map_err(|error| in_folder(error, &open.folder))
     }
 
     /// Sizes, dates and identities of messages of the open folder, by rising UID (what a server's listing left out at first

@@ -184,6 +184,8 @@ struct Work {
     /// Listed messages that were done before this run.
     done_before: HashSet<String>,
     failed: Option<Error>,
+    /// Copies of other sources that are at the destination and count for none of these messages yet.
+    brought: Option<Adoptable>,
 }
 
 impl Work {
@@ -230,6 +232,7 @@ impl Transfer<'_> {
             listed: Vec::new(),
             done_before: HashSet::new(),
             failed: None,
+            brought: None,
         }));
         let mut seen = SeenByUid::new();
         for work in works.iter_mut() {
@@ -379,6 +382,10 @@ impl Transfer<'_> {
             let wanted: Vec<Listed> = flowing.iter().chain(&suspects).cloned().collect();
             settle::adoptable(sink, self.journal, &target, seen, source.header_digests(&wanted).as_ref())?
         };
+        if self.asked == Asked::Back && self.options.adopt && work.brought.is_none() {
+            // Once in a run: what counts for one message counts for no other after a loss either.
+            work.brought = Some(settle::brought_by_others(sink, self.journal, &target, &self.source_name, &folder)?);
+        }
         // Suspects go last and alone, so that a message that makes a server hang up does not stall the others.
         let mut groups: Vec<Vec<Listed>> = if flowing.is_empty() { Vec::new() } else { vec![flowing] };
         groups.extend(suspects.into_iter().map(|suspect| vec![suspect]));
@@ -400,6 +407,7 @@ impl Transfer<'_> {
                 renamed: &mut renamed,
                 again: &again,
                 adoptable: &mut adoptable,
+                brought: work.brought.get_or_insert_default(),
                 tally: &mut work.tally,
                 twins: &mut twins,
             }

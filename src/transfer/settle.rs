@@ -125,6 +125,28 @@ pub(super) fn adoptable(
     Ok(found)
 }
 
+/// What other sources brought to the destination and is there still. It is told by the journal alone: a copy's content was proved
+/// when it was sent.
+pub(super) fn brought_by_others(
+    sink: &mut dyn Sink,
+    journal: &Journal,
+    target: &Target,
+    source: &str,
+    folder: &Folder,
+) -> Result<Adoptable> {
+    let mut found = Adoptable::default();
+    let brought = journal.brought_by_others(source, folder, target.mailbox, target.generation)?;
+    if brought.is_empty() {
+        return Ok(found);
+    }
+    let there: HashSet<u32> = sink.look(1)?.messages.into_iter().map(|listed| listed.id).collect();
+    for one in brought.into_iter().filter(|one| there.contains(&one.uid)) {
+        // One whose parts were not taken is found by its content alone.
+        found.add(one.uid, one.content, (one.header.unwrap_or(one.content), one.body.unwrap_or(one.content)));
+    }
+    Ok(found)
+}
+
 fn told(intent: &Intent, arrived: bool) -> Settled {
     Settled {
         source: intent.source.clone(),

@@ -94,6 +94,8 @@ pub struct StoreSource {
     limits: Limits,
     spent: Arc<Spent>,
     context: Context,
+    /// The archive as it is now, once something was not where it was.
+    now: Option<Archive>,
 }
 
 /// What all sources of one run handed over.
@@ -129,6 +131,7 @@ impl StoreSource {
             limits: Limits::default(),
             spent: Arc::default(),
             context: context.clone(),
+            now: None,
         })
     }
 
@@ -189,8 +192,11 @@ impl StoreSource {
     }
 
     /// Where the archive says now that a file may lie; `None` when it knows none any more.
-    fn whereabouts(&self, one: &Chosen) -> Result<Option<(Vec<Folder>, String)>> {
-        let Some(archive) = Archive::read_only(&self.site.root.join(STATE_DIR), &self.site.card.id)? else {
+    fn whereabouts(&mut self, one: &Chosen) -> Result<Option<(Vec<Folder>, String)>> {
+        if self.now.is_none() {
+            self.now = Archive::read_only(&self.site.root.join(STATE_DIR), &self.site.card.id)?;
+        }
+        let Some(archive) = &self.now else {
             return Err(Error::local("the store's journal was removed during the run").at(&self.place));
         };
         let Some(file) = archive.file(one.file)? else { return Ok(None) };
@@ -217,6 +223,7 @@ impl Source for StoreSource {
     }
 
     fn list(&mut self, folder: &Folder) -> Result<Listing> {
+        self.now = None;
         self.open = self.chosen.iter().position(|one| one.info.folder == *folder);
         let Some(chosen) = self.open.and_then(|open| self.chosen.get(open)) else { return Ok(Listing::default()) };
         let messages = (1..).zip(&chosen.messages).map(|(id, one)| Listed {

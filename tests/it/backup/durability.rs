@@ -87,7 +87,10 @@ fn whatever_the_journal_tells_of_was_synced_before() {
         let verdict = judge(&first, &root, true);
         clean(&verdict, &name);
         let stems = |scene: &Scene| {
-            store::lying(&scene.root(), &scene.account(), case.layout).into_iter().map(|lying| lying.stem).collect::<std::collections::BTreeSet<_>>()
+            store::lying(&scene.root(), &scene.account(), case.layout)
+                .into_iter()
+                .map(|lying| lying.stem)
+                .collect::<std::collections::BTreeSet<_>>()
         };
         let there = stems(&scene);
         assert_eq!(verdict.named, there, "{name}: the judge saw the journal name every file");

@@ -51,7 +51,8 @@ struct Cost {
 }
 
 /// System calls that depend on the work and not on the weather of threads.
-const COUNTED: &str = "trace=openat,pread64,pwrite64,write,read,lseek,getdents64,newfstatat,statx,unlinkat,unlink,renameat2,fsync,fdatasync,syncfs,mkdirat";
+const COUNTED: &str =
+    "trace=openat,pread64,pwrite64,write,read,lseek,getdents64,newfstatat,statx,unlinkat,unlink,renameat2,fsync,fdatasync,syncfs,mkdirat";
 
 fn idle(tool: &Tool, proxy: &Proxy) -> Cost {
     let arguments = ["backup", "work", "store", "--json"];
@@ -192,7 +193,9 @@ fn one_message_of_200_megabytes_passes_through_bounded_memory() {
     let kept = fs::read(files.into_iter().next().unwrap().unwrap().path()).unwrap();
     assert!(mail::content_digest(&kept) == mail::content_digest(&body));
     drop((kept, body));
-    server.change("INBOX", |mailbox| mailbox.messages[0] = Stored { body: b"Subject: small\r\n\r\n".to_vec(), ..mailbox.messages[0].clone() });
+    server.change("INBOX", |mailbox| {
+        mailbox.messages[0] = Stored { body: b"Subject: small\r\n\r\n".to_vec(), ..mailbox.messages[0].clone() }
+    });
     let running = tool.spawn(&["verify", "store"], None);
     let peak = peak_memory(running.id());
     running.finish().expect_code(0);

@@ -266,7 +266,8 @@ impl Scene {
         }
         if change == Change::Renamed {
             let kept = std::mem::take(&mut self.gone);
-            self.gone = kept.into_iter().map(|(folder, letters)| (if folder == "Lists" { "Rolls".to_owned() } else { folder }, letters)).collect();
+            self.gone =
+                kept.into_iter().map(|(folder, letters)| (if folder == "Lists" { "Rolls".to_owned() } else { folder }, letters)).collect();
         } else if !mirrors && change != Change::Flags {
             let after = self.served();
             for (folder, letters) in before {
@@ -323,7 +324,8 @@ pub fn differences(kept: &Mail, wanted: &Mail) -> String {
         for letter in letters.keys() {
             let count = |mail: &Mail| mail.get(folder).and_then(|letters| letters.get(letter)).copied().unwrap_or(0);
             let (here, there) = (count(kept), count(wanted));
-            let line = format!("{here} in the store, {there} wanted: {folder} {} {:?} {}\n", &letter.content[..16], letter.flags, letter.date);
+            let line =
+                format!("{here} in the store, {there} wanted: {folder} {} {:?} {}\n", &letter.content[..16], letter.flags, letter.date);
             if here != there && !text.contains(&line) {
                 text.push_str(&line);
             }

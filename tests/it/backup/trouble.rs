@@ -153,7 +153,9 @@ fn a_connection_cut_at_any_command_ends_every_verb_around_a_store_truthfully() {
                 let words: Vec<&str> = line.split(' ').skip(1).collect();
                 Some(if words.first() == Some(&"UID") { words.get(..2)?.join(" ") } else { (*words.first()?).to_owned() })
             })
-            .filter(|command| !["LOGIN", "AUTHENTICATE", "LOGOUT", "ID", "NAMESPACE", "CAPABILITY", "ENABLE", "NOOP"].contains(&command.as_str()))
+            .filter(|command| {
+                !["LOGIN", "AUTHENTICATE", "LOGOUT", "ID", "NAMESPACE", "CAPABILITY", "ENABLE", "NOOP"].contains(&command.as_str())
+            })
             .collect();
         commands.sort();
         commands.dedup();
@@ -164,9 +166,13 @@ fn a_connection_cut_at_any_command_ends_every_verb_around_a_store_truthfully() {
                 let case = case(verb);
                 let server = if verb.restores { &case.to } else { case.scene.imapd() };
                 // Counted from the start of the server, and only the next one counts.
-                let nth = 1 + server.log().iter().filter(|line| {
-                    line.split_once(' ').is_some_and(|(_, said)| said == command || said.starts_with(&format!("{command} ")))
-                }).count() as u64;
+                let nth = 1 + server
+                    .log()
+                    .iter()
+                    .filter(|line| {
+                        line.split_once(' ').is_some_and(|(_, said)| said == command || said.starts_with(&format!("{command} ")))
+                    })
+                    .count() as u64;
                 server.behave(|behaviour| behaviour.faults.push((command.clone(), nth, fault.clone())));
                 let output = case.run(verb);
                 assert!([0, 1, 3, 5].contains(&output.code), "{name}: {output}");
@@ -270,10 +276,15 @@ fn folders_with_hostile_names_stay_under_the_root_and_apart_and_go_back_as_they_
         assert_eq!(harm(output.stderr.as_bytes()), None, "{output}");
         assert_eq!(harm(&output.stdout), None, "{output}");
         // Nothing outside the store but the program's own state.
-        let outside: Vec<String> = paths(&home).difference(&before).filter(|path| !path.starts_with("work/store") && !path.starts_with("state/")).cloned().collect();
+        let outside: Vec<String> = paths(&home)
+            .difference(&before)
+            .filter(|path| !path.starts_with("work/store") && !path.starts_with("state/"))
+            .cloned()
+            .collect();
         assert!(outside.is_empty(), "{layout:?}: {outside:?}");
         let root = tool.path("store");
-        let inside: BTreeSet<String> = fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let inside: BTreeSet<String> =
+            fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         assert_eq!(inside, [".mailhaul", "work", "work.sha256"].map(str::to_owned).into(), "{layout:?}");
         store::sound(&root, layout, "hostile names");
         // One message a folder: no two share a place, and none is missing.

@@ -104,7 +104,8 @@ pub fn parse(text: &str) -> Vec<Call> {
         };
         let Some((name, tail)) = whole.split_once('(') else { continue };
         // The result stands behind the last `) = `; arguments of an earlier place may hold the same octets, escaped or not.
-        let Some((arguments, result)) = tail.rsplit_once(") = ").or_else(|| tail.rsplit_once(")     = ")).or_else(|| split_padded(tail)) else {
+        let Some((arguments, result)) = tail.rsplit_once(") = ").or_else(|| tail.rsplit_once(")     = ")).or_else(|| split_padded(tail))
+        else {
             continue;
         };
         if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
@@ -385,7 +386,8 @@ pub fn judge(calls: &[Call], store: &Store<'_>) -> Verdict {
     let matters = |path: &&String| {
         let state = path.contains("/.mailhaul/");
         let temporary = name(&parent(path)) == "tmp" || path.ends_with(".tmp");
-        !temporary && !(state && ["progress.json", "lock", "journal.db-shm", "journal.db-wal"].contains(&name(path).trim_start_matches('.')))
+        !temporary
+            && !(state && ["progress.json", "lock", "journal.db-shm", "journal.db-wal"].contains(&name(path).trim_start_matches('.')))
     };
     for (what, map) in [("octets", &pending.octets), ("times", &pending.times), ("the entry", &pending.entries)] {
         for path in map.keys().filter(matters).filter(|path| !path.contains("progress")) {
