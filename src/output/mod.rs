@@ -12,6 +12,7 @@ mod progress;
 mod rows;
 pub mod sanitize;
 mod table;
+mod verified;
 
 pub use crate::report::{Format, ProgressMode};
 pub use backed_up::{AccountResult, BackedUpAccount, BackupSummary};
@@ -23,6 +24,7 @@ pub use message::{ListDocument, MessageRow};
 pub use parsed::{AttachmentRow, AttachmentsDocument, ParsedDocument, ParsedMessage, PartRow};
 pub use progress::{Progress, ProgressLine, ProgressMessage, Verbosity};
 pub use rows::{Head, Row, Rows};
+pub use verified::{RebuildDocument, VerifyDocument, finding_line};
 pub use table::{Column, bytes_for_people, terminal_width};
 
 #[cfg(test)]
