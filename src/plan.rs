@@ -2,6 +2,7 @@
 //! journal.
 
 mod ceiling;
+mod patterns;
 
 use std::collections::{HashMap, HashSet};
 
@@ -9,6 +10,7 @@ use crate::folder::Folder;
 use crate::store::{FolderInfo, SpecialUse};
 
 pub use ceiling::Ceiling;
+pub use patterns::chosen;
 
 /// A folder of the source and where it goes.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,6 +8,7 @@
 
 pub mod archive;
 mod commit;
+mod database;
 mod files;
 mod journal;
 mod moves;

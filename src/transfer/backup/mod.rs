@@ -1,6 +1,7 @@
 //! Backups: what a server has and the store lacks is read, made durable and only then recorded; what the server lost is marked,
 //! never removed unasked. It joins the account's session, the store's files and the archive, and sees no protocol.
 
+mod batch;
 mod imap;
 mod pop3;
 pub mod rebuild;
