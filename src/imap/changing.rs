@@ -231,7 +231,7 @@ impl Selected<'_> {
     /// Loss of the connection.
     pub fn mod_seq_now(&mut self) -> Result<Option<u64>> {
         let offered = self.session.capabilities.has("CONDSTORE") || self.session.capabilities.has("QRESYNC");
-        if offered && self.state.highest_mod_seq.is_none() {
+        if offered && self.state.highest_mod_seq.is_none() && !self.state.no_mod_seqs {
             let command = Command::new("STATUS").sp().mailbox(&self.wire_name)?.raw(" (HIGHESTMODSEQ)");
             let mut found = None;
             let asked = self.session.run(&command, Phase::Command, "STATUS was refused", &mut |received| {

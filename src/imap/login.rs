@@ -5,7 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
 use super::encode::Command;
-use super::opening::Opening;
+use super::opening::{Ahead, Opening};
 use super::session::{Access, Capabilities, Session};
 use super::types::{Code, Response, Status, StatusLine, Untagged};
 use super::wire::Wire;
@@ -27,7 +27,7 @@ impl Session {
     /// only: more would lock the account), [`Kind::Busy`] where the server says to come back, [`Kind::Protocol`] for a
     /// greeting that is none.
     pub fn connect(server: &Server, access: Access, context: &Context, trace: &Trace) -> Result<Self> {
-        connect(server, access, context, trace, None).map_err(|error| error.at(&server.place))
+        connect(server, access, context, trace, Ahead::Nothing).map_err(|error| error.at(&server.place))
     }
 
     /// As [`Session::connect`] for a caller who knows what it will ask for first: that goes out behind the login, together
@@ -36,11 +36,19 @@ impl Session {
     /// # Errors
     /// As [`Session::connect`]; what `opening` asks for is refused only when it is asked for.
     pub fn connect_at(server: &Server, access: Access, context: &Context, trace: &Trace, opening: &Opening<'_>) -> Result<Self> {
-        connect(server, access, context, trace, Some(opening)).map_err(|error| error.at(&server.place))
+        connect(server, access, context, trace, Ahead::Folder(opening)).map_err(|error| error.at(&server.place))
+    }
+
+    /// As [`Session::connect_at`] for a caller who will ask for [`Session::standings`] first.
+    ///
+    /// # Errors
+    /// As [`Session::connect`].
+    pub fn connect_listing(server: &Server, access: Access, context: &Context, trace: &Trace) -> Result<Self> {
+        connect(server, access, context, trace, Ahead::Mailboxes).map_err(|error| error.at(&server.place))
     }
 }
 
-fn connect(server: &Server, access: Access, context: &Context, trace: &Trace, opening: Option<&Opening<'_>>) -> Result<Session> {
+fn connect(server: &Server, access: Access, context: &Context, trace: &Trace, ahead: Ahead<'_>) -> Result<Session> {
     // Asked for first: a prompt must not run into the server's patience.
     let login = server.login(context)?;
     let conn = Conn::dial(&server.endpoint, context, trace)?;
@@ -78,7 +86,7 @@ fn connect(server: &Server, access: Access, context: &Context, trace: &Trace, op
             known = names;
         }
     }
-    Session::begin(wire, server.place.clone(), known, opening)
+    Session::begin(wire, server.place.clone(), known, ahead)
 }
 
 fn greeting(wire: &mut Wire) -> Result<StatusLine> {

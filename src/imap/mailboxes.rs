@@ -8,7 +8,7 @@ use super::session::{Mailbox, Session};
 use super::types::{Code, ListEntry, MailboxStatus, Response, StatusLine, Untagged};
 use super::utf7;
 use super::wire::refusal;
-use crate::error::{Error, Result, Scope};
+use crate::error::{Error, Kind, Result, Scope};
 use crate::folder::Folder;
 use crate::net::Phase;
 
@@ -26,19 +26,26 @@ impl Session {
     /// # Errors
     /// Loss of the connection, or a refused listing.
     pub fn overview(&mut self) -> Result<Vec<(Mailbox, Option<Result<MailboxStatus>>)>> {
+        let items = self.items();
+        self.overview_of(items)
+    }
+
+    /// As [`Self::overview`], with the figures that `items` names.
+    pub(super) fn overview_of(&mut self, items: &'static str) -> Result<Vec<(Mailbox, Option<Result<MailboxStatus>>)>> {
         self.catch_up().map_err(|error| error.at(&self.place))?;
         let mut told: HashMap<Vec<u8>, MailboxStatus> = HashMap::new();
-        let extended = self.capabilities.has("LIST-EXTENDED") || self.capabilities.has("IMAP4REV2");
-        let together = extended && (self.capabilities.has("LIST-STATUS") || self.capabilities.has("IMAP4REV2"));
-        let entries = if together {
-            let special = if self.capabilities.has("SPECIAL-USE") { " SPECIAL-USE" } else { "" };
-            let command =
-                Command::new("LIST").raw(" \"\" \"*\" RETURN (SUBSCRIBED").raw(special).raw(" STATUS ").raw(self.items()).raw(")");
-            self.list_with(&command, &mut |mailbox, items| {
-                told.insert(mailbox, items);
-            })?
-        } else {
-            Vec::new()
+        let entries = match self.list_status_command(items) {
+            Some(command) => {
+                let outcome = self.list_with(&command, &mut |mailbox, items| {
+                    told.insert(mailbox, items);
+                });
+                match outcome {
+                    // A server may offer it and not know all that is asked for in it.
+                    Err(error) if error.kind() == Kind::Refused => Vec::new(),
+                    other => other?,
+                }
+            }
+            None => Vec::new(),
         };
         let mailboxes = if entries.is_empty() {
             self.list()?
@@ -60,7 +67,7 @@ impl Session {
             .map(|(at, _)| at)
             .collect();
         let names: Vec<&[u8]> = open.iter().filter_map(|at| mailboxes.get(*at)).map(|mailbox| mailbox.wire_name.as_slice()).collect();
-        let answers = self.figures(&names)?;
+        let answers = self.figures_of(&names, items)?;
         for (at, answer) in open.into_iter().zip(answers) {
             if let Some(slot) = figures.get_mut(at) {
                 *slot = Some(answer);
@@ -75,6 +82,19 @@ impl Session {
     /// Loss of the connection.
     pub fn figures(&mut self, wire_names: &[&[u8]]) -> Result<Vec<Result<MailboxStatus>>> {
         let items = self.items();
+        self.figures_of(wire_names, items)
+    }
+
+    /// Every mailbox by LIST with its figures, where the server offers that (RFC 5819).
+    pub(super) fn list_status_command(&self, items: &'static str) -> Option<Command> {
+        let offered = self.capabilities.has("LIST-EXTENDED") && self.capabilities.has("LIST-STATUS") || self.capabilities.has("IMAP4REV2");
+        let special = if self.capabilities.has("SPECIAL-USE") { " SPECIAL-USE" } else { "" };
+        let command = Command::new("LIST").raw(" \"\" \"*\" RETURN (SUBSCRIBED").raw(special).raw(" STATUS ").raw(items).raw(")");
+        offered.then_some(command)
+    }
+
+    /// As [`Self::figures`], of what `items` names.
+    pub(super) fn figures_of(&mut self, wire_names: &[&[u8]], items: &'static str) -> Result<Vec<Result<MailboxStatus>>> {
         let mut found = Vec::with_capacity(wire_names.len());
         for chunk in wire_names.chunks(WINDOW) {
             let mut tags = Vec::with_capacity(chunk.len());

@@ -10,6 +10,7 @@ mod login;
 pub mod mailboxes;
 pub mod opening;
 pub mod parse;
+pub mod resync;
 mod search;
 pub mod selected;
 pub mod session;

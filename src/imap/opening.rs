@@ -61,9 +61,62 @@ impl First<'_> {
     }
 }
 
+/// What goes out behind the login.
+#[derive(Clone, Copy)]
+pub(super) enum Ahead<'a> {
+    /// Nothing more.
+    Nothing,
+    /// A folder will be opened.
+    Folder(&'a Opening<'a>),
+    /// All mailboxes will be listed with their figures.
+    Mailboxes,
+}
+
+impl Ahead<'_> {
+    /// Whether a mailbox's name has to be written for which the delimiter must be known.
+    pub(super) fn wants_delimiter(self) -> bool {
+        matches!(self, Self::Folder(opening) if !opening.folder.is_inbox())
+    }
+
+    pub(super) fn is_inbox(self) -> bool {
+        matches!(self, Self::Folder(opening) if opening.folder.is_inbox())
+    }
+}
+
 impl Session {
+    /// Sends what can be sent with what is known so far; returns the name of the mailbox that was guessed.
+    pub(super) fn go_ahead(&mut self, ahead: Ahead<'_>) -> Result<Option<Vec<u8>>> {
+        match ahead {
+            Ahead::Nothing => Ok(None),
+            Ahead::Folder(opening) => self.guess(opening),
+            Ahead::Mailboxes => self.list_ahead().map(|()| None),
+        }
+    }
+
+    /// Sends anew what was guessed wrong, or could not be sent.
+    pub(super) fn correct(&mut self, ahead: Ahead<'_>, guess: Option<&[u8]>) -> Result<()> {
+        match ahead {
+            Ahead::Nothing => Ok(()),
+            Ahead::Folder(opening) => self.correct_folder(opening, guess),
+            Ahead::Mailboxes => self.list_ahead(),
+        }
+    }
+
+    /// Sends what [`Session::standings`] asks first, where that is not under way already.
+    fn list_ahead(&mut self) -> Result<()> {
+        let commands = self.standing_commands();
+        if commands.first().is_some_and(|command| self.wire.is_next_ahead(command)) {
+            return Ok(());
+        }
+        self.wire.drop_ahead()?;
+        for command in commands {
+            self.wire.send_ahead(&command)?;
+        }
+        Ok(())
+    }
+
     /// Sends the opening for the mailbox as it is most likely called; returns the name that was guessed.
-    pub(super) fn guess(&mut self, opening: &Opening<'_>) -> Result<Option<Vec<u8>>> {
+    fn guess(&mut self, opening: &Opening<'_>) -> Result<Option<Vec<u8>>> {
         match utf7::folder_to_mailbox(opening.folder, Some('/'), false) {
             Ok(name) => self.announce(&name, opening.writable, opening.first).map(|sent| sent.then_some(name)),
             Err(_) => Ok(None),
@@ -72,7 +125,7 @@ impl Session {
 
     /// Sends the opening anew where `guess` was wrong or nothing could be sent. A name that cannot be written is told
     /// when the folder is opened.
-    pub(super) fn correct(&mut self, opening: &Opening<'_>, guess: Option<&[u8]>) -> Result<()> {
+    fn correct_folder(&mut self, opening: &Opening<'_>, guess: Option<&[u8]>) -> Result<()> {
         if !opening.folder.is_inbox() && !self.knows_delimiter() {
             return Ok(());
         }

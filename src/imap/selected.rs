@@ -49,6 +49,10 @@ pub struct MailboxState {
     pub highest_mod_seq: Option<u64>,
     /// How many messages.
     pub exists: u64,
+    /// MAILBOXID (RFC 8474).
+    pub mailbox_id: Option<String>,
+    /// The server said that it keeps no MODSEQs here (NOMODSEQ).
+    pub no_mod_seqs: bool,
     /// Flags that can be changed for ever; `None` where the server did not say (then all can, RFC 3501 section 7.1).
     pub permanent_flags: Option<Vec<Flag>>,
     /// SELECT was answered with READ-ONLY: nothing here can be changed.
@@ -56,6 +60,23 @@ pub struct MailboxState {
 }
 
 impl MailboxState {
+    /// Takes in what SELECT or EXAMINE tells in an untagged response.
+    pub(super) fn learn(&mut self, told: &Untagged) {
+        match told {
+            Untagged::Exists(count) => self.exists = *count,
+            Untagged::Status(status) => match &status.code {
+                Some(Code::UidValidity(value)) => self.uid_validity = Some(*value),
+                Some(Code::UidNext(value)) => self.uid_next = Some(*value),
+                Some(Code::HighestModSeq(value)) => self.highest_mod_seq = Some(*value),
+                Some(Code::NoModSeq) => self.no_mod_seqs = true,
+                Some(Code::MailboxId(id)) => self.mailbox_id = Some(id.clone()),
+                Some(Code::PermanentFlags(flags)) => self.permanent_flags = Some(flags.clone()),
+                _ => {}
+            },
+            _ => {}
+        }
+    }
+
     /// Those of `flags` that the mailbox keeps, and those it does not.
     pub fn permitted(&self, flags: &[Flag]) -> (Vec<Flag>, Vec<Flag>) {
         let Some(permanent) = &self.permanent_flags else { return (flags.to_vec(), Vec::new()) };
@@ -73,6 +94,37 @@ pub(super) enum Ask<'a> {
     Summary,
     /// Just these fields, at least one.
     Fields(&'a [&'a str]),
+    /// What stays the same of a message in whatever folder it lies, and Gmail's labels.
+    Marks(Extras),
+    /// Flags alone, and Gmail's labels.
+    Flags(Extras),
+}
+
+/// What only some servers have to tell of a message.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Extras {
+    /// EMAILID (RFC 8474).
+    pub object_ids: bool,
+    /// Gmail's X-GM-MSGID and X-GM-LABELS.
+    pub gmail: bool,
+}
+
+impl Ask<'_> {
+    /// Whether answers are short, so that many messages fit a command.
+    fn is_short(self) -> bool {
+        matches!(self, Self::Numbers | Self::Marks(_) | Self::Flags(_))
+    }
+}
+
+/// What servers with extensions know a message by, and how Gmail files it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// EMAILID.
+    pub email_id: Option<String>,
+    /// X-GM-MSGID.
+    pub gm_msgid: Option<u64>,
+    /// X-GM-LABELS in wire octets.
+    pub gm_labels: Option<Vec<Vec<u8>>>,
 }
 
 /// What a listing tells of a message.
@@ -90,6 +142,8 @@ pub struct Meta {
     pub flags_told: bool,
     /// The header, where it was asked for.
     pub header: Option<Vec<u8>>,
+    /// What extensions tell, where it was asked for.
+    pub marks: Option<Box<Marks>>,
 }
 
 impl Meta {
@@ -107,6 +161,8 @@ pub struct Selected<'a> {
     pub(super) wire_name: Vec<u8>,
     /// Opened with SELECT, so that CLOSE would expunge.
     pub(super) writable: bool,
+    /// EXISTS as a search heard it last, where mail came in meanwhile.
+    pub(super) arrived: Option<u64>,
 }
 
 impl<'a> Selected<'a> {
@@ -123,15 +179,8 @@ impl<'a> Selected<'a> {
         let mut too_much = false;
         let status = session.run(&command, Phase::Listing, "opening the mailbox was refused", &mut |received| {
             match received.response {
-                Response::Untagged(Untagged::Exists(count)) => state.exists = count,
-                Response::Untagged(Untagged::Status(status)) => match status.code {
-                    Some(Code::UidValidity(value)) => state.uid_validity = Some(value),
-                    Some(Code::UidNext(value)) => state.uid_next = Some(value),
-                    Some(Code::HighestModSeq(value)) => state.highest_mod_seq = Some(value),
-                    Some(Code::PermanentFlags(flags)) => state.permanent_flags = Some(flags),
-                    _ => {}
-                },
                 Response::Untagged(Untagged::Search(_) | Untagged::ESearch(_) | Untagged::Sort(_) | Untagged::Fetch(_)) => too_much = true,
+                Response::Untagged(told) => state.learn(&told),
                 _ => {}
             }
             Ok(())
@@ -157,12 +206,12 @@ impl<'a> Selected<'a> {
         if !writable {
             session.examined = Some((wire_name.to_vec(), state.clone()));
         }
-        Self { session, state, wire_name: wire_name.to_vec(), writable }
+        Self { session, state, wire_name: wire_name.to_vec(), writable, arrived: None }
     }
 
     pub(super) fn still_open(session: &'a mut Session, wire_name: &[u8], state: MailboxState) -> Self {
         session.examined = Some((wire_name.to_vec(), state.clone()));
-        Self { session, state, wire_name: wire_name.to_vec(), writable: false }
+        Self { session, state, wire_name: wire_name.to_vec(), writable: false, arrived: None }
     }
 
     /// What SELECT or EXAMINE told.
@@ -214,19 +263,25 @@ impl<'a> Selected<'a> {
         let mut all = Gathered::default();
         let most = self.most_messages();
         let mut told = 0;
+        let mut news = News::default();
         self.session.wire.expected = 2 * most;
         let command = Command::new("UID FETCH").raw(" 1:* (UID)");
         let outcome = self.session.run(&command, Phase::Listing, "listing the messages was refused", &mut |received| {
-            if let Response::Untagged(Untagged::Fetch(fetch)) = received.response {
-                told += 1;
-                all.extend(fetch.uid);
-                if told > 2 * most || all.is_too_much() {
-                    return Err(too_many());
+            match received.response {
+                Response::Untagged(Untagged::Fetch(fetch)) => {
+                    told += 1;
+                    all.extend(fetch.uid);
+                    if told > 2 * most || all.is_too_much() {
+                        return Err(too_many());
+                    }
                 }
+                Response::Untagged(told) => news.hear(&told),
+                _ => {}
             }
             Ok(())
         });
         self.session.wire.expected = 0;
+        self.take_news(news);
         outcome?;
         all.extend(found.iter());
         Ok(all.finish())
@@ -239,7 +294,8 @@ impl<'a> Selected<'a> {
         let most = self.most_messages();
         let mut listed = 0;
         let mut answered = false;
-        let mut gone = 0_u64;
+        let mut news = News::default();
+        let mut fetched = false;
         self.session.wire.expect_long_lines(true);
         let outcome = self.session.run(command, Phase::Listing, "SEARCH was refused", &mut |received| {
             match received.response {
@@ -263,16 +319,25 @@ impl<'a> Selected<'a> {
                         }
                     }
                 }
-                Response::Untagged(Untagged::Expunge(_)) => gone += 1,
-                Response::Untagged(Untagged::Vanished { earlier: false, uids }) => gone = gone.saturating_add(uids.len()),
+                Response::Untagged(Untagged::Fetch(_)) => fetched = true,
+                Response::Untagged(told) => news.hear(&told),
                 _ => {}
             }
             if listed > most { Err(too_many()) } else { Ok(()) }
         });
         self.session.wire.expect_long_lines(false);
-        // They are not missing from what was found.
-        self.state.exists = self.state.exists.saturating_sub(gone);
+        self.take_news(news);
+        if fetched {
+            // It may belong to a FETCH that went ahead, which has to be asked once more.
+            self.session.wire.spoil_ahead();
+        }
         outcome.map(|_| answered.then(|| found.finish()))
+    }
+
+    pub(super) fn take_news(&mut self, news: News) {
+        // They are not missing from what was found.
+        self.state.exists = self.state.exists.saturating_sub(news.gone);
+        self.arrived = news.exists.or(self.arrived.map(|exists| exists.saturating_sub(news.gone)));
     }
 
     /// UID, size and date of the messages from UID `first` on, rising by UID and complete.
@@ -321,7 +386,15 @@ impl<'a> Selected<'a> {
             Ok(())
         })?;
         for uid in left_out.iter() {
-            found.entry(uid).or_insert(Meta { uid, size: None, internal_date: None, flags: Vec::new(), flags_told: false, header: None });
+            found.entry(uid).or_insert(Meta {
+                uid,
+                size: None,
+                internal_date: None,
+                flags: Vec::new(),
+                flags_told: false,
+                header: None,
+                marks: None,
+            });
         }
         found.extend(more.into_iter().map(|meta| (meta.uid, meta)));
         Ok(())
@@ -398,7 +471,7 @@ impl<'a> Selected<'a> {
     fn chunks(&mut self, order: &mut dyn Iterator<Item = u32>, ask: Ask<'_>, each: &mut dyn FnMut(Meta) -> Result<()>) -> Result<()> {
         // Without headers answers are short, and a few round trips tell of ten thousand messages: commands go out together,
         // and again when little is left unanswered.
-        let (commands, low) = if ask == Ask::Numbers { (8, LISTING_OCTETS / 16) } else { (2, LISTING_OCTETS) };
+        let (commands, low) = if ask.is_short() { (8, LISTING_OCTETS / 16) } else { (2, LISTING_OCTETS) };
         let mut in_flight: VecDeque<Chunk> = VecDeque::new();
         let mut unanswered = 0;
         let mut ready: Option<(Vec<u32>, UidSet, Command)> = None;
@@ -410,7 +483,7 @@ impl<'a> Selected<'a> {
                 let (order, uids, command) = match ready.take() {
                     Some(ready) => ready,
                     None => {
-                        let (chunk, uids) = next_chunk(order, ask == Ask::Numbers);
+                        let (chunk, uids) = next_chunk(order, ask.is_short());
                         if chunk.is_empty() {
                             break;
                         }
@@ -464,6 +537,32 @@ impl<'a> Selected<'a> {
     }
 }
 
+/// What a server says of the mailbox while it answers something else.
+#[derive(Debug, Default)]
+pub(super) struct News {
+    /// Messages that went.
+    pub(super) gone: u64,
+    /// How many there are, where more came.
+    pub(super) exists: Option<u64>,
+}
+
+impl News {
+    /// Takes in what concerns it.
+    pub(super) fn hear(&mut self, told: &Untagged) {
+        let went = match told {
+            Untagged::Exists(count) => {
+                self.exists = Some(*count);
+                0
+            }
+            Untagged::Expunge(_) => 1,
+            Untagged::Vanished { earlier: false, uids } => uids.len(),
+            _ => 0,
+        };
+        self.gone = self.gone.saturating_add(went);
+        self.exists = self.exists.map(|exists| exists.saturating_sub(went));
+    }
+}
+
 /// Messages whose summaries are on their way.
 struct Chunk {
     tag: String,
@@ -508,12 +607,29 @@ pub(super) fn summaries_command(uids: &UidSet, headers: bool) -> Result<Command>
 
 fn metas_command(uids: &UidSet, ask: Ask<'_>) -> Result<Command> {
     let command = Command::new("UID FETCH").sp().uid_set(uids)?;
-    let Ask::Fields(names) = ask else { return Ok(command.raw(items(ask == Ask::Summary))) };
+    let names = match ask {
+        Ask::Fields(names) => names,
+        Ask::Numbers | Ask::Summary => return Ok(command.raw(items(ask == Ask::Summary))),
+        Ask::Marks(extras) => {
+            return Ok(command.raw(match (extras.object_ids, extras.gmail) {
+                (false, false) => " (UID FLAGS INTERNALDATE RFC822.SIZE)",
+                (true, false) => " (UID FLAGS INTERNALDATE RFC822.SIZE EMAILID)",
+                (false, true) => " (UID FLAGS INTERNALDATE RFC822.SIZE X-GM-MSGID X-GM-LABELS)",
+                (true, true) => " (UID FLAGS INTERNALDATE RFC822.SIZE EMAILID X-GM-MSGID X-GM-LABELS)",
+            }));
+        }
+        Ask::Flags(extras) => return Ok(command.raw(flag_items(extras))),
+    };
     let mut command = command.raw(" (UID FLAGS INTERNALDATE RFC822.SIZE BODY.PEEK[HEADER.FIELDS (");
     for (index, name) in names.iter().enumerate() {
         command = if index > 0 { command.sp() } else { command }.astring(name.as_bytes())?;
     }
     Ok(command.raw(")])"))
+}
+
+/// What is asked of a message whose flags alone are wanted.
+pub(super) fn flag_items(extras: Extras) -> &'static str {
+    if extras.gmail { " (UID FLAGS X-GM-LABELS)" } else { " (UID FLAGS)" }
 }
 
 fn items(headers: bool) -> &'static str {
@@ -526,13 +642,17 @@ fn items(headers: bool) -> &'static str {
 
 /// Octets that count for the bound on what is held.
 fn weight(meta: &Meta) -> usize {
-    meta.header.as_ref().map_or(0, Vec::len) + meta.flags.iter().map(|flag| flag.wire().len() + 24).sum::<usize>()
+    let labels = meta.marks.iter().flat_map(|marks| &marks.gm_labels).flatten().map(|label| label.len() + 24).sum::<usize>();
+    meta.header.as_ref().map_or(0, Vec::len) + meta.flags.iter().map(|flag| flag.wire().len() + 24).sum::<usize>() + labels
 }
 
 /// Cuts what a message brings where `held` octets are held already; returns what is left of it.
 fn cut(meta: &mut Meta, held: usize) -> usize {
     if held + weight(meta) - meta.header.as_ref().map_or(0, Vec::len) > MAX_HEADER_OCTETS {
         meta.flags.truncate(100);
+        if let Some(labels) = meta.marks.as_mut().and_then(|marks| marks.gm_labels.as_mut()) {
+            labels.truncate(100);
+        }
         if let Some(header) = &mut meta.header {
             header.truncate(CUT_HEADER);
             header.shrink_to_fit();
@@ -560,11 +680,20 @@ fn merge(found: &mut BTreeMap<u32, Meta>, meta: Meta) {
                 own.flags_told = true;
             }
             own.header = meta.header.or(own.header.take());
+            own.marks = match (own.marks.take(), meta.marks) {
+                (Some(old), Some(new)) => Some(Box::new(Marks {
+                    email_id: new.email_id.or(old.email_id),
+                    gm_msgid: new.gm_msgid.or(old.gm_msgid),
+                    gm_labels: new.gm_labels.or(old.gm_labels),
+                })),
+                (old, new) => new.or(old),
+            };
         }
     }
 }
 
-fn meta(fetch: Fetch) -> Option<Meta> {
+fn meta(mut fetch: Fetch) -> Option<Meta> {
+    let marks = Marks { email_id: fetch.email_id.take(), gm_msgid: fetch.gm_msgid, gm_labels: fetch.gm_labels.take() };
     Some(Meta {
         uid: fetch.uid?,
         // A size beyond all mail is none; sums of what is left cannot overflow.
@@ -573,5 +702,6 @@ fn meta(fetch: Fetch) -> Option<Meta> {
         flags_told: fetch.flags.is_some(),
         flags: fetch.flags.unwrap_or_default().into_iter().filter(|flag| !flag.is_recent()).take(MAX_FLAGS).collect(),
         header: fetch.header,
+        marks: (marks != Marks::default()).then(|| Box::new(marks)),
     })
 }

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use super::encode::Command;
-use super::opening::Opening;
+use super::opening::Ahead;
 use super::selected::{MailboxState, Selected};
 use super::types::{ListEntry, MailboxStatus, Namespaces, Response, StatusLine, Untagged};
 use super::utf7;
@@ -79,6 +79,19 @@ pub struct Session {
     /// The mailbox that is examined still, and what EXAMINE told of it.
     pub(super) examined: Option<(Vec<u8>, MailboxState)>,
     owing: Owing,
+    /// Whether QRESYNC is on.
+    pub(super) qresync: Qresync,
+}
+
+/// Whether a session tells by UID what went (RFC 7162).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Qresync {
+    /// Nobody asked yet.
+    Unasked,
+    /// It does.
+    On,
+    /// It will not.
+    Off,
 }
 
 /// What was put off because something more urgent went ahead.
@@ -97,6 +110,8 @@ struct Told {
     delimiter: Option<Option<char>>,
     /// An answer to a later command came among them.
     too_much: bool,
+    /// Mailboxes are being listed behind this, so that a line of LIST belongs to that.
+    lists_ahead: bool,
 }
 
 impl Told {
@@ -104,6 +119,9 @@ impl Told {
         match &received.response {
             Response::Untagged(Untagged::Capability(found)) => self.capabilities.clone_from(found),
             Response::Untagged(Untagged::Namespace(found)) => self.spaces = Some(found.clone()),
+            Response::Untagged(Untagged::List(_) | Untagged::Lsub(_) | Untagged::MailboxStatus { .. }) if self.lists_ahead => {
+                self.too_much = true;
+            }
             Response::Untagged(Untagged::List(entry)) => self.delimiter = Some(entry.delimiter),
             Response::Untagged(
                 Untagged::Exists(_) | Untagged::Search(_) | Untagged::ESearch(_) | Untagged::Sort(_) | Untagged::Fetch(_),
@@ -121,8 +139,8 @@ impl Session {
     }
 
     /// Made by `login::connect` when authentication is through: asks for capabilities anew, says who we are, learns the
-    /// namespace and sends what `opening` will want, all in one round trip where `known` tells enough.
-    pub(super) fn begin(wire: Wire, place: String, known: Capabilities, opening: Option<&Opening<'_>>) -> Result<Self> {
+    /// namespace and sends what will be wanted first, all in one round trip where `known` tells enough.
+    pub(super) fn begin(wire: Wire, place: String, known: Capabilities, ahead: Ahead<'_>) -> Result<Self> {
         let mut session = Self {
             wire,
             capabilities: Capabilities::default(),
@@ -134,6 +152,7 @@ impl Session {
             stuck_at: None,
             examined: None,
             owing: Owing::default(),
+            qresync: Qresync::Unasked,
         };
         session.wire.conn.deadline(Phase::Login);
         let capability = session.wire.send(&Command::new("CAPABILITY"))?;
@@ -143,13 +162,13 @@ impl Session {
         }
         if known.has("NAMESPACE") {
             tags.push(session.wire.send(&Command::new("NAMESPACE"))?);
-        } else if opening.is_some_and(|opening| !opening.folder.is_inbox()) {
+        } else if ahead.wants_delimiter() {
             tags.push(session.wire.send(&delimiter_query())?);
         }
         let asked = (known.has("ID"), known.has("NAMESPACE"));
         session.learn(known);
-        let guess = opening.map_or(Ok(None), |opening| session.guess(opening))?;
-        let mut told = Told::default();
+        let guess = session.go_ahead(ahead)?;
+        let mut told = Told { lists_ahead: matches!(ahead, Ahead::Mailboxes), ..Told::default() };
         session.wire.finish(&capability, "CAPABILITY was refused", &mut |received| told.take(&received))?;
         session.learn(Capabilities::new(&told.capabilities));
         for tag in tags {
@@ -163,12 +182,10 @@ impl Session {
         session.owing =
             Owing { id: !asked.0 && session.capabilities.has("ID"), namespace: !asked.1 && session.capabilities.has("NAMESPACE") };
         // INBOX has no prefix, and a server that lets us look at it does not mind who we are: what went ahead goes first.
-        if !opening.is_some_and(|opening| opening.folder.is_inbox()) || !session.wire.has_ahead() {
+        if !ahead.is_inbox() || !session.wire.has_ahead() {
             session.catch_up()?;
         }
-        if let Some(opening) = opening {
-            session.correct(opening, guess.as_deref())?;
-        }
+        session.correct(ahead, guess.as_deref())?;
         Ok(session)
     }
 
@@ -304,10 +321,13 @@ impl Session {
         self.catch_up().map_err(|error| error.at(&self.place))?;
         let mut entries: Vec<(ListEntry, bool)> = Vec::new();
         // IMAP4rev2 has no LSUB, and extended LIST in its place (RFC 9051 appendix E).
-        if self.capabilities.has("LIST-EXTENDED") || self.capabilities.has("IMAP4REV2") {
-            let special = if self.capabilities.has("SPECIAL-USE") { " RETURN (SUBSCRIBED SPECIAL-USE)" } else { " RETURN (SUBSCRIBED)" };
-            entries = self
-                .list_with(&Command::new("LIST").raw(" \"\" \"*\"").raw(special), &mut |_, _| {})?
+        if let Some(command) = self.extended_list_command() {
+            let listed = match self.list_with(&command, &mut |_, _| {}) {
+                // Proton's bridge does not know SPECIAL-USE here (MailKit#674).
+                Err(error) if error.kind() == Kind::Refused => Vec::new(),
+                other => other?,
+            };
+            entries = listed
                 .into_iter()
                 .map(|entry| {
                     let subscribed = entry.has("\\Subscribed");
@@ -317,8 +337,9 @@ impl Session {
         }
         // Strato's extended LIST returns nothing (MailKit#1957).
         if entries.is_empty() {
-            let plain = self.list_with(&Command::new("LIST").raw(" \"\" \"*\""), &mut |_, _| {})?;
-            let subscribed = self.list_with(&Command::new("LSUB").raw(" \"\" \"*\""), &mut |_, _| {})?;
+            let [list, lsub] = plain_list_commands();
+            let plain = self.list_with(&list, &mut |_, _| {})?;
+            let subscribed = self.list_with(&lsub, &mut |_, _| {})?;
             let subscribed: HashSet<Vec<u8>> = subscribed.into_iter().map(|entry| entry.name).collect();
             entries = plain
                 .into_iter()
@@ -329,6 +350,13 @@ impl Session {
                 .collect();
         }
         Ok(self.name_mailboxes(entries))
+    }
+
+    /// The listing that tells subscriptions as well, where the server has it.
+    pub(super) fn extended_list_command(&self) -> Option<Command> {
+        let offered = self.capabilities.has("LIST-EXTENDED") || self.capabilities.has("IMAP4REV2");
+        let special = if self.capabilities.has("SPECIAL-USE") { " RETURN (SUBSCRIBED SPECIAL-USE)" } else { " RETURN (SUBSCRIBED)" };
+        offered.then(|| Command::new("LIST").raw(" \"\" \"*\"").raw(special))
     }
 
     /// Runs a LIST or LSUB; `told` gets the figures that LIST-STATUS brings along.
@@ -532,6 +560,11 @@ impl Session {
             _ => Ok(()),
         }
     }
+}
+
+/// The two listings that every server has.
+pub(super) fn plain_list_commands() -> [Command; 2] {
+    [Command::new("LIST").raw(" \"\" \"*\""), Command::new("LSUB").raw(" \"\" \"*\"")]
 }
 
 fn identification() -> Result<Command> {

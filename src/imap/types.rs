@@ -371,6 +371,8 @@ pub struct Fetch {
     pub size: Option<u64>,
     /// `MODSEQ`, at least 1.
     pub mod_seq: Option<u64>,
+    /// `EMAILID` (RFC 8474) without its parentheses.
+    pub email_id: Option<String>,
     /// `X-GM-MSGID`
     pub gm_msgid: Option<u64>,
     /// `X-GM-LABELS`, in wire octets (modified UTF-7).

@@ -199,7 +199,7 @@ impl Wire {
 
     /// Says that an answer to what went ahead was read too early.
     pub(super) fn spoil_ahead(&mut self) {
-        self.spoiled = true;
+        self.spoiled = !self.ahead.is_empty();
     }
 
     /// Reads and forgets the answers to what went ahead: nobody wants it any more.

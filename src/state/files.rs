@@ -19,6 +19,8 @@ const LOCK: &str = "lock";
 pub(super) const MOVES: &str = "moves";
 const COUNTER: &str = "runs";
 const PROGRESS: &str = "progress.json";
+/// A list of paths is read up to here.
+const LIST_BYTES: u64 = 64 * 1024 * 1024;
 /// What belongs to a database, in the order in which it is put aside: a log must never lie beside a database it is not of.
 const PARTS: [&str; 5] = ["journal.db-wal", "journal.db-shm", "journal.db-journal", DATABASE, COUNTER];
 
@@ -27,6 +29,11 @@ const LOCK_TRIES: u32 = 4;
 /// The same where only readers have it: the copy of a database of gigabytes takes a while.
 const READER_TRIES: u32 = 1200;
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
+
+/// Where this program keeps what it remembers.
+pub(super) fn state_home() -> Result<PathBuf> {
+    home_below(std::env::var_os("XDG_STATE_HOME"), std::env::var_os("HOME"))
+}
 
 /// Where the journal of `destination` lies: below `$XDG_STATE_HOME` or `~/.local/state`.
 ///
@@ -37,12 +44,16 @@ pub fn default_dir(destination: &str) -> Result<PathBuf> {
 }
 
 pub(super) fn dir_below(state_home: Option<OsString>, home: Option<OsString>, destination: &str) -> Result<PathBuf> {
+    Ok(home_below(state_home, home)?.join(id(destination)))
+}
+
+fn home_below(state_home: Option<OsString>, home: Option<OsString>) -> Result<PathBuf> {
     let absolute = |value: Option<OsString>| value.map(PathBuf::from).filter(|path| path.is_absolute());
     let base = absolute(state_home).or_else(|| absolute(home).map(|home| home.join(".local/state"))).ok_or_else(|| {
         Error::usage("no place for the journal: neither XDG_STATE_HOME nor HOME is an absolute path")
             .hint("name a directory with --state DIR")
     })?;
-    Ok(base.join("mailhaul").join(id(destination)))
+    Ok(base.join("mailhaul"))
 }
 
 /// A readable beginning for people, and enough of a digest that no two destinations meet.
@@ -298,6 +309,31 @@ pub(super) fn copy_database(from: &Path, to: &Path) -> Result<bool> {
         }
     }
     Ok(true)
+}
+
+/// A lock beside a list that several processes add to, for as long as the file lives. It is held for moments.
+pub(super) fn list_lock(dir: &Path, name: &str) -> Result<File> {
+    let path = dir.join(format!("{name}.lock"));
+    let at = |error: std::io::Error| Error::io(path.display(), error);
+    let file = open_private(&path, OFlags::RDWR | OFlags::CREATE).map_err(at)?;
+    rustix::fs::flock(&file, FlockOperation::LockExclusive).map_err(|error| at(error.into()))?;
+    Ok(file)
+}
+
+/// The octets of a list, of which a missing one has none.
+pub(super) fn read_list(dir: &Path, name: &str) -> Result<Vec<u8>> {
+    let path = dir.join(name);
+    let mut text = Vec::new();
+    match open_private(&path, OFlags::RDONLY).and_then(|file| file.take(LIST_BYTES).read_to_end(&mut text)) {
+        Ok(_) => Ok(text),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(text),
+        Err(error) => Err(Error::io(path.display(), error)),
+    }
+}
+
+/// Replaces a list durably.
+pub(super) fn replace_list(dir: &Path, name: &str, bytes: &[u8]) -> Result<()> {
+    replace(dir, name, bytes, true).map_err(|error| Error::io(dir.join(name).display(), error))
 }
 
 fn replace(dir: &Path, name: &str, bytes: &[u8], durable: bool) -> std::io::Result<()> {

@@ -12,6 +12,7 @@ mod database;
 mod files;
 mod journal;
 mod moves;
+pub mod registry;
 mod schema;
 #[cfg(test)]
 mod tests;

@@ -248,7 +248,7 @@ impl Sink for ImapSink {
     }
 }
 
-fn in_folder(error: Error, folder: &Folder) -> Error {
+pub(super) fn in_folder(error: Error, folder: &Folder) -> Error {
     match error.kind() {
         Kind::Refused => Error::refused(format!("the folder {folder}: {}", error.message()))
             .at(error.place().unwrap_or_default())
@@ -258,7 +258,7 @@ fn in_folder(error: Error, folder: &Folder) -> Error {
     }
 }
 
-fn uid_validity_changed() -> Error {
+pub(super) fn uid_validity_changed() -> Error {
     Error::new(Kind::Safety, "the folder's UIDVALIDITY changed during the run, so its UIDs mean something else now")
         .hint("run the same command again")
 }
@@ -279,7 +279,7 @@ pub fn special_use(mailbox: &Mailbox) -> Option<SpecialUse> {
     uses.iter().find(|(attribute, _)| mailbox.has(attribute)).map(|(_, special)| *special)
 }
 
-fn folder_info(mailbox: Mailbox) -> FolderInfo {
+pub(super) fn folder_info(mailbox: Mailbox) -> FolderInfo {
     let special_use = special_use(&mailbox);
     FolderInfo { folder: mailbox.folder, special_use, subscribed: mailbox.subscribed, selectable: mailbox.selectable }
 }
@@ -317,7 +317,7 @@ fn read(
     selected.fetch(&uids, &mut |index, fetched| each(index, fetched.map(message)))
 }
 
-fn message(fetched: Fetched) -> Message {
+pub(super) fn message(fetched: Fetched) -> Message {
     Message { body: fetched.body, digests: fetched.digests, internal_date: fetched.internal_date, flags: fetched.flags }
 }
 

@@ -2,15 +2,24 @@
 //! extensions allow (LIST-STATUS, CONDSTORE, QRESYNC, ESEARCH, OBJECTID, Gmail's). Its session is read-only. It must never know
 //! the archive.
 
-use crate::account::Server;
-use crate::context::Context;
-use crate::error::{Error, Result};
-use crate::folder::Folder;
-use crate::imap::uid_set::UidSet;
-use crate::message::{Flag, InternalDate, Message};
-use crate::net::Trace;
+use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::FolderInfo;
+use super::imap::{folder_info, in_folder, message, uid_validity_changed};
+use crate::account::Server;
+use crate::context::Context;
+use crate::error::Result;
+use crate::folder::Folder;
+use crate::imap::bulk::Wanted;
+use crate::imap::resync::{self, Known, Resynced};
+use crate::imap::selected::{Meta, Selected};
+use crate::imap::session::{Access, Session};
+use crate::imap::types::MailboxStatus;
+use crate::imap::uid_set::UidSet;
+use crate::imap::utf7;
+use crate::message::{Flag, InternalDate, Message};
+use crate::net::Trace;
 
 /// What STATUS, LIST-STATUS or EXAMINE told of a folder; `None` for what was not told.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -89,59 +98,127 @@ pub struct Arrival {
 }
 
 /// A session with the account.
-pub struct Origin {}
+pub struct Origin {
+    session: Session,
+    names: Names,
+    open: Option<Open>,
+}
 
-#[allow(unused_variables, clippy::unused_self, clippy::needless_pass_by_ref_mut)]
+/// How folders are called on the wire, as a listing told; another session with the same account needs no listing of its own.
+#[derive(Debug, Clone, Default)]
+pub struct Names(Arc<HashMap<Folder, Vec<u8>>>);
+
+/// The folder that was visited last.
+struct Open {
+    folder: Folder,
+    wire_name: Vec<u8>,
+    uid_validity: Option<u32>,
+    there: UidSet,
+}
+
 impl Origin {
     /// Connects and logs in; what will be asked first ([`Origin::folders`]) goes out behind the login.
     ///
     /// # Errors
-    /// As [`crate::imap::session::Session::connect`].
+    /// As [`Session::connect`].
     pub fn connect(server: &Server, context: &Context, trace: &Trace) -> Result<Self> {
-        Err(Error::local("not built"))
+        let session = Session::connect_listing(server, Access::ReadOnly, context, trace)?;
+        Ok(Self { session, names: Names::default(), open: None })
+    }
+
+    /// A further session with the same account: asks for no listing, and knows folders by `names` ([`Origin::names`]).
+    ///
+    /// # Errors
+    /// As [`Session::connect`].
+    pub fn connect_knowing(server: &Server, names: Names, context: &Context, trace: &Trace) -> Result<Self> {
+        Ok(Self { session: Session::connect(server, Access::ReadOnly, context, trace)?, names, open: None })
+    }
+
+    /// The names that [`Origin::folders`] learned.
+    pub fn names(&self) -> Names {
+        self.names.clone()
     }
 
     /// How errors name it.
     pub fn place(&self) -> String {
-        String::new()
+        self.session.place().to_owned()
     }
 
     /// Whether it is Gmail (X-GM-EXT-1): every message once, in its `\All` folder, `\Junk` and `\Trash`.
     pub fn is_gmail(&self) -> bool {
-        false
+        self.session.is_gmail()
     }
 
-    /// All folders with their figures, to the tagged OK: one LIST-STATUS, or LIST and STATUS in flight together.
+    /// All folders with their figures, to the tagged OK: one LIST-STATUS, or LIST and STATUS in flight together. Those that
+    /// cannot be selected have empty figures.
     ///
     /// # Errors
     /// Whatever kept the listing from being complete.
     pub fn folders(&mut self) -> Result<Vec<Remote>> {
+        let standings = self.session.standings()?;
+        self.names = Names(Arc::new(standings.iter().map(|(mailbox, _)| (mailbox.folder.clone(), mailbox.wire_name.clone())).collect()));
+        let remote = |(mailbox, told): (_, Option<Result<MailboxStatus>>)| Remote {
+            info: folder_info(mailbox),
+            figures: told.map_or_else(|| Ok(Figures::default()), told_figures),
+        };
+        Ok(standings.into_iter().map(remote).collect())
+    }
+
+    /// Opens a folder read-only without asking what is in it.
+    ///
+    /// # Errors
+    /// As [`Origin::visit`].
+    pub fn open(&mut self, folder: &Folder) -> Result<Figures> {
         Err(Error::local("not built"))
     }
 
     /// Opens a folder read-only and tells what is there; with `since` and QRESYNC or CONDSTORE only what changed goes over the
-    /// wire, and `each` gets the flags of what may have changed.
+    /// wire, and `each` gets the flags of what may have changed (of UIDs in `since.known`, in any order, perhaps more than
+    /// once: the last word counts). Without `since` or under another UIDVALIDITY flags are never told. UIDs that are known
+    /// and not among [`Visit::there`] are gone: that many messages were listed as the folder holds.
     ///
     /// # Errors
-    /// The folder cannot be opened, or the session was lost.
+    /// The folder cannot be opened, or what it lists is not what it counts ([`Scope::Mailbox`]); the session was lost; what
+    /// `each` returned.
+    ///
+    /// [`Scope::Mailbox`]: crate::error::Scope::Mailbox
     pub fn visit(&mut self, folder: &Folder, since: Option<&Since>, each: &mut dyn FnMut(Flagged) -> Result<()>) -> Result<Visit> {
-        Err(Error::local("not built"))
+        self.open = None;
+        let wire_name = self.wire_name(folder)?;
+        let known = since.map(|since| Known { uid_validity: since.uid_validity, mod_seq: since.highest_mod_seq, uids: &since.known });
+        let Resynced { state, there, flags_told } =
+            self.session.resync(&wire_name, known, &mut |told| each(flagged(told))).map_err(|error| in_folder(error, folder))?;
+        self.open = Some(Open { folder: folder.clone(), wire_name, uid_validity: state.uid_validity, there: there.clone() });
+        let figures = Figures {
+            uid_validity: state.uid_validity,
+            uid_next: state.uid_next,
+            messages: Some(there.len()),
+            highest_mod_seq: state.highest_mod_seq,
+            mailbox_id: state.mailbox_id,
+        };
+        Ok(Visit { figures, there, flags_told })
     }
 
-    /// The flags of all messages of the open folder, by rising UID.
+    /// The flags of all messages of the open folder, by rising UID. One that the server leaves out is not handed over:
+    /// nothing is known of its flags then.
     ///
     /// # Errors
     /// As [`Origin::visit`], or what `each` returned.
     pub fn flags(&mut self, each: &mut dyn FnMut(Flagged) -> Result<()>) -> Result<()> {
-        Err(Error::local("not built"))
+        let Some(open) = &self.open else { return Ok(()) };
+        opened(&mut self.session, open)?
+            .flags_of(&open.there, &mut |told| each(flagged(told)))
+            .map_err(|error| in_folder(error, &open.folder))
     }
 
-    /// Sizes, dates and identities of messages of the open folder, by rising UID; one that vanished is left out.
+    /// Sizes, dates and identities of messages of the open folder, by rising UID (what a server's listing left out at first
+    /// comes last, and may be bare); one that vanished is left out.
     ///
     /// # Errors
     /// As [`Origin::flags`].
     pub fn arrivals(&mut self, uids: &UidSet, each: &mut dyn FnMut(Arrival) -> Result<()>) -> Result<()> {
-        Err(Error::local("not built"))
+        let Some(open) = &self.open else { return Ok(()) };
+        opened(&mut self.session, open)?.marks_of(uids, &mut |meta| each(arrival(meta))).map_err(|error| in_folder(error, &open.folder))
     }
 
     /// The headers of messages of the open folder, in any order.
@@ -149,7 +226,8 @@ impl Origin {
     /// # Errors
     /// As [`Origin::flags`].
     pub fn headers(&mut self, uids: &UidSet, each: &mut dyn FnMut(u32, Result<Vec<u8>>) -> Result<()>) -> Result<()> {
-        Err(Error::local("not built"))
+        let Some(open) = &self.open else { return Ok(()) };
+        opened(&mut self.session, open)?.headers(uids, each)
     }
 
     /// Messages of the open folder, pipelined, in any order: each with its index in `wanted`, or why just this one cannot be had
@@ -158,25 +236,30 @@ impl Origin {
     /// # Errors
     /// As [`Origin::flags`]. What was handed over before stays good.
     pub fn read(&mut self, wanted: &[Arrival], each: &mut dyn FnMut(usize, Result<Message>) -> Result<()>) -> Result<()> {
-        Err(Error::local("not built"))
+        let Some(open) = self.open.as_ref().filter(|_| !wanted.is_empty()) else { return Ok(()) };
+        let uids: Vec<Wanted> = wanted.iter().map(|arrival| Wanted { uid: arrival.uid, size: arrival.size }).collect();
+        opened(&mut self.session, open)?.fetch(&uids, &mut |index, fetched| each(index, fetched.map(message)))
     }
 
-    /// The figures of folders as they are now, in as few round trips as possible, in the order of `folders`.
+    /// The figures of folders as they are now, in as few round trips as possible, in the order of `folders`. The open folder,
+    /// where it is among them, is left for that.
     ///
     /// # Errors
     /// As [`Origin::folders`].
     pub fn figures(&mut self, folders: &[Folder]) -> Result<Vec<std::result::Result<Figures, String>>> {
-        Err(Error::local("not built"))
+        let names = folders.iter().map(|folder| self.wire_name(folder)).collect::<Result<Vec<_>>>()?;
+        let names: Vec<&[u8]> = names.iter().map(Vec::as_slice).collect();
+        Ok(self.session.standings_of(&names)?.into_iter().map(told_figures).collect())
     }
 
     /// The UID that was being read when the session was lost, where that is known.
     pub fn stuck_at(&self) -> Option<u32> {
-        None
+        self.session.stuck_at()
     }
 
     /// Octets read from and written to the wire so far.
     pub fn octets(&self) -> (u64, u64) {
-        (0, 0)
+        self.session.octets()
     }
 
     /// Ends the session politely.
@@ -184,6 +267,65 @@ impl Origin {
     /// # Errors
     /// Reported, but what was read stays read.
     pub fn finish(&mut self) -> Result<()> {
-        Err(Error::local("not built"))
+        self.session.logout()
     }
+
+    fn wire_name(&mut self, folder: &Folder) -> Result<Vec<u8>> {
+        match self.names.0.get(folder) {
+            Some(name) => Ok(name.clone()),
+            None => self.session.wire_name(folder),
+        }
+    }
+}
+
+/// The visited folder, opened anew where something else was opened since.
+fn opened<'a>(session: &'a mut Session, open: &Open) -> Result<Selected<'a>> {
+    let selected = session.examined(&open.wire_name).map_err(|error| in_folder(error, &open.folder))?;
+    if selected.state().uid_validity != open.uid_validity {
+        return Err(uid_validity_changed());
+    }
+    Ok(selected)
+}
+
+fn told_figures(told: Result<MailboxStatus>) -> std::result::Result<Figures, String> {
+    match told {
+        Ok(told) => Ok(Figures {
+            uid_validity: told.uid_validity,
+            uid_next: told.uid_next,
+            messages: told.messages,
+            highest_mod_seq: told.highest_mod_seq,
+            mailbox_id: told.mailbox_id,
+        }),
+        Err(error) => Err(error.server_said().unwrap_or(error.message()).to_owned()),
+    }
+}
+
+fn flagged(told: resync::Flagged) -> Flagged {
+    Flagged { uid: told.uid, flags: sorted(told.flags), labels: labels(told.gm_labels) }
+}
+
+fn sorted(mut flags: Vec<Flag>) -> Vec<Flag> {
+    flags.sort_by_cached_key(|flag| flag.wire().to_ascii_lowercase());
+    flags.dedup();
+    flags
+}
+
+fn arrival(meta: Meta) -> Arrival {
+    let marks = meta.marks.unwrap_or_default();
+    let object_id = match (&marks.email_id, marks.gm_msgid) {
+        (Some(id), _) => Some(format!("emailid:{id}")),
+        (None, Some(id)) => Some(format!("gmail:{id}")),
+        (None, None) => None,
+    };
+    let labels = labels(marks.gm_labels.unwrap_or_default());
+    Arrival { uid: meta.uid, size: meta.size, internal_date: meta.internal_date, object_id, labels, flags: sorted(meta.flags) }
+}
+
+/// Labels as people read them: system labels (`\Inbox`) as they are, others out of modified UTF-7.
+fn labels(wire: Vec<Vec<u8>>) -> Vec<String> {
+    let mut labels: Vec<String> =
+        wire.iter().map(|label| utf7::decode(label).unwrap_or_else(|| String::from_utf8_lossy(label).into_owned())).collect();
+    labels.sort_unstable();
+    labels.dedup();
+    labels
 }

@@ -88,6 +88,10 @@ fn value(cursor: &mut Cursor, name: &[u8], fetch: &mut Fetch) {
         }
         b"RFC822.SIZE" => fetch.size = cursor.number(),
         b"MODSEQ" => fetch.mod_seq = cursor.number().filter(|value| *value > 0),
+        b"EMAILID" => match cursor.strings() {
+            Some(ids) => fetch.email_id = ids.first().map(|id| lossy(id)).filter(|id| !id.is_empty()),
+            None => cursor.skip_value(),
+        },
         b"X-GM-MSGID" => fetch.gm_msgid = cursor.number(),
         b"X-GM-LABELS" => match cursor.strings() {
             Some(labels) => fetch.gm_labels = Some(labels),

@@ -358,7 +358,7 @@ impl<'a> Writing<'a> {
         self.wrong(format!("there is no {what} {id}"))
     }
 
-    fn wrong(&self, words: String) -> Error {
+    fn wrong(&self, words: impl std::fmt::Display) -> Error {
         Error::local(format!("{}: {words}", self.path.display()))
     }
 }

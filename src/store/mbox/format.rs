@@ -156,7 +156,7 @@ fn sender(address: &str) -> String {
 /// (`false` when it has not: then 1970 is written).
 pub(super) fn write(body: &Body, from: &str, date: InternalDate, each: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<bool> {
     let traits = Traits::of(body)?;
-    let crlf = traits.crlf > 0 && !traits.other;
+    let crlf = traits.all_crlf();
     let has_cr = traits.cr && !crlf;
     let notes = Notes { lf: traits.bare_lf && !has_cr, open: !traits.ended, rd: names_length(body)? };
     let (stamp, dated) = match asctime(date) {
@@ -188,7 +188,7 @@ pub(super) fn write(body: &Body, from: &str, date: InternalDate, each: &mut dyn 
 
 /// What decides how a message is written.
 #[derive(Default)]
-struct Traits {
+pub(in crate::store) struct Traits {
     crlf: u64,
     bare_lf: bool,
     cr: bool,
@@ -199,7 +199,12 @@ struct Traits {
 }
 
 impl Traits {
-    fn of(body: &Body) -> Result<Self> {
+    /// Whether all its line ends are CRLF (one at least), so that LF can stand for them.
+    pub(in crate::store) fn all_crlf(&self) -> bool {
+        self.crlf > 0 && !self.other
+    }
+
+    pub(in crate::store) fn of(body: &Body) -> Result<Self> {
         let mut traits = Self::default();
         let mut last = 0;
         body.each_chunk(|chunk| {
@@ -610,7 +615,8 @@ pub(super) fn read<B: Bytes + ?Sized>(bytes: &B, stored: &Stored, each: &mut dyn
     if stored.verbatim || plain.is_empty() { Ok(()) } else { each(&plain) }
 }
 
-fn wire<'b>(text: &'b [u8], crlf: bool, out: &'b mut Vec<u8>) -> &'b [u8] {
+/// `text` as it goes over the wire: with `crlf`, LF becomes CRLF, in `out`.
+pub(in crate::store) fn wire<'b>(text: &'b [u8], crlf: bool, out: &'b mut Vec<u8>) -> &'b [u8] {
     if !crlf {
         return text;
     }

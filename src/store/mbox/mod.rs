@@ -6,6 +6,7 @@ mod format;
 mod sink;
 mod source;
 
+pub(super) use format::{Traits, wire};
 pub use sink::{MboxSink, write_message};
 pub use source::MboxSource;
 

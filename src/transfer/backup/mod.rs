@@ -3,6 +3,7 @@
 
 mod batch;
 mod imap;
+mod manifest;
 mod pop3;
 pub mod rebuild;
 pub mod selection;

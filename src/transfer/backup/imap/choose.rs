@@ -1,6 +1,6 @@
 //! Which folders of the server a backup is about, and whether their list can be believed.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::{Run, Work};
 use crate::error::{Error, Kind, Result};
@@ -36,10 +36,11 @@ impl Run<'_> {
                 None => Error::usage("no folder of the account is chosen by --include and --exclude").at(place),
             });
         }
+        let mut known: HashMap<Folder, ArchiveFolder> = self.known.iter().map(|record| (record.folder.clone(), record.clone())).collect();
         self.works = remotes
             .into_iter()
             .map(|remote| {
-                let record = self.known.iter().find(|record| record.folder == remote.info.folder).cloned();
+                let record = known.remove(&remote.info.folder);
                 Work { remote, record, visit: None, counts: Counts::default(), failed: false }
             })
             .collect();
@@ -80,9 +81,9 @@ impl Run<'_> {
     /// Folders of the archive that are meant and that the server does not list any more.
     pub(super) fn vanished(&self) -> impl Iterator<Item = &ArchiveFolder> {
         let listed: HashSet<&Folder> = self.works.iter().map(|work| &work.remote.info.folder).collect();
-        self.known.iter().filter(move |record| {
-            record.gone_at.is_none() && self.is_meant(&record.folder) && !listed.contains(&record.folder)
-        })
+        self.known
+            .iter()
+            .filter(move |record| record.gone_at.is_none() && self.is_meant(&record.folder) && !listed.contains(&record.folder))
     }
 
     /// Marks folders, and all messages kept of them, that are not on the server any more.
@@ -121,9 +122,11 @@ impl Run<'_> {
 /// Gmail shows each label as a folder, and every message again in All Mail: that one, and the two whose messages it lacks.
 fn once_on_gmail(remotes: Vec<Remote>, note: &mut dyn FnMut(String)) -> Vec<Remote> {
     if !remotes.iter().any(|remote| remote.info.special_use == Some(SpecialUse::All)) {
-        note("Gmail does not show All Mail over IMAP (Settings, Labels): every label is backed up as a folder, and a message with \
+        note(
+            "Gmail does not show All Mail over IMAP (Settings, Labels): every label is backed up as a folder, and a message with \
              several labels several times"
-            .to_owned());
+                .to_owned(),
+        );
         return remotes;
     }
     let takes = |remote: &Remote| matches!(remote.info.special_use, Some(SpecialUse::All | SpecialUse::Junk | SpecialUse::Trash));

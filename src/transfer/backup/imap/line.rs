@@ -31,7 +31,9 @@ pub(super) fn is_loss(error: &Error) -> bool {
 pub(super) fn uid_validity_changed(folder: &Folder) -> Error {
     Error::new(
         Kind::Safety,
-        format!("the folder {folder}: its UIDVALIDITY changed during the run, so its UIDs mean something else now; nothing more was done to it"),
+        format!(
+            "the folder {folder}: its UIDVALIDITY changed during the run, so its UIDs mean something else now; nothing more was done to it"
+        ),
     )
     .scoped(Scope::Mailbox)
     .hint("run the same command again")

@@ -131,11 +131,7 @@ impl Run<'_> {
             if todo.is_empty() {
                 break;
             }
-            for &index in &todo {
-                self.check_limits()?;
-                self.of_folder(index, |run| run.visit(index, round))?;
-            }
-            if let Err(error) = self.copy(&todo) {
+            if let Err(error) = self.round(&todo, round) {
                 if error.kind() != Kind::Limit {
                     return Err(error);
                 }
@@ -158,6 +154,15 @@ impl Run<'_> {
             Some(error) => Err(error),
             None => pruned,
         }
+    }
+
+    /// Visits folders and reads what they lack.
+    fn round(&mut self, todo: &[usize], round: usize) -> Result<()> {
+        for &index in todo {
+            self.check_limits()?;
+            self.of_folder(index, |run| run.visit(index, round))?;
+        }
+        self.copy(todo)
     }
 
     /// Runs a part that is about one folder; what ruins only this folder is kept for the summary.

@@ -404,8 +404,9 @@ impl Worker<'_> {
         };
         pool.changed.notify_all();
         if let Some((uid, times)) = put_aside {
-            let mut why = Error::network(format!("the connection was lost {} while it was read: {}", times_in_words(times), error.message()))
-                .scoped(Scope::Message);
+            let mut why =
+                Error::network(format!("the connection was lost {} while it was read: {}", times_in_words(times), error.message()))
+                    .scoped(Scope::Message);
             if let Some(words) = error.server_said() {
                 why = why.said(words);
             }

@@ -49,8 +49,10 @@ impl Run<'_> {
         };
         let (visit, flags) = self.look(&folder, since.as_ref())?;
         let Some(uid_validity) = visit.figures.uid_validity.or(listed.uid_validity).filter(|value| *value > 0) else {
-            return Err(Error::refused(format!("the folder {folder}: the server gives it no UIDVALIDITY, so its messages cannot be told apart"))
-                .scoped(Scope::Mailbox));
+            return Err(Error::refused(format!(
+                "the folder {folder}: the server gives it no UIDVALIDITY, so its messages cannot be told apart"
+            ))
+            .scoped(Scope::Mailbox));
         };
         let expected = before.as_ref().map(|before| before.uid_validity).or(listed.uid_validity);
         if expected.is_some_and(|expected| expected != uid_validity) {
@@ -290,9 +292,12 @@ fn compare(
     mut now: Vec<Flagged>,
 ) -> Result<u64> {
     if now.is_empty() {
-        return Ok(());
+        return Ok(0);
     }
+    // Told of twice: the last one holds.
+    now.reverse();
     now.sort_by_key(|flagged| flagged.uid);
+    now.dedup_by_key(|flagged| flagged.uid);
     let uids: UidSet = now.iter().map(|flagged| flagged.uid).collect();
     let mut changed = Vec::new();
     job.store.archive.entries(era, Some(&uids), &mut |held| {
@@ -313,16 +318,15 @@ fn compare(
         let files: Vec<(String, Vec<Flag>)> = changed.iter().map(|one| (one.stem.clone(), one.flags.clone())).collect();
         job.context.step("backup.reflag");
         for stem in job.store.vault.reflag(&job.account.name, folder, &files)? {
-            let reason = format!("the file {stem} of a message kept before is not in the store any more; mailhaul verify --repair fetches it again");
+            let reason =
+                format!("the file {stem} of a message kept before is not in the store any more; mailhaul verify --repair fetches it again");
             let problem = crate::report::Problem { folder: folder.to_string(), uid: None, reason };
             job.report.event(Event::Problem(problem.clone()));
             problems.push(problem);
         }
         job.context.step("backup.commit");
-        let changes: Vec<ArchiveChange> = changed
-            .into_iter()
-            .map(|one| ArchiveChange::Flags { entry: one.entry, flags: one.flags, labels: one.labels })
-            .collect();
+        let changes: Vec<ArchiveChange> =
+            changed.into_iter().map(|one| ArchiveChange::Flags { entry: one.entry, flags: one.flags, labels: one.labels }).collect();
         job.store.archive.commit(&changes)?;
         job.context.step("backup.committed");
         changed = rest;
