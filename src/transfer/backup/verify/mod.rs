@@ -16,6 +16,7 @@ use crate::report::{Checked, Fault, Finding, Report};
 use crate::state::archive::{Account, Archive, ArchiveFile, ArchiveFolder, Entry};
 use crate::store::vault::{Lying, Vault};
 
+pub(super) use files::short;
 pub use manifest::write as write_manifest;
 pub use repair::Repair;
 pub use server::{Reading, compare};
@@ -139,7 +140,7 @@ impl Found {
 /// The journal or the directories cannot be read; a signal. What is wrong with single files is a finding.
 pub fn look(look: &Look<'_>, archive: &Archive, vault: &mut dyn Vault) -> Result<Found> {
     let mut found = Found::default();
-    for words in archive.examine()? {
+    for words in archive.check()? {
         found.note(Fault::Contradiction, None, None, words);
         found.contradicts = true;
     }
