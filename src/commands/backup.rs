@@ -14,6 +14,7 @@ use crate::exit::ExitCode;
 use crate::output::{AccountResult, BackupSummary, write_document, write_error};
 use crate::plan::Ceiling;
 use crate::report::Outcome;
+use crate::state::registry;
 use crate::store::vault::{self, Layout, StoreCard};
 use crate::transfer::backup::{self, Backup, Limits, OpenStore, Options};
 
@@ -332,6 +333,11 @@ fn all(
         limits.messages = limits.messages.map(|messages| messages.saturating_sub(counts.copied));
         stop = stop.or(result.error.as_ref().map(Error::kind).filter(|kind| matches!(kind, Kind::Interrupted(_) | Kind::Limit)));
         results.push(result);
+    }
+    if store.is_some()
+        && let Err(error) = registry::note(&target.path)
+    {
+        app.note(&format!("a status that names no store will not know of this one: {error}"));
     }
     // Closed before the hook runs: it may want the lock.
     store.map_or(Ok(()), |mut store| store.archive.close())

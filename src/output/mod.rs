@@ -6,6 +6,7 @@ mod changed;
 mod copied;
 mod folder;
 mod json;
+mod kept;
 mod message;
 mod parsed;
 mod progress;
@@ -20,6 +21,9 @@ pub use changed::{ChangedDocument, ChangedRow};
 pub use copied::{AlteredMessage, CopySummary};
 pub use folder::{FolderChange, FolderChangesDocument, FolderRow, FoldersDocument, typed as typed_folder};
 pub use json::{ErrorObject, write_document, write_error};
+pub use kept::{
+    ProblemRow, ProblemsDocument, PruneDocument, PruneFolder, PruneRow, Running, StatusDocument, StatusPlace, StatusRow, age_for_people,
+};
 pub use message::{ListDocument, MessageRow};
 pub use parsed::{AttachmentRow, AttachmentsDocument, ParsedDocument, ParsedMessage, PartRow};
 pub use progress::{Progress, ProgressLine, ProgressMessage, Verbosity};

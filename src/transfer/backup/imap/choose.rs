@@ -9,7 +9,7 @@ use crate::plan;
 use crate::report::{Counts, Event, FolderCounts, counted};
 use crate::state::archive::{ArchiveChange, ArchiveFolder};
 use crate::store::SpecialUse;
-use crate::store::origin::Remote;
+use crate::store::origin::{Origin, Remote};
 
 /// Changes in one transaction.
 const BATCH: usize = 1000;
@@ -19,6 +19,7 @@ impl Run<'_> {
     pub(super) fn choose(&mut self) -> Result<()> {
         let (mut remotes, is_gmail, place) =
             self.line.ask(|origin| origin.folders().map(|remotes| (remotes, origin.is_gmail(), origin.place())))?;
+        self.line.names = self.line.origin.as_ref().map(Origin::names).unwrap_or_default();
         self.is_gmail = is_gmail;
         self.known = self.job.store.archive.folders(self.job.account.id)?;
         remotes.retain(|remote| remote.info.selectable);

@@ -60,7 +60,7 @@ impl Run<'_> {
         let sessions = usize::try_from(sessions).unwrap_or(1).min(jobs.len());
         let names: Vec<Folder> = self.works.iter().map(|work| work.remote.info.folder.clone()).collect();
         let around = (self.job.context, self.job.report, self.job.server, self.job.trace);
-        let pool = Pool::new(around, self.job.options.limits, std::mem::take(&mut self.spent), targets, jobs);
+        let pool = Pool::new(around, self.line.names.clone(), self.job.options.limits, std::mem::take(&mut self.spent), targets, jobs);
         let mut failures = Vec::new();
         let account = self.job.account.name.clone();
         let first = self.line.origin.take();

@@ -10,7 +10,8 @@ use crate::error::{Error, Result, Scope};
 use crate::folder::Folder;
 use crate::imap::uid_set::UidSet;
 use crate::state::archive::{ArchiveChange, FileId};
-use crate::transfer::backup::manifest;
+use crate::report::{Event, counted};
+use crate::transfer::backup::{manifest, prune};
 
 /// Changes in one transaction.
 const BATCH: u32 = 1000;
@@ -141,7 +142,32 @@ impl Run<'_> {
     }
 
     /// Removes what is gone from the server, where the user asked for that and the run can be believed.
-    pub(super) fn mirror(&mut self, _stopped: bool) -> Result<()> {
+    pub(super) fn mirror(&mut self, stopped: bool) -> Result<()> {
+        let Some(ceiling) = self.job.options.mirror else { return Ok(()) };
+        if stopped || self.suspicious.is_some() || self.safety.is_some() {
+            return Ok(());
+        }
+        if let Some(error) = prune::refusal(self.job.store.card.layout) {
+            return Err(error);
+        }
+        let failed: HashSet<Folder> =
+            self.works.iter().filter(|work| work.failed).map(|work| work.remote.info.folder.clone()).collect();
+        let mut goners = Vec::new();
+        prune::goners(&self.job.store.archive, &self.job.account, i64::MAX, &mut |goner| {
+            if self.is_meant(&goner.folder) && !failed.contains(&goner.folder) {
+                goners.push(goner.file.id);
+            }
+            Ok(())
+        })?;
+        if goners.is_empty() {
+            return Ok(());
+        }
+        let folders = self.job.store.archive.folders(self.job.account.id)?;
+        let all = folders.iter().filter(|record| self.is_meant(&record.folder)).map(|record| record.messages + record.gone).sum();
+        ceiling.check(goners.len() as u64, all, &format!("the backup of {}", self.job.account.name))?;
+        prune::remove(self.job.store, &self.job.account, &goners, self.job.context, &mut |_| {})?;
+        let text = format!("{} that are gone from the server were removed from the store", counted(goners.len() as u64, "message"));
+        self.job.report.event(Event::Note(text));
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use crate::error::{Error, Kind, Result, Scope};
 use crate::folder::Folder;
 use crate::net::Trace;
 use crate::report::{Event, Report};
-use crate::store::origin::Origin;
+use crate::store::origin::{Names, Origin};
 
 /// Sessions that may be lost in a row without progress.
 pub(super) const MAX_LOSSES: u32 = 5;
@@ -49,11 +49,13 @@ pub(super) struct Line<'a> {
     /// The folder that is open, and its UIDVALIDITY.
     pub(super) open: Option<(Folder, u32)>,
     pub(super) losses: u32,
+    /// How folders are called on the wire.
+    pub(super) names: Names,
 }
 
 impl<'a> Line<'a> {
     pub(super) fn new(server: &'a Server, context: &'a Context, trace: &'a Trace, report: &'a dyn Report) -> Self {
-        Self { server, context, trace, report, origin: None, open: None, losses: 0 }
+        Self { server, context, trace, report, origin: None, open: None, losses: 0, names: Names::default() }
     }
 
     /// The first connection: wrong names and passwords end the run here.
@@ -80,7 +82,7 @@ impl<'a> Line<'a> {
                 }
                 line.open = Some((folder.clone(), uid_validity));
             }
-            act(line.session()?)
+            act(line.session()?).map_err(|error| if error.kind() == Kind::Safety { uid_validity_changed(folder) } else { error })
         })
     }
 
@@ -101,7 +103,7 @@ impl<'a> Line<'a> {
     fn session(&mut self) -> Result<&mut Origin> {
         match &mut self.origin {
             Some(origin) => Ok(origin),
-            empty => Ok(empty.insert(Origin::connect(self.server, self.context, self.trace)?)),
+            empty => Ok(empty.insert(Origin::connect_knowing(self.server, self.names.clone(), self.context, self.trace)?)),
         }
     }
 

@@ -19,7 +19,7 @@ use crate::imap::uid_set::UidSet;
 use crate::message::Message;
 use crate::net::Trace;
 use crate::report::{Event, Report};
-use crate::store::origin::{Arrival, Origin};
+use crate::store::origin::{Arrival, Names, Origin};
 
 /// A message at which so many sessions were lost is put aside; one that was put aside before gets one try.
 const MAX_LOSSES_OF_ONE: u32 = 3;
@@ -85,6 +85,7 @@ pub(super) struct Pool<'a> {
     pub(super) report: &'a dyn Report,
     pub(super) server: &'a Server,
     pub(super) trace: &'a Trace,
+    pub(super) names: Names,
     pub(super) limits: Limits,
     pub(super) targets: HashMap<usize, Target>,
     pub(super) budget: Budget,
@@ -100,6 +101,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl<'a> Pool<'a> {
     pub(super) fn new(
         (context, report, server, trace): (&'a Context, &'a dyn Report, &'a Server, &'a Trace),
+        names: Names,
         limits: Limits,
         spent: Spent,
         targets: HashMap<usize, Target>,
@@ -120,6 +122,7 @@ impl<'a> Pool<'a> {
             report,
             server,
             trace,
+            names,
             limits,
             targets,
             budget: Budget::new(),
@@ -298,7 +301,7 @@ impl Worker<'_> {
     /// Opens a session. `false` when this one is not needed: the server takes no more, and others are at work.
     fn connect(&mut self) -> Result<bool> {
         let pool = self.pool;
-        let error = match Origin::connect(pool.server, pool.context, pool.trace) {
+        let error = match Origin::connect_knowing(pool.server, pool.names.clone(), pool.context, pool.trace) {
             Ok(origin) => {
                 self.origin = Some(origin);
                 self.open = None;
@@ -341,6 +344,10 @@ impl Worker<'_> {
         let mut through = Vec::new();
         let Err(error) = self.read(&job, &mut through) else { return Ok(()) };
         self.open = None;
+        let error = match pool_folder(self.pool, job.work) {
+            Some(folder) if error.kind() == Kind::Safety => uid_validity_changed(folder),
+            _ => error,
+        };
         if is_loss(&error) {
             let through: UidSet = through.into_iter().collect();
             return self.lost(job.work, &job.uids.difference(&through), error);
@@ -471,6 +478,10 @@ impl Worker<'_> {
         }
         Ok(())
     }
+}
+
+fn pool_folder<'p>(pool: &'p Pool<'_>, work: usize) -> Option<&'p Folder> {
+    pool.targets.get(&work).map(|target| &target.folder)
 }
 
 fn times_in_words(times: u32) -> String {

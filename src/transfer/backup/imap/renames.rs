@@ -11,6 +11,7 @@ use crate::message::{Digest, header_digest};
 use crate::report::Event;
 use crate::state::archive::{ArchiveChange, ArchiveFolder, EraId};
 use crate::store::origin::Arrival;
+use crate::transfer::backup::prune;
 
 /// Messages compared to tell whether a folder is the one that had another name.
 const SAMPLE: usize = 20;
@@ -31,13 +32,7 @@ impl Run<'_> {
                 self.rename(record, &to)?;
             }
         }
-        for file in self.job.store.archive.removing(self.job.account.id)? {
-            let folders = self.job.store.archive.folders(self.job.account.id)?;
-            let Some(record) = folders.into_iter().find(|record| record.id == file.folder) else { continue };
-            self.job.store.vault.remove(&self.job.account.name, &record.folder, &[file.stem])?;
-            self.job.context.step("backup.removed");
-            self.job.store.archive.commit(&[ArchiveChange::Removed { file: file.id }])?;
-        }
+        prune::finish(self.job.store, &self.job.account, self.job.context)?;
         Ok(())
     }
 

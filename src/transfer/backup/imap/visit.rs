@@ -241,7 +241,7 @@ impl Run<'_> {
             }
             // Nothing here whose flags could have changed.
             None if both(here, &visited.there).is_empty() => {}
-            None => changed = self.all_flags(folder, visited)?,
+            None => changed = self.all_flags(folder, visited, &both(here, &visited.there))?,
         }
         if let Some(work) = self.works.get_mut(index) {
             work.counts.flags_changed += changed;
@@ -250,7 +250,7 @@ impl Run<'_> {
     }
 
     /// Compares the flags of all messages as they come in.
-    fn all_flags(&mut self, folder: &Folder, visited: &Visited) -> Result<u64> {
+    fn all_flags(&mut self, folder: &Folder, visited: &Visited, of: &UidSet) -> Result<u64> {
         let mut changed = 0;
         let mut chunk = Vec::new();
         let Self { job, line, is_gmail, problems, .. } = self;
@@ -260,7 +260,7 @@ impl Run<'_> {
                 changed += compare(job, *is_gmail, problems, folder, visited.era, std::mem::take(chunk))?;
                 Ok(())
             };
-            origin.flags(&mut |flagged| {
+            origin.flags(of, &mut |flagged| {
                 chunk.push(flagged);
                 if chunk.len() >= CHUNK { take(&mut chunk) } else { Ok(()) }
             })?;

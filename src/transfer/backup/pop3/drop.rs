@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::super::Backup;
+use super::super::{Backup, manifest};
 use super::reading::Spent;
 use crate::error::{Error, Result, Scope};
 use crate::folder::Folder;
@@ -93,6 +93,11 @@ impl<'b> Maildrop<'b> {
         let archive = &mut backup.store.archive;
         let died = archive.died(account)?;
         archive.begin_run(account)?;
+        // What a run that died was about to remove.
+        for file in archive.removing(account)? {
+            backup.store.vault.remove(&backup.account.name, &Folder::inbox(), &[file.stem])?;
+            archive.commit(&[ArchiveChange::Removed { file: file.id }])?;
+        }
         let folder = archive.folder(account, &Folder::inbox())?;
         let era = archive.era(folder.id, 0, backup.context.unix_time())?.id;
         let mut known = HashMap::new();
@@ -364,8 +369,9 @@ impl<'b> Maildrop<'b> {
     /// What is gone is marked, removed where the user asked for it, and the run is closed. `error` ended it before its time.
     pub(super) fn conclude(&mut self, error: Option<&Error>) -> Result<()> {
         let closed = self.close(error);
+        let closed = closed.and(manifest::renew(self.backup.store, self.backup.account.id, self.backup.context));
         let ended = error.or(closed.as_ref().err());
-        let complete = ended.is_none();
+        let complete = ended.is_none() && self.problems.is_empty();
         let words = ended.map(ToString::to_string);
         let account = self.backup.account.id;
         let noted = self.backup.store.archive.finish_run(account, complete, None, words.as_deref());
@@ -399,11 +405,12 @@ impl<'b> Maildrop<'b> {
             self.backup.context.step("backup.gone");
             self.backup.store.archive.commit(chunk)?;
         }
-        self.mirror()?;
+        let pruned = self.mirror();
         let mark = Mark { uid_validity: 0, uid_next: None, highest_mod_seq: None, messages: Some(messages) };
         self.backup.context.step("backup.visited");
         self.backup.store.archive.commit(&[ArchiveChange::Visited { folder: self.folder.id, mark, at }])?;
-        Ok(())
+        self.backup.store.vault.complete(&self.backup.account.name, &Folder::inbox())?;
+        pruned
     }
 
     /// Removes files that no message on the server has any more.

@@ -1,6 +1,7 @@
 //! A small IMAP server in memory, plain TCP on loopback. Its mailboxes outlive the connections, so that a test can
 //! compare multisets at the end; and it fails in the ways it is told to, above all around APPEND.
 
+mod changed;
 mod grammar;
 mod session;
 
@@ -89,6 +90,16 @@ pub struct Behaviour {
     pub mute_after: Option<u64>,
     /// Socket buffers of about a kilobyte (only at the start): answers block while the client does not read.
     pub small_buffers: bool,
+    /// EXAMINE and SELECT leave HIGHESTMODSEQ out, as Dovecot's sometimes do.
+    pub hides_mod_seq: bool,
+    /// CHANGEDSINCE and QRESYNC bring every message.
+    pub tells_everything: bool,
+    /// What was expunged is not remembered: VANISHED (EARLIER) names all UIDs that are not there.
+    pub forgets_expunges: bool,
+    /// QRESYNC names no expunged messages at all.
+    pub denies_expunges: bool,
+    /// LIST-STATUS tells nothing of these mailboxes, and STATUS refuses them with these words.
+    pub no_status: BTreeMap<String, String>,
     /// The test clock by which [`AppendFault::StoreLate`] counts.
     pub clock: Option<PathBuf>,
 }
@@ -116,6 +127,11 @@ impl Default for Behaviour {
             deaf_after: None,
             mute_after: None,
             small_buffers: false,
+            hides_mod_seq: false,
+            tells_everything: false,
+            forgets_expunges: false,
+            denies_expunges: false,
+            no_status: BTreeMap::new(),
             clock: None,
         }
     }
@@ -177,9 +193,22 @@ pub struct Mailbox {
     pub messages: Vec<Stored>,
     /// HIGHESTMODSEQ.
     pub mod_seq: u64,
+    /// It keeps no MODSEQs (NOMODSEQ).
+    pub no_mod_seqs: bool,
+    /// MAILBOXID: stays when it is renamed.
+    pub id: String,
+    /// UIDs that were expunged, and the MODSEQ of that.
+    pub expunged: Vec<(u64, u32)>,
 }
 
 impl Mailbox {
+    /// Removes a message as somebody would, who needs no flag for it.
+    pub fn expunge(&mut self, uid: u32) {
+        self.mod_seq += 1;
+        self.messages.retain(|message| message.uid != uid);
+        self.expunged.push((self.mod_seq, uid));
+    }
+
     /// Changes a message's flags as somebody would: its MODSEQ rises above all others. What is done with `-` or `+` before
     /// the flag follows; without either it is given.
     pub fn reflag(&mut self, uid: u32, how: &str) {
@@ -197,6 +226,7 @@ impl Mailbox {
     /// Gives it another UIDVALIDITY, and all messages other UIDs in the same order.
     pub fn renumber(&mut self) {
         self.uid_validity += 1000;
+        self.expunged.clear();
         for (index, message) in self.messages.iter_mut().enumerate() {
             message.uid = u32::try_from(index).unwrap() + 1;
         }
@@ -225,12 +255,16 @@ struct World {
 impl World {
     fn create(&mut self, name: &str) {
         self.next_uid_validity += 1;
-        let mailbox = Mailbox { uid_validity: self.next_uid_validity, uid_next: 1, messages: Vec::new(), mod_seq: 1 };
+        let id = format!("F{:08x}", self.next_uid_validity);
+        let mailbox = Mailbox { uid_validity: self.next_uid_validity, uid_next: 1, mod_seq: 1, id, ..Mailbox::default() };
         self.mailboxes.entry(name.to_owned()).or_insert(mailbox);
     }
 
     /// Stores messages and gives their UIDs; `None` where the mailbox is missing.
     fn store(&mut self, folder: &str, messages: Vec<Stored>) -> Option<(u32, Vec<u32>)> {
+        if self.behaviour.has("X-GM-EXT-1") {
+            self.relabel(folder, &messages);
+        }
         let mailbox = self.mailboxes.get_mut(folder)?;
         let mut uids = Vec::new();
         for mut message in messages {
@@ -242,6 +276,28 @@ impl World {
             mailbox.messages.push(message);
         }
         Some((mailbox.uid_validity, uids))
+    }
+
+    /// Gmail: whatever gets into another folder has a label more wherever it lies.
+    fn relabel(&mut self, folder: &str, messages: &[Stored]) {
+        for (_, mailbox) in self.mailboxes.iter_mut().filter(|(name, _)| *name != folder) {
+            for message in &mut mailbox.messages {
+                if messages.iter().any(|other| other.body == message.body) {
+                    mailbox.mod_seq += 1;
+                    message.mod_seq = mailbox.mod_seq;
+                }
+            }
+        }
+    }
+
+    /// Gmail's labels of a message as seen in a folder: the other folders it lies in, All Mail aside.
+    fn labels(&self, folder: &str, body: &[u8]) -> String {
+        let all = |name: &str| self.behaviour.special_use.get(name).is_some_and(|attribute| attribute.contains("\\All"));
+        let holds = |mailbox: &Mailbox| mailbox.messages.iter().any(|message| message.body == body);
+        let others = self.mailboxes.iter().filter(|(name, mailbox)| *name != folder && !all(name) && holds(mailbox));
+        let labels: Vec<String> =
+            others.map(|(name, _)| if name == "INBOX" { "\"\\\\Inbox\"".to_owned() } else { grammar::quoted(name) }).collect();
+        labels.join(" ")
     }
 
     fn commit_due(&mut self, now: u64) {
@@ -276,7 +332,12 @@ impl Imapd {
         world.create("INBOX");
         let world = Arc::new(Mutex::new(world));
         let shared = Arc::clone(&world);
-        Self { server: Server::start(small, move |wire| Session { wire, world: &shared, logged_in: false, selected: None }.run()), world }
+        Self {
+            server: Server::start(small, move |wire| {
+                Session { wire, world: &shared, logged_in: false, selected: None, qresync: false }.run()
+            }),
+            world,
+        }
     }
 
     /// `imap://ann@127.0.0.1:port?tls=none`.
@@ -326,6 +387,18 @@ impl Imapd {
     /// Changes a mailbox (wire form): flags, UIDVALIDITY, messages.
     pub fn change(&self, folder: &str, change: impl FnOnce(&mut Mailbox)) {
         change(self.world().mailboxes.get_mut(folder).unwrap());
+    }
+
+    /// Renames a folder (wire form) as somebody would.
+    pub fn rename(&self, from: &str, to: &str) {
+        let mut world = self.world();
+        let mailbox = world.mailboxes.remove(from).unwrap();
+        world.mailboxes.insert(to.to_owned(), mailbox);
+    }
+
+    /// Removes a folder (wire form) as somebody would.
+    pub fn remove(&self, folder: &str) {
+        self.world().mailboxes.remove(folder).unwrap();
     }
 
     /// The mailbox as it stands; empty where it is missing.

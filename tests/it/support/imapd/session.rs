@@ -8,6 +8,7 @@ use base64::Engine as _;
 
 use super::super::canary;
 use super::super::server::{Wire, advance_clock, read_clock};
+use super::changed::identity;
 use super::grammar::{Token, announced, contains, header, in_set, inbox, matches, quoted, section, tokens};
 use super::*;
 
@@ -16,6 +17,8 @@ pub(super) struct Session<'a> {
     pub(super) world: &'a Arc<Mutex<World>>,
     pub(super) logged_in: bool,
     pub(super) selected: Option<String>,
+    /// QRESYNC is enabled.
+    pub(super) qresync: bool,
 }
 
 enum Next {
@@ -127,7 +130,14 @@ impl Session<'_> {
                 let line = self.capability();
                 self.wire.line(&format!("* {line}"))?;
             }
-            "NOOP" | "CHECK" | "ENABLE" => {}
+            "NOOP" | "CHECK" => {}
+            "ENABLE" => {
+                let offered = self.world.lock().unwrap().behaviour.has("QRESYNC");
+                if offered && parts.iter().any(|part| part.text() == "QRESYNC") {
+                    self.qresync = true;
+                    self.wire.line("* ENABLED QRESYNC")?;
+                }
+            }
             "ID" => self.wire.line("* ID (\"name\" \"imapd\")")?,
             "LOGOUT" => {
                 self.wire.write(format!("* BYE bye\r\n{tag} OK bye\r\n").as_bytes())?;
@@ -180,30 +190,21 @@ impl Session<'_> {
             }
             "LIST" | "LSUB" => self.list(verb, parts)?,
             "STATUS" => {
+                let refusal = self.world.lock().unwrap().behaviour.no_status.get(&folder).cloned();
+                if let Some(words) = refusal {
+                    self.wire.line(&format!("{tag} {words}"))?;
+                    return Ok(Next::Go);
+                }
+                let asked: Vec<String> = parts[1..].iter().map(Token::text).collect();
+                if let Some(unknown) = self.world.lock().unwrap().behaviour.unknown_item(&asked) {
+                    self.wire.line(&format!("{tag} BAD {unknown}?"))?;
+                    return Ok(Next::Go);
+                }
                 let Some(mailbox) = self.world.lock().unwrap().mailboxes.get(&folder).cloned() else {
                     self.wire.line(&format!("{tag} NO [NONEXISTENT] no such mailbox"))?;
                     return Ok(Next::Go);
                 };
-                let unseen =
-                    mailbox.messages.iter().filter(|message| !message.flags.iter().any(|flag| flag.eq_ignore_ascii_case("\\Seen")));
-                let unseen = unseen.count();
-                let items: Vec<String> = parts[1..]
-                    .iter()
-                    .filter_map(|item| {
-                        let item = item.text().to_ascii_uppercase();
-                        let value = match item.as_str() {
-                            "MESSAGES" => mailbox.messages.len(),
-                            "UIDNEXT" => mailbox.uid_next as usize,
-                            "UIDVALIDITY" => mailbox.uid_validity as usize,
-                            "UNSEEN" => unseen,
-                            "RECENT" => 0,
-                            "SIZE" => mailbox.messages.iter().map(|message| message.body.len()).sum(),
-                            _ => return None,
-                        };
-                        Some(format!("{item} {value}"))
-                    })
-                    .collect();
-                self.wire.line(&format!("* STATUS {} ({})", quoted(&folder), items.join(" ")))?;
+                self.wire.line(&mailbox.status(&folder, &asked))?;
             }
             "SELECT" | "EXAMINE" => {
                 let Some(mailbox) = self.world.lock().unwrap().mailboxes.get(&folder).cloned() else {
@@ -211,17 +212,47 @@ impl Session<'_> {
                     self.wire.line(&format!("{tag} NO [NONEXISTENT] no such mailbox"))?;
                     return Ok(Next::Go);
                 };
-                self.selected = Some(folder);
                 let behaviour = self.world.lock().unwrap().behaviour.clone();
+                let words: Vec<String> = parts[1..].iter().map(Token::text).collect();
+                let asks = |name: &str| words.iter().any(|word| word == name);
+                let since = if asks("QRESYNC") {
+                    if !self.qresync {
+                        self.wire.line(&format!("{tag} BAD enable it first"))?;
+                        return Ok(Next::Go);
+                    }
+                    Some((
+                        words[3].parse::<u32>().unwrap(),
+                        words[4].parse::<u64>().unwrap(),
+                        words.get(5).filter(|set| *set != ")").cloned(),
+                    ))
+                } else {
+                    None
+                };
+                if asks("CONDSTORE") && !behaviour.keeps_mod_seqs() {
+                    self.wire.line(&format!("{tag} BAD what?"))?;
+                    return Ok(Next::Go);
+                }
+                self.selected = Some(folder);
                 let mode = if verb == "SELECT" && !behaviour.read_only { "READ-WRITE" } else { "READ-ONLY" };
                 let all = "\\Answered \\Flagged \\Deleted \\Seen \\Draft \\*".to_owned();
-                if behaviour.has("CONDSTORE") {
+                if behaviour.keeps_mod_seqs() && mailbox.no_mod_seqs {
+                    self.wire.line("* OK [NOMODSEQ] none here")?;
+                } else if behaviour.keeps_mod_seqs() && !behaviour.hides_mod_seq {
                     self.wire.line(&format!("* OK [HIGHESTMODSEQ {}] ok", mailbox.mod_seq))?;
                 }
+                if behaviour.has("OBJECTID") {
+                    self.wire.line(&format!("* OK [MAILBOXID ({})] ok", mailbox.id))?;
+                }
+                let changes = since.map_or_else(String::new, |(uid_validity, since, known)| {
+                    if uid_validity != mailbox.uid_validity || mailbox.no_mod_seqs {
+                        return String::new();
+                    }
+                    mailbox.changes(since, known.as_deref(), &behaviour)
+                });
                 let answer = format!(
                     "* FLAGS (\\Answered \\Flagged \\Deleted \\Seen \\Draft)\r\n\
                      * OK [PERMANENTFLAGS ({})] ok\r\n* {} EXISTS\r\n* 0 RECENT\r\n\
-                     * OK [UIDVALIDITY {}] ok\r\n* OK [UIDNEXT {}] ok\r\n{tag} OK [{mode}] done\r\n",
+                     * OK [UIDVALIDITY {}] ok\r\n* OK [UIDNEXT {}] ok\r\n{changes}{tag} OK [{mode}] done\r\n",
                     behaviour.permanent_flags.unwrap_or(all),
                     mailbox.messages.len(),
                     mailbox.uid_validity,
@@ -237,7 +268,7 @@ impl Session<'_> {
                     return Ok(Next::End);
                 }
             }
-            "UID SEARCH" => self.search(parts)?,
+            "UID SEARCH" => self.search(tag, parts)?,
             "UID STORE" => {
                 let code = self.store_flags(parts)?;
                 self.wire.line(&format!("{tag} OK {code}done"))?;
@@ -293,6 +324,8 @@ impl Session<'_> {
             0
         };
         let pattern: String = parts[skipped..].iter().take(2).map(Token::text).collect();
+        let extended = self.world.lock().unwrap().behaviour.has("LIST-EXTENDED");
+        let returned = parts.iter().map(Token::text).skip_while(|word| word != "RETURN" || !extended).collect::<Vec<_>>();
         let mut answer = String::new();
         if pattern.is_empty() {
             answer.push_str("* LIST (\\Noselect) \"/\" \"\"\r\n");
@@ -301,7 +334,15 @@ impl Session<'_> {
             let names: Vec<&String> = if verb == "LSUB" { world.subscribed.iter().collect() } else { world.mailboxes.keys().collect() };
             for name in names.into_iter().filter(|name| matches(pattern.as_bytes(), name.as_bytes())) {
                 let special = world.behaviour.special_use.get(name).map_or("", String::as_str);
-                answer.push_str(&format!("* {verb} ({special}) \"/\" {}\r\n", quoted(name)));
+                let told =
+                    if returned.iter().any(|word| word == "SUBSCRIBED") && world.subscribed.contains(name) { " \\Subscribed" } else { "" };
+                answer.push_str(&format!("* {verb} ({}) \"/\" {}\r\n", format!("{special}{told}").trim_start(), quoted(name)));
+                if let Some(at) = returned.iter().position(|word| word == "STATUS")
+                    && !world.behaviour.no_status.contains_key(name)
+                {
+                    answer.push_str(&world.mailboxes[name].status(name, &returned[at..]));
+                    answer.push_str("\r\n");
+                }
             }
         }
         self.wire.write(answer.as_bytes())
@@ -407,11 +448,22 @@ impl Session<'_> {
             let world = self.world.lock().unwrap();
             (world.behaviour.hang_up_at_uid, world.behaviour.unlisted.clone())
         };
-        let items: Vec<String> = parts[1..].iter().filter(|part| matches!(part, Token::Atom(_))).map(Token::text).collect();
+        let mut items: Vec<String> = parts[1..].iter().filter(|part| matches!(part, Token::Atom(_))).map(Token::text).collect();
+        let behaviour = self.world.lock().unwrap().behaviour.clone();
+        let mut since = None;
+        if let Some(at) = items.iter().position(|item| item == "CHANGEDSINCE") {
+            since = items[at + 1].parse::<u64>().ok().filter(|_| !behaviour.tells_everything);
+            items.truncate(at);
+            items.push("MODSEQ".to_owned());
+        }
+        let folder = self.selected.clone().unwrap_or_default();
         unlisted.retain(|_| !items.iter().any(|item| item.to_ascii_uppercase().starts_with("BODY")));
         let asked = |index: usize, uid: u32| in_set(&set, if by_number { number(index) } else { uid }, last);
         let there = mailbox.messages.iter().enumerate();
         for (index, message) in there.filter(|(index, message)| asked(*index, message.uid) && !unlisted.contains(&message.uid)) {
+            if since.is_some_and(|since| message.mod_seq <= since) {
+                continue;
+            }
             let mut answer = format!("* {} FETCH (UID {}", index + 1, message.uid).into_bytes();
             let mut has_body = false;
             for item in &items {
@@ -420,6 +472,9 @@ impl Session<'_> {
                     "FLAGS" => format!(" FLAGS ({})", message.flags.join(" ")).into_bytes(),
                     "INTERNALDATE" => format!(" INTERNALDATE \"{}\"", message.internal_date).into_bytes(),
                     "MODSEQ" => format!(" MODSEQ ({})", message.mod_seq).into_bytes(),
+                    "EMAILID" => format!(" EMAILID (M{:016x})", identity(&message.body)).into_bytes(),
+                    "X-GM-MSGID" => format!(" X-GM-MSGID {}", identity(&message.body)).into_bytes(),
+                    "X-GM-LABELS" => format!(" X-GM-LABELS ({})", self.world.lock().unwrap().labels(&folder, &message.body)).into_bytes(),
                     "RFC822.SIZE" => format!(" RFC822.SIZE {}", message.body.len()).into_bytes(),
                     _ => match section(&name, &message.body) {
                         Some((label, bytes)) => {
@@ -443,7 +498,7 @@ impl Session<'_> {
         Ok(Next::Go)
     }
 
-    fn search(&mut self, parts: &[Token]) -> io::Result<()> {
+    fn search(&mut self, tag: &str, parts: &[Token]) -> io::Result<()> {
         let mailbox = self.current();
         let last = mailbox.messages.last().map_or(0, |message| message.uid);
         let words: Vec<String> = parts.iter().map(Token::text).collect();
@@ -471,6 +526,11 @@ impl Session<'_> {
             }
             true
         });
+        if words.first().is_some_and(|word| word == "RETURN") && self.world.lock().unwrap().behaviour.has("ESEARCH") {
+            let uids: Vec<String> = found.map(|message| message.uid.to_string()).collect();
+            let all = if uids.is_empty() { String::new() } else { format!(" ALL {}", uids.join(",")) };
+            return self.wire.line(&format!("* ESEARCH (TAG \"{tag}\") UID{all}"));
+        }
         let uids: String = found.map(|message| format!(" {}", message.uid)).collect();
         self.wire.line(&format!("* SEARCH{uids}"))
     }
@@ -541,6 +601,8 @@ impl Session<'_> {
         let mut expunged = String::new();
         if moves {
             let mut index = 0;
+            mailbox.mod_seq += 1;
+            mailbox.expunged.extend(chosen.iter().map(|message| (mailbox.mod_seq, message.uid)));
             mailbox.messages.retain(|message| {
                 let goes = in_set(set, message.uid, last);
                 if goes {
@@ -571,15 +633,23 @@ impl Session<'_> {
             let Some(mailbox) = self.selected.as_ref().and_then(|name| world.mailboxes.get_mut(name)) else { return Ok(()) };
             let last = mailbox.messages.last().map_or(0, |message| message.uid);
             let mut index = 0;
+            mailbox.mod_seq += 1;
+            let (mod_seq, mut gone) = (mailbox.mod_seq, Vec::new());
             mailbox.messages.retain(|message| {
                 let goes = in_set(set, message.uid, last) && message.flags.iter().any(|flag| flag.eq_ignore_ascii_case("\\Deleted"));
                 if goes {
-                    answer.push_str(&format!("* {} EXPUNGE\r\n", index + 1));
+                    gone.push((mod_seq, message.uid));
+                    if self.qresync {
+                        answer.push_str(&format!("* VANISHED {}\r\n", message.uid));
+                    } else {
+                        answer.push_str(&format!("* {} EXPUNGE\r\n", index + 1));
+                    }
                 } else {
                     index += 1;
                 }
                 !goes
             });
+            mailbox.expunged.extend(gone);
         }
         self.wire.write(answer.as_bytes())
     }
