@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::exit::ExitCode;
 use crate::output::{
     AttachmentsDocument, BackupSummary, ChangedDocument, CopySummary, ErrorObject, FolderChangesDocument, FoldersDocument, ListDocument,
-    ParsedDocument, ProgressLine, ProgressMessage,
+    ParsedDocument, ProgressLine, ProgressMessage, RebuildDocument, VerifyDocument,
 };
 
 /// The arguments of `schema`.
@@ -67,6 +67,8 @@ pub fn schemas() -> &'static [Named] {
             of("Migrate").document::<CopySummary>("mailhaul.migrate/1").document::<super::dry_run::DryRun>("mailhaul.migrate/1").schema()
         }),
         ("backup", || of("Backup").document::<BackupSummary<'_>>("mailhaul.backup/1").schema()),
+        ("verify", || of("Verify").document::<VerifyDocument>("mailhaul.verify/1").schema()),
+        ("rebuild", || of("Rebuild").document::<RebuildDocument>("mailhaul.rebuild/1").schema()),
         ("error", || of("Error").value::<ErrorObject<'_>>().schema()),
         ("progress", || of("Progress").value::<ProgressLine<'_>>().value::<ProgressMessage<'_>>().schema()),
     ]

@@ -28,8 +28,8 @@ pub use message::{ListDocument, MessageRow};
 pub use parsed::{AttachmentRow, AttachmentsDocument, ParsedDocument, ParsedMessage, PartRow};
 pub use progress::{Progress, ProgressLine, ProgressMessage, Verbosity};
 pub use rows::{Head, Row, Rows};
-pub use verified::{RebuildDocument, VerifyDocument, finding_line};
 pub use table::{Column, bytes_for_people, terminal_width};
+pub use verified::{RebuildDocument, VerifyDocument, finding_line};
 
 #[cfg(test)]
 mod tests {

@@ -110,7 +110,8 @@ impl VerifyDocument {
             let _ = writeln!(text, "{}: {} listed", sanitize::line(place), counted(messages, "message"));
         }
         if let Some(sample) = self.sample {
-            let _ = writeln!(text, "a sample: {} of {} were read; the others were only looked for", counted(sample.files, "file"), sample.of);
+            let _ =
+                writeln!(text, "a sample: {} of {} were read; the others were only looked for", counted(sample.files, "file"), sample.of);
         }
         text
     }

@@ -176,7 +176,7 @@ pub(super) fn hold_still(dir: &Path) -> Result<Option<Stillness>> {
 }
 
 /// While it lives, no other process writes.
-pub struct Stillness {
+pub(super) struct Stillness {
     _lock: Option<File>,
 }
 

@@ -58,8 +58,14 @@ impl Archive {
     ///
     /// # Errors
     /// [`Kind::Locked`], [`Kind::Local`] when the disk fails, or what `fill` returned: then the old one is where it was.
-    pub fn make_anew(dir: &Path, store_id: &str, context: &Context, fill: &mut dyn FnMut(&mut Self) -> Result<()>) -> Result<Option<PathBuf>> {
-        let dir = files::existing_dir(dir, ARCHIVE.elsewhere)?.ok_or_else(|| Error::local(format!("{}: there is no store", dir.display())))?;
+    pub fn make_anew(
+        dir: &Path,
+        store_id: &str,
+        context: &Context,
+        fill: &mut dyn FnMut(&mut Self) -> Result<()>,
+    ) -> Result<Option<PathBuf>> {
+        let dir =
+            files::existing_dir(dir, ARCHIVE.elsewhere)?.ok_or_else(|| Error::local(format!("{}: there is no store", dir.display())))?;
         let _lock = files::lock(&dir, ARCHIVE.rival, context)?;
         let beside = dir.join(ANEW);
         let at = |error| Error::io(beside.display(), error);

@@ -115,7 +115,9 @@ pub fn found_layout(root: &Path) -> Result<Option<(Layout, bool)>> {
                 if text == "cur" && depth > 0 {
                     layout = Some(Layout::Maildir);
                 }
-                if depth < files::MAX_DEPTH && text != STATE_DIR && text != "tmp"
+                if depth < files::MAX_DEPTH
+                    && text != STATE_DIR
+                    && text != "tmp"
                     && let Some(child) = dir.child(&entry.name)?
                 {
                     waiting.push((child, depth + 1));
@@ -127,7 +129,8 @@ pub fn found_layout(root: &Path) -> Result<Option<(Layout, bool)>> {
             if depth > 0 && eml && layout.is_none() {
                 layout = Some(Layout::Eml);
             }
-            if ours && (half || eml)
+            if ours
+                && (half || eml)
                 && let Some((file, stat)) = dir.file(&entry.name)?
             {
                 read += 1;

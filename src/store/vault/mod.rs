@@ -17,8 +17,8 @@ use crate::folder::Folder;
 use crate::message::{Digest, Flag, InternalDate, Message};
 
 pub use card::{card, establish};
-pub use mend::{found_layout, key_digits, key_of, new_card, promises, set_aside, settle_file, uid_of};
 pub use manifest::{Manifest, manifest};
+pub use mend::{found_layout, key_digits, key_of, new_card, promises, set_aside, settle_file, uid_of};
 pub use tree::TreeVault;
 
 /// How messages lie in a store.

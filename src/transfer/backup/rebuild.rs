@@ -4,8 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use super::OpenStore;
-use super::verify::write_manifest;
+use super::{OpenStore, manifest};
 use crate::account::{Protocol, Server};
 use crate::context::Context;
 use crate::error::{Error, Kind, Result, Scope};
@@ -112,9 +111,9 @@ pub fn run(
                 taking.folder(&folder, &mut rebuilt)?;
             }
             if let Some(named) = named.filter(|named| named.directory == name) {
-                Confirming { archive: &mut *archive, account: &account, context, trace, report }.run(named.server, &mut rebuilt)?;
+                Confirming { archive: &mut *archive, account: &account, context, trace }.run(named.server, &mut rebuilt)?;
             }
-            write_manifest(root, archive, vault.as_mut(), &account, context)?;
+            manifest::write(root, archive, vault.as_mut(), &account, context)?;
         }
         Ok(())
     })?;
@@ -269,7 +268,6 @@ pub(super) struct Confirming<'a> {
     pub(super) account: &'a Account,
     pub(super) context: &'a Context,
     pub(super) trace: &'a Trace,
-    pub(super) report: &'a dyn Report,
 }
 
 impl Confirming<'_> {
@@ -470,9 +468,9 @@ fn spread<T: Clone>(all: &[T]) -> Vec<T> {
 ///
 /// # Errors
 /// As [`run`].
-pub(super) fn confirm(store: &mut OpenStore, account: &Account, server: &Server, context: &Context, trace: &Trace, report: &dyn Report) -> Result<u64> {
+pub(super) fn confirm(store: &mut OpenStore, account: &Account, server: &Server, context: &Context, trace: &Trace) -> Result<u64> {
     let mut rebuilt = Rebuilt::default();
-    Confirming { archive: &mut store.archive, account, context, trace, report }.run(server, &mut rebuilt)?;
+    Confirming { archive: &mut store.archive, account, context, trace }.run(server, &mut rebuilt)?;
     Ok(rebuilt.confirmed)
 }
 

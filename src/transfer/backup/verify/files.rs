@@ -14,9 +14,9 @@ use crate::store::vault::{Layout, Lying, Vault};
 const AT_ONCE: u64 = 128 * 1024;
 
 /// The name of a file in 16 octets.
-pub(super) type Short = [u8; 16];
+pub(in super::super) type Short = [u8; 16];
 
-pub(super) fn short(text: &str) -> Short {
+pub(in super::super) fn short(text: &str) -> Short {
     let mut short = Short::default();
     for (to, from) in short.iter_mut().zip(Digest::of(text.as_bytes()).0) {
         *to = from;
@@ -106,7 +106,9 @@ fn strange_directories(archive: &Archive, vault: &mut dyn Vault) -> Result<Vec<(
     let mut strange = Vec::new();
     for name in vault.accounts()? {
         let known = match accounts.iter().find(|account| account.name == name) {
-            Some(account) => archive.folders(account.id)?.into_iter().flat_map(|folder| [Some(folder.folder), folder.renaming_to]).flatten().collect(),
+            Some(account) => {
+                archive.folders(account.id)?.into_iter().flat_map(|folder| [Some(folder.folder), folder.renaming_to]).flatten().collect()
+            }
             None => Vec::new(),
         };
         let known: HashSet<_> = known.into_iter().collect();
@@ -283,9 +285,9 @@ impl OneFolder<'_, '_> {
     fn name_strays(&self, strays: Vec<(Lying, bool)>, found: &mut Found) -> Result<()> {
         for (lying, twin) in strays {
             let row_lost = match lying.uid {
-                Some((uid_validity, uid)) => self.folder.mark.is_some_and(|mark| {
-                    mark.uid_validity == uid_validity && mark.uid_next.is_some_and(|next| uid < next)
-                }),
+                Some((uid_validity, uid)) => {
+                    self.folder.mark.is_some_and(|mark| mark.uid_validity == uid_validity && mark.uid_next.is_some_and(|next| uid < next))
+                }
                 None => false,
             };
             let words = if twin {

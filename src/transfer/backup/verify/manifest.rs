@@ -1,14 +1,13 @@
-//! The manifest of an account against what lies there, compared without holding either in memory; and written anew.
+//! The manifest of an account against what lies there, compared without holding either in memory.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 use super::files::{by_folder, short};
-use crate::context::Context;
 use crate::error::Result;
 use crate::message::Digest;
-use crate::state::archive::{Account, Archive, ArchiveChange};
-use crate::store::vault::{self, Layout, Manifest, Vault};
+use crate::state::archive::Account;
+use crate::store::vault::{self, Layout};
 
 /// A sum over lines that does not depend on their order.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -71,30 +70,9 @@ pub(super) fn differs(root: &Path, account: &Account, layout: Layout, there: &Su
 fn parse(line: &str) -> Option<(Digest, String)> {
     let (escaped, line) = line.strip_prefix('\\').map_or((false, line), |line| (true, line));
     let (digest, path) = line.split_once("  ")?;
-    let path = if escaped { path.replace("\\\\", "\0").replace("\\n", "\n").replace("\\r", "\r").replace('\0', "\\") } else { path.to_owned() };
+    let path =
+        if escaped { path.replace("\\\\", "\0").replace("\\n", "\n").replace("\\r", "\r").replace('\0', "\\") } else { path.to_owned() };
     Some((Digest::from_hex(digest)?, path))
-}
-
-/// Writes the manifest of an account anew, from the digests on record.
-///
-/// # Errors
-/// [`crate::error::Kind::Local`] when the disk fails.
-pub fn write(root: &Path, archive: &mut Archive, vault: &mut dyn Vault, account: &Account, context: &Context) -> Result<()> {
-    let mut manifest = Manifest::begin(root, &account.name)?;
-    for folder in archive.folders(account.id)? {
-        if by_folder(vault.layout()) {
-            if let Some((digest, path)) = vault.whole(&account.name, &folder.folder)? {
-                manifest.add(digest, &path)?;
-            }
-            continue;
-        }
-        archive.files(folder.id, &mut |file, _| match vault.path(&account.name, &folder.folder, &file.stem)? {
-            Some(path) => manifest.add(file.digest, &path),
-            None => Ok(()),
-        })?;
-    }
-    manifest.finish(context)?;
-    archive.commit(&[ArchiveChange::ManifestWritten { account: account.id }]).map(drop)
 }
 
 #[cfg(test)]

@@ -17,7 +17,6 @@ use crate::state::archive::{Account, Archive, ArchiveFile, ArchiveFolder, Entry}
 use crate::store::vault::{Lying, Vault};
 
 pub(super) use files::short;
-pub use manifest::write as write_manifest;
 pub use repair::Repair;
 pub use server::{Reading, compare};
 
@@ -94,7 +93,13 @@ pub struct Found {
 }
 
 impl Found {
-    pub(super) fn note(&mut self, kind: Fault, account: Option<&Account>, folder: Option<&ArchiveFolder>, reason: impl Into<String>) -> usize {
+    pub(super) fn note(
+        &mut self,
+        kind: Fault,
+        account: Option<&Account>,
+        folder: Option<&ArchiveFolder>,
+        reason: impl Into<String>,
+    ) -> usize {
         self.checked.found(
             Finding {
                 kind,
@@ -114,6 +119,27 @@ impl Found {
         if let Some(finding) = self.checked.findings.get_mut(finding) {
             finding.uid = uid;
             finding.path = path;
+        }
+    }
+
+    /// Whether the journal has to be made anew before anything else can be put right.
+    pub fn needs_rebuild(&self) -> bool {
+        self.contradicts
+    }
+
+    /// What the journal says against itself.
+    pub fn contradictions(&self) -> Vec<Finding> {
+        self.checked.findings.iter().filter(|finding| finding.kind == Fault::Contradiction).cloned().collect()
+    }
+
+    /// Takes over findings that a new journal has put right.
+    pub fn settled(&mut self, findings: Vec<Finding>) {
+        if self.contradicts {
+            return;
+        }
+        for finding in findings {
+            self.checked.found(finding, 1);
+            self.mended(self.checked.findings.len() - 1);
         }
     }
 

@@ -5,7 +5,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::server::taken;
-use super::{Found, Look, Stray, Suspect, manifest};
+use super::{Found, Look, Stray, Suspect};
 use crate::account::{Protocol, Server};
 use crate::error::{Error, Result, Scope};
 use crate::folder::Folder;
@@ -16,7 +16,7 @@ use crate::store::origin::{Arrival, Origin};
 use crate::store::pop3::Pop3Source;
 use crate::store::vault::{self, Layout, NameKey};
 use crate::store::{Listed, Source};
-use crate::transfer::backup::{OpenStore, rebuild};
+use crate::transfer::backup::{OpenStore, manifest, rebuild};
 
 /// Messages fetched at once.
 const BATCH: u32 = 64;
@@ -175,7 +175,7 @@ impl Repair<'_> {
             Protocol::Pop3 => self.fetch_pop3(server, mine, touched, found)?,
         }
         if server.protocol == Protocol::Pop3 || self.nameless(account)? {
-            rebuild::confirm(self.store, account, server, self.look.context, self.look.trace, self.look.report)?;
+            rebuild::confirm(self.store, account, server, self.look.context, self.look.trace)?;
         }
         Ok(())
     }
@@ -308,7 +308,8 @@ impl Repair<'_> {
             (Some(text), _) => NameKey::Key(text),
             (None, Some((uid_validity, uid))) => NameKey::Uid { uid_validity, uid },
             (None, None) => {
-                let era = self.store.archive.eras(suspect.folder.id)?.into_iter().find(|era| entry.is_some_and(|entry| entry.era == era.id));
+                let era =
+                    self.store.archive.eras(suspect.folder.id)?.into_iter().find(|era| entry.is_some_and(|entry| entry.era == era.id));
                 let uid = entry.and_then(|entry| entry.uid).unwrap_or_default();
                 NameKey::Uid { uid_validity: era.map_or(0, |era| era.uid_validity), uid }
             }

@@ -88,7 +88,13 @@ impl Comparison<'_, '_> {
             on_server += visit.there.len();
             self.found.checked.on_server = Some(on_server);
             let Some(uid_validity) = visit.figures.uid_validity else {
-                self.note(Fault::NotStored, &folder, None, "the server gives it no UIDVALIDITY, so nothing can be compared", visit.there.len());
+                self.note(
+                    Fault::NotStored,
+                    &folder,
+                    None,
+                    "the server gives it no UIDVALIDITY, so nothing can be compared",
+                    visit.there.len(),
+                );
                 continue;
             };
             let record = records.iter().find(|record| record.folder == folder);
@@ -195,7 +201,13 @@ impl Comparison<'_, '_> {
             match listed.key.as_ref().map(ToString::to_string) {
                 Some(key) if files.contains_key(&key) => wanted.push(listed),
                 Some(key) if aside.contains(&key) => {
-                    self.note(Fault::NotStored, &folder, Some(listed.id), format!("{key}: put aside, because the server could not give it"), 1);
+                    self.note(
+                        Fault::NotStored,
+                        &folder,
+                        Some(listed.id),
+                        format!("{key}: put aside, because the server could not give it"),
+                        1,
+                    );
                 }
                 Some(key) => self.note(Fault::NotYetBackedUp, &folder, Some(listed.id), format!("{key}: not yet backed up"), 1),
                 None => nameless.push(listed),
