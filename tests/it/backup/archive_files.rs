@@ -146,7 +146,7 @@ print(json.dumps(found))
     backup(&tool_maildir, Layout::Maildir);
     let found = read(&tool_maildir, "maildir");
     // Dots part levels there, and what is a dot in a level stands as %2E.
-    assert_eq!(found.keys().map(String::as_str).collect::<BTreeSet<_>>(), ["INBOX", "Archive.2019", "Entwürfe", "a%2Eb"].into());
+    assert_eq!(found.keys().map(String::as_str).collect::<BTreeSet<_>>(), ["INBOX", "Archive.2019", "Entw&APw-rfe", "a%2Eb"].into());
     let mut wanted: Vec<(String, String, i64)> = inbox
         .messages
         .iter()
