@@ -6,6 +6,7 @@ mod home;
 mod manifest;
 mod mbox;
 mod names;
+mod put;
 mod syncing;
 mod tree;
 
