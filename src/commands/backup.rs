@@ -335,6 +335,10 @@ fn all(
         let counts = &result.outcome.counts;
         limits.octets = limits.octets.map(|octets| octets.saturating_sub(counts.bytes));
         limits.messages = limits.messages.map(|messages| messages.saturating_sub(counts.copied));
+        // One message is let through whatever its size, once: not for each account.
+        if limits.octets == Some(0) && counts.bytes > 0 {
+            limits.messages = Some(0);
+        }
         stop = stop.or(result.error.as_ref().map(Error::kind).filter(|kind| matches!(kind, Kind::Interrupted(_) | Kind::Limit)));
         results.push(result);
     }
