@@ -66,7 +66,12 @@ pub fn schemas() -> &'static [Named] {
         ("migrate", || {
             of("Migrate").document::<CopySummary>("mailhaul.migrate/1").document::<super::dry_run::DryRun>("mailhaul.migrate/1").schema()
         }),
-        ("backup", || of("Backup").document::<BackupSummary<'_>>("mailhaul.backup/1").schema()),
+        ("backup", || {
+            of("Backup")
+                .document::<BackupSummary<'_>>("mailhaul.backup/1")
+                .document::<super::would_back_up::WouldBackUp>("mailhaul.backup/1")
+                .schema()
+        }),
         ("restore", || {
             of("Restore").document::<CopySummary>("mailhaul.restore/1").document::<super::dry_run::DryRun>("mailhaul.restore/1").schema()
         }),
