@@ -35,6 +35,7 @@ mod unfinished;
 pub mod upload;
 mod vacate;
 pub mod verify;
+mod would_back_up;
 
 use std::io::{IsTerminal, Write};
 
@@ -349,7 +350,7 @@ EXAMPLES
     mailhaul backup work ~/mail-backup --dry-run
     # without some folders
     mailhaul backup work ~/mail-backup --exclude Trash --exclude 'Lists/*'
-    # exactly what is on the server, but never a tenth less than before
+    # exactly what is on the server; stop where more than a tenth would go
     mailhaul backup work ~/mail-mirror --mirror --max-delete 10%
     # at most two hours and 1 MB a second
     mailhaul backup work ~/mail-backup --max-duration 2h --bwlimit 1M

@@ -66,7 +66,12 @@ pub fn schemas() -> &'static [Named] {
         ("migrate", || {
             of("Migrate").document::<CopySummary>("mailhaul.migrate/1").document::<super::dry_run::DryRun>("mailhaul.migrate/1").schema()
         }),
-        ("backup", || of("Backup").document::<BackupSummary<'_>>("mailhaul.backup/1").schema()),
+        ("backup", || {
+            of("Backup")
+                .document::<BackupSummary<'_>>("mailhaul.backup/1")
+                .document::<super::would_back_up::WouldBackUp>("mailhaul.backup/1")
+                .schema()
+        }),
         ("status", || of("Status").document::<StatusDocument>("mailhaul.status/1").schema()),
         ("problems", || of("Problems").document::<ProblemsDocument>("mailhaul.problems/1").schema()),
         ("prune", || of("Prune").document::<PruneDocument>("mailhaul.prune/1").schema()),

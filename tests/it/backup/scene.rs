@@ -320,7 +320,9 @@ impl Scene {
             assert_eq!(summary[count], 0, "{case}: {count}: {again}");
         }
         assert_eq!(summary["balanced"], true, "{case}: {again}");
-        assert_eq!(self.bodies_asked(), asked, "{case}: the further run read mail: {again}");
+        // Without unique-ids only reading tells that nothing is new.
+        let reads = matches!(&self.from, From::Pop3(server) if server.has_no_uidl());
+        assert!(reads || self.bodies_asked() == asked, "{case}: the further run read mail: {again}");
         let after = store::untouched(&self.root());
         let changed: Vec<_> = after.iter().filter(|(path, meta)| before.get(*path) != Some(meta)).map(|(path, _)| path).collect();
         assert!(before == after, "{case}: the further run touched {changed:?}, or removed something");
