@@ -565,7 +565,9 @@ fn dovecot_tells_all_changes_between_two_visits() {
     user.deliver("INBOX", &mail::many(40, 300));
     user.create("Archiv/Entwürfe");
     user.deliver("Archiv/Entwürfe", &mail::many(3, 100));
-    let mut origin = connect(&tool, &user.imaps());
+    let path = tool.path("trace");
+    let place = server(&tool, &user.imaps());
+    let mut origin = Origin::connect(&place, &Context::from_environment(), &Trace::to_file(&path).unwrap()).unwrap();
     let remotes = origin.folders().unwrap();
     for remote in &remotes {
         let figures = remote.figures.as_ref().unwrap();
@@ -579,6 +581,12 @@ fn dovecot_tells_all_changes_between_two_visits() {
     for round in 0..12 {
         if round == 6 {
             origin.finish().unwrap();
+            let trace = std::fs::read_to_string(&path).unwrap();
+            let sent: Vec<&str> = trace.lines().filter(|line| line.contains("C: ")).collect();
+            assert_eq!(sent.iter().filter(|line| line.contains("ENABLE QRESYNC")).count(), 1, "{sent:#?}");
+            assert!(sent.iter().any(|line| line.contains("(QRESYNC (")) && trace.contains("VANISHED (EARLIER)"), "{sent:#?}");
+            // Changes never took a listing of all.
+            assert_eq!(sent.iter().filter(|line| line.ends_with("RETURN (ALL) ALL")).count(), 1, "{sent:#?}");
             origin = connect(&tool, &user.imaps());
         }
         let before = user.messages("INBOX");
