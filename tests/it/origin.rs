@@ -14,7 +14,7 @@ use mailhaul::net::Trace;
 use mailhaul::store::origin::{Arrival, Figures, Origin, Since, Visit};
 
 use crate::dovecot_user;
-use crate::support::imapd::{Behaviour, Imapd};
+use crate::support::imapd::{Behaviour, Imapd, Mailbox};
 use crate::support::mail;
 use crate::support::proxy::{Direction, Proxy, Weather};
 use crate::support::script::Script;
@@ -174,7 +174,7 @@ fn whatever_happens_between_two_visits_the_second_tells_it_all() {
                         imapd.change("INBOX", |mailbox| mailbox.reflag(uid, how));
                     }
                     (8..=10, Some(uid)) => imapd.change("INBOX", |mailbox| mailbox.expunge(uid)),
-                    (_, Some(_)) if round % 10 == 9 => imapd.change("INBOX", |mailbox| mailbox.renumber()),
+                    (_, Some(_)) if round % 10 == 9 => imapd.change("INBOX", Mailbox::renumber),
                     _ => imapd.change("INBOX", |mailbox| {
                         // The last one goes, so that `n:*` finds one below n.
                         let last = mailbox.messages.last().map(|message| message.uid);
