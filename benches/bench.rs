@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice)]
 #![allow(clippy::print_stdout, clippy::print_stderr, unreachable_pub, dead_code)]
 
+mod backup;
 mod floor;
 mod message;
 #[path = "../tests/it/support/mod.rs"]
@@ -30,12 +31,15 @@ const ROUND_TRIP: Duration = Duration::from_millis(40);
 /// A run that takes longer hangs.
 const DEADLINE: Duration = Duration::from_secs(900);
 
-const USAGE: &str = "scripts/bench [--quick] [--runs N] [--count MESSAGES] [--floor-only] [--chunk MESSAGES] [--maildir]
+const USAGE: &str =
+    "scripts/bench [--quick] [--only migrate|backup] [--runs N] [--count MESSAGES] [--floor-only] [--chunk MESSAGES] [--maildir]
 
 Prints for POP3 → IMAP and IMAP → IMAP how long mailhaul takes and how long a client that only moves the bytes,
-medians of alternating runs; exit code 1 where the ratio is over 2.0.
+medians of alternating runs; exit code 1 where the ratio is over 2.0. For backups beside that how long mbsync takes,
+with its syncs and without, and one that writes the same files with one sync of the file system.
 
---quick       2,000 messages, one run
+--quick       2,000 messages (backup: 2,000 small, 100 large, 10,000 unchanged), one run
+--only JOBS   only these
 --runs N      runs of each program and job (3)
 --count N     messages of 6 KB (20,000)
 --floor-only  the floor and its parts alone
@@ -44,6 +48,8 @@ medians of alternating runs; exit code 1 where the ratio is over 2.0.
 
 /// What was asked for.
 struct Asked {
+    quick: bool,
+    only: Option<String>,
     runs: usize,
     count: usize,
     floor_only: bool,
@@ -69,7 +75,13 @@ fn main() -> ExitCode {
     // What cargo tells every bench.
     args.retain(|arg| arg != "--bench");
     match asked(&args) {
-        Some(asked) => bench(&asked),
+        Some(asked) => {
+            let migrate = if asked.only.as_deref() == Some("backup") { ExitCode::SUCCESS } else { bench(&asked) };
+            if asked.only.as_deref() != Some("migrate") {
+                backup::bench(&asked);
+            }
+            migrate
+        }
         None => {
             let wanted = args.iter().any(|arg| arg == "--help" || arg == "-h");
             println!("{USAGE}");
@@ -79,12 +91,16 @@ fn main() -> ExitCode {
 }
 
 fn asked(args: &[String]) -> Option<Asked> {
-    let mut asked = Asked { runs: 3, count: 20_000, floor_only: false, chunk: 64, maildir: false };
+    let mut asked = Asked { quick: false, only: None, runs: 3, count: 20_000, floor_only: false, chunk: 64, maildir: false };
     let mut args = args.iter();
     while let Some(arg) = args.next() {
+        if arg == "--only" {
+            asked.only = Some(args.next().filter(|jobs| ["migrate", "backup"].contains(&jobs.as_str()))?.clone());
+            continue;
+        }
         let mut number = || args.next()?.parse().ok().filter(|number| *number > 0);
         match arg.as_str() {
-            "--quick" => (asked.runs, asked.count) = (1, 2_000),
+            "--quick" => (asked.quick, asked.runs, asked.count) = (true, 1, 2_000),
             "--runs" => asked.runs = number()?,
             "--count" => asked.count = number()?,
             "--chunk" => asked.chunk = number()?,
@@ -191,6 +207,7 @@ impl Scene {
         match mode {
             Mode::Fetch | Mode::Retr => {}
             Mode::Append | Mode::MultiAppend => self.check(&user, None),
+            Mode::Look | Mode::Flags | Mode::Write => {}
             Mode::Pop3Imap | Mode::ImapImap => self.check(&user, Some(self.octets)),
         }
         cost
@@ -232,32 +249,8 @@ impl Scene {
         cost
     }
 
-    /// Runs a client to its end, on a disk that has come to rest.
     fn run(&self, command: &mut Command, name: &str) -> Cost {
-        let log = self.homes.path().join(format!("{name}.log"));
-        let output = File::create(&log).unwrap();
-        command.stdin(Stdio::null()).stdout(output.try_clone().unwrap()).stderr(output);
-        rustix::fs::sync();
-        let cpu = children_cpu();
-        let start = Instant::now();
-        let mut child = command.spawn().unwrap();
-        let status_file = Path::new("/proc").join(child.id().to_string()).join("status");
-        let mut peak = None;
-        let status = loop {
-            // A mark that only rises, so that looking at it now and then is enough.
-            peak = peak_memory(&status_file).or(peak);
-            if let Some(status) = child.try_wait().unwrap() {
-                break status;
-            }
-            if start.elapsed() > DEADLINE {
-                child.kill().unwrap();
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        };
-        let wall = start.elapsed().as_secs_f64();
-        let said = || fs::read_to_string(&log).unwrap_or_default();
-        assert!(status.success(), "{name} ended with {status} after {wall:.1} s:\n{}", said());
-        Cost { wall, cpu: children_cpu() - cpu, peak }
+        timed(self.homes.path(), command, name)
     }
 
     /// Whether all messages are there, by number and, where that is known, by octets.
@@ -272,6 +265,34 @@ impl Scene {
         }
         client.logout().unwrap();
     }
+}
+
+/// Runs a client to its end, on a disk that has come to rest.
+fn timed(homes: &Path, command: &mut Command, name: &str) -> Cost {
+    let log = homes.join(format!("{name}.log"));
+    let output = File::create(&log).unwrap();
+    command.stdin(Stdio::null()).stdout(output.try_clone().unwrap()).stderr(output);
+    rustix::fs::sync();
+    let cpu = children_cpu();
+    let start = Instant::now();
+    let mut child = command.spawn().unwrap();
+    let status_file = Path::new("/proc").join(child.id().to_string()).join("status");
+    let mut peak = None;
+    let status = loop {
+        // A mark that only rises, so that looking at it now and then is enough.
+        peak = peak_memory(&status_file).or(peak);
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if start.elapsed() > DEADLINE {
+            child.kill().unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    let wall = start.elapsed().as_secs_f64();
+    let said = || fs::read_to_string(&log).unwrap_or_default();
+    assert!(status.success(), "{name} ended with {status} after {wall:.1} s:\n{}", said());
+    Cost { wall, cpu: children_cpu() - cpu, peak }
 }
 
 /// MiB of a process at its peak; `None` where there is no such process or no such file system.

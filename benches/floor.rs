@@ -36,17 +36,26 @@ pub enum Mode {
     Pop3Imap,
     /// FETCH in one thread, MULTIAPPEND in the other.
     ImapImap,
+    /// Login and EXAMINE, which tells whether anything changed.
+    Look,
+    /// The flags of everything.
+    Flags,
+    /// Files of a Maildir, written and renamed, and one sync of their file system.
+    Write,
 }
 
 impl Mode {
     /// All, with the names they have on the command line.
-    pub const NAMES: [(&str, Self); 6] = [
+    pub const NAMES: [(&str, Self); 9] = [
         ("fetch", Self::Fetch),
         ("retr", Self::Retr),
         ("append", Self::Append),
         ("multiappend", Self::MultiAppend),
         ("pop3-imap", Self::Pop3Imap),
         ("imap-imap", Self::ImapImap),
+        ("look", Self::Look),
+        ("flags", Self::Flags),
+        ("write", Self::Write),
     ];
 
     /// As on the command line.
@@ -74,13 +83,15 @@ pub struct Plan {
     pub chunk: usize,
     /// Messages sent and not answered yet, at most.
     pub window: usize,
+    /// Where files are written, and octets of each.
+    pub files: (PathBuf, usize),
 }
 
 impl Plan {
     /// Sixty-four messages a MULTIAPPEND, 1,024 messages out.
     pub fn new(mode: Mode, ca: PathBuf, password: PathBuf) -> Self {
         let nobody = (0, String::new());
-        Self { mode, ca, password, from: nobody.clone(), to: nobody, count: 0, chunk: 64, window: 1024 }
+        Self { mode, ca, password, from: nobody.clone(), to: nobody, count: 0, chunk: 64, window: 1024, files: (PathBuf::new(), 0) }
     }
 
     /// As arguments.
@@ -95,12 +106,14 @@ impl Plan {
             self.count.to_string(),
             self.chunk.to_string(),
             self.window.to_string(),
+            self.files.0.display().to_string(),
+            self.files.1.to_string(),
         ]
     }
 
     /// The way back; `args` begin after the word `floor`.
     pub fn from_args(args: &[String]) -> Option<Self> {
-        let [mode, ca, password, from, to, count, chunk, window] = args else { return None };
+        let [mode, ca, password, from, to, count, chunk, window, directory, octets] = args else { return None };
         let place = |text: &str| text.split_once('@').and_then(|(user, port)| Some((port.parse().ok()?, user.to_owned())));
         Some(Self {
             mode: Mode::NAMES.iter().find(|(name, _)| name == mode)?.1,
@@ -111,6 +124,7 @@ impl Plan {
             count: count.parse().ok()?,
             chunk: chunk.parse().ok()?,
             window: window.parse().ok()?,
+            files: (directory.into(), octets.parse().ok()?),
         })
     }
 }
@@ -125,6 +139,9 @@ pub fn run(plan: &Plan) -> io::Result<()> {
     match plan.mode {
         Mode::Fetch => fetch(&login, plan, &mut Nowhere),
         Mode::Retr => retr(&login, plan, &mut Nowhere),
+        Mode::Look => ask(&login, plan, ""),
+        Mode::Flags => ask(&login, plan, "f UID FETCH 1:* (FLAGS)\r\n"),
+        Mode::Write => write_files(plan),
         Mode::Append | Mode::MultiAppend => {
             let messages: Vec<Vec<u8>> = (0..DISTINCT).map(message).collect();
             let mut appender = Appender::connect(&login, plan)?;
@@ -332,6 +349,29 @@ fn fetch(login: &Login, plan: &Plan, taker: &mut dyn Taker) -> io::Result<()> {
             None => return Err(refused(line)),
         }
     }
+}
+
+/// EXAMINE, and a command behind it.
+fn ask(login: &Login, plan: &Plan, command: &str) -> io::Result<()> {
+    let mut wire = login.imap(&plan.from)?;
+    wire.queue(format!("e EXAMINE INBOX\r\n{command}").as_bytes());
+    wire.tagged("e")?;
+    if command.is_empty() { Ok(()) } else { wire.tagged("f") }
+}
+
+fn write_files(plan: &Plan) -> io::Result<()> {
+    let (top, octets) = &plan.files;
+    for half in ["tmp", "cur", "new"] {
+        std::fs::create_dir_all(top.join(half))?;
+    }
+    let messages: Vec<Vec<u8>> = (0..DISTINCT).map(|number| message(number).into_iter().cycle().take(*octets).collect()).collect();
+    for (number, message) in messages.iter().cycle().take(plan.count).enumerate() {
+        let name = number.to_string();
+        std::fs::write(top.join("tmp").join(&name), message)?;
+        std::fs::rename(top.join("tmp").join(&name), top.join("cur").join(&name))?;
+    }
+    rustix::fs::syncfs(std::fs::File::open(top)?)?;
+    Ok(())
 }
 
 fn retr(login: &Login, plan: &Plan, taker: &mut dyn Taker) -> io::Result<()> {

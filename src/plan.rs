@@ -1,9 +1,16 @@
-//! What a run is going to do, computed from two lists of folders alone: which folder goes where. No session, no journal.
+//! What a run is going to do, computed from lists alone: which folder goes where, and how many messages may go. No session, no
+//! journal.
+
+mod ceiling;
+mod patterns;
 
 use std::collections::{HashMap, HashSet};
 
 use crate::folder::Folder;
 use crate::store::{FolderInfo, SpecialUse};
+
+pub use ceiling::Ceiling;
+pub use patterns::chosen;
 
 /// A folder of the source and where it goes.
 #[derive(Debug, Clone, PartialEq, Eq)]

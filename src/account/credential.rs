@@ -71,6 +71,11 @@ impl Credential {
         Self { fetched: Arc::new(Mutex::new(Some(password))), ..credential }
     }
 
+    /// Environment variables that hold secrets of any account of this command: no child inherits them.
+    pub fn hidden_env(&self) -> &[String] {
+        &self.hidden_env
+    }
+
     /// The source it was made of.
     pub fn source(&self) -> &CredentialSource {
         &self.source

@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::rc::Rc;
-use std::str::FromStr;
 
 use serde_json::Value;
 
@@ -20,6 +19,7 @@ use crate::imap::selected::Selected;
 use crate::imap::session::Session;
 use crate::message::Flag;
 use crate::output::{ChangedRow, Format, Head, Rows, terminal_width};
+use crate::plan::Ceiling;
 use crate::query::Facts;
 use crate::report::{Event, Problem, Report, counted};
 use crate::store::{Listed, Source};
@@ -29,9 +29,6 @@ use crate::summary::Summary;
 pub(super) const HEADER_BYTES: usize = 256 * 1024;
 /// Octets of different sets of flags that one mailbox may show.
 const MAX_FLAG_OCTETS: usize = 16 * 1024 * 1024;
-/// Unless `--max-delete` says otherwise so many messages may go in one run, or this part of the folder if that is more.
-const MAX_DELETE: u64 = 50;
-const MAX_DELETE_PERCENT: u64 = 10;
 
 /// `--dry-run`.
 #[derive(clap::Args, Debug, Clone, Copy, Default)]
@@ -47,52 +44,21 @@ pub struct MaxDelete {
     /// Do nothing, and exit with 10, if more than N messages (or P percent of the folder) would go [default: 50 or 10%,
     /// whichever is more]
     #[arg(long, value_name = "N|P%", help_heading = None::<&'static str>)]
-    pub max_delete: Option<Most>,
-}
-
-/// A number of messages, or a part of all there are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Most {
-    /// So many.
-    Count(u64),
-    /// So many of a hundred.
-    Percent(u64),
-}
-
-impl FromStr for Most {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let wrong = || Error::usage(format!("{text:?} is neither a number of messages nor a percentage of at most 100%"));
-        match text.strip_suffix('%') {
-            Some(number) => Ok(Self::Percent(number.parse().ok().filter(|percent| *percent <= 100).ok_or_else(wrong)?)),
-            None => Ok(Self::Count(text.parse().map_err(|_| wrong())?)),
-        }
-    }
+    pub max_delete: Option<Ceiling>,
 }
 
 impl MaxDelete {
     /// How many of so many messages may go.
     pub fn most(self, of: u64) -> u64 {
-        let part = |percent: u64| u64::try_from(u128::from(of) * u128::from(percent) / 100).unwrap_or(u64::MAX);
-        match self.max_delete {
-            None => MAX_DELETE.max(part(MAX_DELETE_PERCENT)),
-            Some(Most::Count(count)) => count,
-            Some(Most::Percent(percent)) => part(percent),
-        }
+        self.max_delete.unwrap_or_default().most(of)
     }
 
     /// Stops a run that would delete more messages than was allowed; `folder` holds `of`.
     ///
     /// # Errors
-    /// [`Kind::Safety`].
+    /// [`crate::error::Kind::Safety`].
     pub fn check(self, planned: u64, of: u64, folder: &Folder) -> Result<()> {
-        let most = self.most(of);
-        if planned <= most {
-            return Ok(());
-        }
-        let error = format!("{planned} of the {of} messages of {folder} would be deleted, and at most {most} may be in one run");
-        Err(Error::new(Kind::Safety, error).hint(format!("nothing was deleted; if it is meant so, add --max-delete {planned}")))
+        self.max_delete.unwrap_or_default().check(planned, of, &folder.to_string())
     }
 }
 
@@ -513,7 +479,7 @@ mod tests {
         assert_eq!(error.kind(), Kind::Safety);
         assert!(error.to_string().contains("--max-delete 51"), "{error}");
         for text in ["", "%", "101%", "-1", "1.5", "x"] {
-            assert!(text.parse::<Most>().is_err(), "{text}");
+            assert!(text.parse::<Ceiling>().is_err(), "{text}");
         }
     }
 

@@ -44,20 +44,26 @@ pub struct ErrorObject<'a> {
     pub hint: Option<&'a str>,
 }
 
+impl<'a> ErrorObject<'a> {
+    /// What scripts are told of an error.
+    pub fn of(error: &'a Error) -> Self {
+        Self {
+            code: ExitCode::from(error.kind()).code(),
+            message: error.message(),
+            place: error.place(),
+            server_said: error.server_said(),
+            hint: error.remedy(),
+        }
+    }
+}
+
 /// Writes the error that ends a run: one sentence on one line, or an object where the output is JSON.
 ///
 /// # Errors
 /// As [`write_document`]; there is nobody left to tell.
 pub fn write_error(stderr: &mut impl Write, error: &Error, as_json: bool) -> Result<()> {
     if as_json {
-        let object = ErrorObject {
-            code: ExitCode::from(error.kind()).code(),
-            message: error.message(),
-            place: error.place(),
-            server_said: error.server_said(),
-            hint: error.remedy(),
-        };
-        return write_document(stderr, &object);
+        return write_document(stderr, &ErrorObject::of(error));
     }
     writeln!(stderr, "mailhaul: {}", sanitize::line(&error.to_string())).map_err(|error| Error::io("standard error", error))
 }

@@ -1,10 +1,12 @@
 //! What reaches people and scripts: rows and documents on standard output, progress and notes on standard error. This
 //! room knows rows, counts and terminals; it never knows a protocol, a store or the journal.
 
+mod backed_up;
 mod changed;
 mod copied;
 mod folder;
 mod json;
+mod kept;
 mod message;
 mod parsed;
 mod progress;
@@ -13,10 +15,14 @@ pub mod sanitize;
 mod table;
 
 pub use crate::report::{Format, ProgressMode};
+pub use backed_up::{AccountResult, BackedUpAccount, BackupSummary};
 pub use changed::{ChangedDocument, ChangedRow};
 pub use copied::{AlteredMessage, CopySummary};
 pub use folder::{FolderChange, FolderChangesDocument, FolderRow, FoldersDocument, typed as typed_folder};
 pub use json::{ErrorObject, write_document, write_error};
+pub use kept::{
+    ProblemRow, ProblemsDocument, PruneDocument, PruneFolder, PruneRow, Running, StatusDocument, StatusPlace, StatusRow, age_for_people,
+};
 pub use message::{ListDocument, MessageRow};
 pub use parsed::{AttachmentRow, AttachmentsDocument, ParsedDocument, ParsedMessage, PartRow};
 pub use progress::{Progress, ProgressLine, ProgressMessage, Verbosity};

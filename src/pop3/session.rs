@@ -53,6 +53,8 @@ impl Default for Options {
 pub struct Session {
     pub(super) conn: Conn,
     place: String,
+    /// What the server said first.
+    hello: String,
     capabilities: Capabilities,
     options: Options,
     secrets: Vec<Secret>,
@@ -99,12 +101,14 @@ impl Session {
         let mut session = Self {
             conn,
             place: target.place.to_owned(),
+            hello: String::new(),
             capabilities: Capabilities::default(),
             options,
             secrets: vec![secret.clone()],
             line: Vec::new(),
         };
-        let greeting = session.greeting()?;
+        let greeting = session.greet()?;
+        session.hello.clone_from(&greeting.text);
         if ask && !session.ask_capabilities()? {
             return Ok(None);
         }
@@ -124,7 +128,7 @@ impl Session {
         Ok(Some(session))
     }
 
-    fn greeting(&mut self) -> Result<Reply> {
+    fn greet(&mut self) -> Result<Reply> {
         self.conn.deadline(Phase::Greeting);
         let greeting = self.status(GREETING)?;
         if greeting.ok {
@@ -384,6 +388,11 @@ impl Session {
     /// What the server announced after login.
     pub fn capabilities(&self) -> &Capabilities {
         &self.capabilities
+    }
+
+    /// What the server said first, behind its `+OK`.
+    pub fn greeting(&self) -> &str {
+        &self.hello
     }
 
     /// How messages and errors name the account.

@@ -9,7 +9,8 @@ use crate::error::{Error, Result};
 use crate::folder::Folder;
 use crate::message::Digest;
 
-use super::journal::{clamp, named};
+use super::database::{clamp, misuse};
+use super::journal::named;
 use super::{Batch, Change, CopyId, GenerationId, Journal, NewIntent, State, schema};
 
 impl Journal {
@@ -90,7 +91,7 @@ impl<'a> Writing<'a> {
                 let key = match (key, uid) {
                     (Some(key), _) => key.to_string(),
                     (None, Some(uid)) => format!("number:{uid}"),
-                    (None, None) => return Err(schema::misuse("a message without key and number cannot be put aside".to_owned())),
+                    (None, None) => return Err(misuse("a message without key and number cannot be put aside".to_owned())),
                 };
                 let sql = "INSERT INTO quarantine (origin, key, uid, reason, tries) VALUES (?1, ?2, ?3, ?4, 1)
                            ON CONFLICT (origin, key) DO UPDATE SET uid = excluded.uid, reason = excluded.reason, tries = tries + 1";
@@ -232,7 +233,7 @@ impl<'a> Writing<'a> {
     fn forbidden(&self, copy: CopyId, act: &str) -> Error {
         let state = self.transaction.query_row("SELECT state FROM copy WHERE id = ?1", [copy.0], |row| row.get::<_, State>(0));
         let state = state.map_or("not in the journal", State::words);
-        schema::misuse(format!("{} is {state} and cannot {act}", self.name(copy)))
+        misuse(format!("{} is {state} and cannot {act}", self.name(copy)))
     }
 
     /// Tells a destination UID that two copies claim from other trouble.

@@ -19,10 +19,21 @@ const LOCK: &str = "lock";
 pub(super) const MOVES: &str = "moves";
 const COUNTER: &str = "runs";
 const PROGRESS: &str = "progress.json";
+/// A list of paths is read up to here.
+const LIST_BYTES: u64 = 64 * 1024 * 1024;
+/// What belongs to a database, in the order in which it is put aside: a log must never lie beside a database it is not of.
+const PARTS: [&str; 5] = ["journal.db-wal", "journal.db-shm", "journal.db-journal", DATABASE, COUNTER];
 
 /// The lock is asked for this often, because a dry run holds it for the moment it takes to copy the database.
 const LOCK_TRIES: u32 = 4;
+/// The same where only readers have it: the copy of a database of gigabytes takes a while.
+const READER_TRIES: u32 = 1200;
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
+
+/// Where this program keeps what it remembers.
+pub(super) fn state_home() -> Result<PathBuf> {
+    home_below(std::env::var_os("XDG_STATE_HOME"), std::env::var_os("HOME"))
+}
 
 /// Where the journal of `destination` lies: below `$XDG_STATE_HOME` or `~/.local/state`.
 ///
@@ -33,12 +44,16 @@ pub fn default_dir(destination: &str) -> Result<PathBuf> {
 }
 
 pub(super) fn dir_below(state_home: Option<OsString>, home: Option<OsString>, destination: &str) -> Result<PathBuf> {
+    Ok(home_below(state_home, home)?.join(id(destination)))
+}
+
+fn home_below(state_home: Option<OsString>, home: Option<OsString>) -> Result<PathBuf> {
     let absolute = |value: Option<OsString>| value.map(PathBuf::from).filter(|path| path.is_absolute());
     let base = absolute(state_home).or_else(|| absolute(home).map(|home| home.join(".local/state"))).ok_or_else(|| {
         Error::usage("no place for the journal: neither XDG_STATE_HOME nor HOME is an absolute path")
             .hint("name a directory with --state DIR")
     })?;
-    Ok(base.join("mailhaul").join(id(destination)))
+    Ok(base.join("mailhaul"))
 }
 
 /// A readable beginning for people, and enough of a digest that no two destinations meet.
@@ -74,7 +89,7 @@ pub fn holder(dir: &Path) -> Option<Option<u32>> {
 
 /// Makes `dir` (and what is missing above it), private; checks one that is there. The path comes back without symbolic
 /// links, because SQLite is told to refuse them in all of the path.
-pub(super) fn make_dir(dir: &Path) -> Result<PathBuf> {
+pub(super) fn make_dir(dir: &Path, elsewhere: &str) -> Result<PathBuf> {
     let at = |error| Error::io(dir.display(), error);
     if let Some(parent) = dir.parent() {
         DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(at)?;
@@ -89,11 +104,11 @@ pub(super) fn make_dir(dir: &Path) -> Result<PathBuf> {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
         Err(error) => return Err(at(error)),
     }
-    existing_dir(dir)?.ok_or_else(|| Error::local(format!("{} vanished", dir.display())))
+    existing_dir(dir, elsewhere)?.ok_or_else(|| Error::local(format!("{} vanished", dir.display())))
 }
 
 /// The real path of `dir`, or `None` where there is none.
-pub(super) fn existing_dir(dir: &Path) -> Result<Option<PathBuf>> {
+pub(super) fn existing_dir(dir: &Path, elsewhere: &str) -> Result<Option<PathBuf>> {
     let at = |error| Error::io(dir.display(), error);
     let real = match std::fs::canonicalize(dir) {
         Ok(real) => real,
@@ -102,12 +117,10 @@ pub(super) fn existing_dir(dir: &Path) -> Result<Option<PathBuf>> {
     };
     let found = std::fs::metadata(&real).map_err(at)?;
     if !found.is_dir() {
-        return Err(Error::local(format!("{} is not a directory", dir.display())).hint("name another with --state DIR"));
+        return Err(Error::local(format!("{} is not a directory", dir.display())).hint(elsewhere));
     }
     if found.uid() != rustix::process::geteuid().as_raw() {
-        return Err(
-            Error::local(format!("{} belongs to another user", dir.display())).hint("name a directory of your own with --state DIR")
-        );
+        return Err(Error::local(format!("{} belongs to another user", dir.display())).hint(elsewhere));
     }
     if found.mode() & 0o022 != 0 {
         return Err(Error::local(format!("{} may be written by other users", dir.display()))
@@ -116,25 +129,35 @@ pub(super) fn existing_dir(dir: &Path) -> Result<Option<PathBuf>> {
     Ok(Some(real))
 }
 
-/// Takes the lock for as long as the file lives, and leaves our number in it.
-pub(super) fn lock(dir: &Path, context: &Context) -> Result<File> {
+/// Takes the lock for as long as the file lives, and leaves our number in it. `rival` is what another one that has it is called.
+pub(super) fn lock(dir: &Path, rival: &str, context: &Context) -> Result<File> {
     let path = dir.join(LOCK);
     let at = |error| Error::io(path.display(), error);
     let mut file = open_private(&path, OFlags::RDWR | OFlags::CREATE).map_err(at)?;
-    for attempt in 1..=LOCK_TRIES {
+    let mut tries = (LOCK_TRIES, READER_TRIES);
+    loop {
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {
                 file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(at)?;
                 return Ok(file);
             }
-            Err(rustix::io::Errno::WOULDBLOCK) if attempt < LOCK_TRIES => context.pause(LOCK_PAUSE),
-            Err(rustix::io::Errno::WOULDBLOCK) => break,
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                // What lets others share it only reads, and is over soon.
+                let reader = rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared).is_ok()
+                    && rustix::fs::flock(&file, FlockOperation::Unlock).is_ok();
+                let left = if reader { &mut tries.1 } else { &mut tries.0 };
+                *left -= 1;
+                if *left == 0 {
+                    break;
+                }
+                context.check()?;
+                context.pause(LOCK_PAUSE);
+            }
             Err(error) => return Err(at(error.into())),
         }
     }
     let who = read_pid(&mut file).map_or_else(String::new, |pid| format!(" (process {pid})"));
-    Err(Error::new(Kind::Locked, format!("another run to the same destination is going on{who}; it holds {}", path.display()))
-        .hint("wait for it to end"))
+    Err(Error::new(Kind::Locked, format!("{rival} is going on{who}; it holds {}", path.display())).hint("wait for it to end"))
 }
 
 /// Keeps writers out while a dry run copies the database. `Ok(None)` when one is at work.
@@ -210,12 +233,61 @@ pub(super) fn remove_progress(dir: &Path) {
     let _ = std::fs::remove_file(dir.join(PROGRESS));
 }
 
+/// Opens the progress file.
+pub(super) fn open_progress(dir: &Path) -> std::io::Result<File> {
+    open_private(&dir.join(PROGRESS), OFlags::RDONLY)
+}
+
+/// Gives the database, its companions and the counter names that nobody looks for. The counter goes last: as long as it is
+/// there, what a kill leaves is refused like the whole was.
+pub(super) fn set_database_aside(dir: &Path, context: &Context) -> Result<Option<PathBuf>> {
+    let at = |error| Error::io(dir.display(), error);
+    let there = |name: &str| match std::fs::symlink_metadata(dir.join(name)) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(at(error)),
+    };
+    let mut stem = String::new();
+    for number in 1..u32::MAX {
+        stem = format!("aside-{number}-");
+        let mut taken = false;
+        for name in PARTS {
+            taken |= there(&format!("{stem}{name}"))?;
+        }
+        if !taken {
+            break;
+        }
+    }
+    let mut database = None;
+    for name in PARTS {
+        if there(name)? {
+            let to = dir.join(format!("{stem}{name}"));
+            context.step("journal.before-aside");
+            std::fs::rename(dir.join(name), &to).map_err(at)?;
+            sync_dir(dir)?;
+            context.step("journal.after-aside");
+            if name == DATABASE {
+                database = Some(to);
+            }
+        }
+    }
+    Ok(database)
+}
+
 /// Makes the database file private before SQLite opens it; its companions inherit the mode.
 pub(super) fn make_database(dir: &Path) -> Result<()> {
     let path = dir.join(DATABASE);
     let new = !path.try_exists().map_err(|error| Error::io(path.display(), error))?;
     open_private(&path, OFlags::RDWR | OFlags::CREATE).map_err(|error| Error::io(path.display(), error))?;
     if new { sync_dir(dir) } else { Ok(()) }
+}
+
+/// Whether whoever wrote the database last ended in good order: neither a log nor a rollback journal waits to be worked in.
+pub(super) fn closed_tidily(dir: &Path) -> bool {
+    ["-wal", "-journal"].iter().all(|companion| match std::fs::symlink_metadata(dir.join(format!("{DATABASE}{companion}"))) {
+        Ok(found) => found.len() == 0,
+        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+    })
 }
 
 /// Copies the database and its companions to the private directory `to`; `false` when there is no database, or only the
@@ -237,6 +309,31 @@ pub(super) fn copy_database(from: &Path, to: &Path) -> Result<bool> {
         }
     }
     Ok(true)
+}
+
+/// A lock beside a list that several processes add to, for as long as the file lives. It is held for moments.
+pub(super) fn list_lock(dir: &Path, name: &str) -> Result<File> {
+    let path = dir.join(format!("{name}.lock"));
+    let at = |error: std::io::Error| Error::io(path.display(), error);
+    let file = open_private(&path, OFlags::RDWR | OFlags::CREATE).map_err(at)?;
+    rustix::fs::flock(&file, FlockOperation::LockExclusive).map_err(|error| at(error.into()))?;
+    Ok(file)
+}
+
+/// The octets of a list, of which a missing one has none.
+pub(super) fn read_list(dir: &Path, name: &str) -> Result<Vec<u8>> {
+    let path = dir.join(name);
+    let mut text = Vec::new();
+    match open_private(&path, OFlags::RDONLY).and_then(|file| file.take(LIST_BYTES).read_to_end(&mut text)) {
+        Ok(_) => Ok(text),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(text),
+        Err(error) => Err(Error::io(path.display(), error)),
+    }
+}
+
+/// Replaces a list durably.
+pub(super) fn replace_list(dir: &Path, name: &str, bytes: &[u8]) -> Result<()> {
+    replace(dir, name, bytes, true).map_err(|error| Error::io(dir.join(name).display(), error))
 }
 
 fn replace(dir: &Path, name: &str, bytes: &[u8], durable: bool) -> std::io::Result<()> {

@@ -8,9 +8,12 @@
 
 pub mod archive;
 mod commit;
+mod database;
 mod files;
 mod journal;
 mod moves;
+mod overview;
+pub mod registry;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -21,6 +24,7 @@ use crate::message::{Digest, Key};
 pub use files::{default_dir, holder};
 pub use journal::Journal;
 pub use moves::{Relocation, Route, Stage, has_open_moves};
+pub use overview::{Failed, Progressed};
 
 /// A folder of the destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,15 +1,14 @@
-//! The tables, and the one translation of SQLite's errors into ours.
+//! The tables of the journal of copies, and what is said about it.
 
 use std::path::Path;
 
-use rusqlite::{Connection, ErrorCode};
-
+use super::database::{Scheme, fault};
 use crate::error::{Error, Kind};
 
 /// The schema this build writes, kept in `user_version`.
-pub(super) const VERSION: i64 = 2;
+const VERSION: i64 = 2;
 /// `application_id`: "mhJ1".
-pub(super) const APPLICATION: i64 = 0x6d68_4a31;
+const APPLICATION: i64 = 0x6d68_4a31;
 
 const TABLES: &str = "
     CREATE TABLE meta (
@@ -113,66 +112,30 @@ const RELOCATIONS: &str = "
     ) STRICT;
 ";
 
-/// Brings a journal of an older version to this one, in one transaction.
-pub(super) fn migrate(connection: &mut Connection, from: i64) -> rusqlite::Result<()> {
-    let transaction = connection.transaction()?;
-    if from < 2 {
+/// The journal of copies to a destination.
+pub(super) static JOURNAL: Scheme = Scheme {
+    application: APPLICATION,
+    version: VERSION,
+    owner: "destination",
+    create: |transaction, destination| {
+        transaction.execute_batch(TABLES)?;
         transaction.execute_batch(RELOCATIONS)?;
-    }
-    transaction.pragma_update(None, "user_version", VERSION)?;
-    transaction.commit()
-}
-
-/// Makes the tables of a new journal in one transaction.
-pub(super) fn create(connection: &mut Connection, destination: &str) -> rusqlite::Result<()> {
-    let transaction = connection.transaction()?;
-    transaction.execute_batch(TABLES)?;
-    transaction.execute_batch(RELOCATIONS)?;
-    transaction.execute("INSERT INTO meta VALUES (1, ?1, 0)", [destination])?;
-    transaction.pragma_update(None, "application_id", APPLICATION)?;
-    transaction.pragma_update(None, "user_version", VERSION)?;
-    transaction.commit()
-}
+        transaction.execute("INSERT INTO meta VALUES (1, ?1, 0)", [destination]).map(drop)
+    },
+    migrate: |transaction, from| if from < 2 { transaction.execute_batch(RELOCATIONS) } else { Ok(()) },
+    remedy: |_| {
+        "put back a copy of its directory from a backup, or move the directory away: a run without a journal compares contents and copies only what is missing".to_owned()
+    },
+    elsewhere: "name another directory with --state DIR",
+    rival: "another run to the same destination",
+    foreign: |path, found, wanted| {
+        Error::new(Kind::Safety, format!("the journal {} belongs to {found}, not to {wanted}", path.display()))
+            .hint("each destination needs a state directory of its own")
+    },
+    trusted: None,
+};
 
 /// What SQLite reports, in our words.
 pub(super) fn error(path: &Path, error: rusqlite::Error) -> Error {
-    let what = path.display();
-    let ours = match error.sqlite_error_code() {
-        Some(ErrorCode::DiskFull) => Error::local(format!("{what}: no space left on the disk"))
-            .hint("make room on the disk and run the same command again; nothing was lost"),
-        Some(ErrorCode::SystemIoFailure) => Error::local(format!("{what}: {error}"))
-            .hint("check that the disk is sound and has room (quota too), then run the same command again; nothing was lost"),
-        Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => Error::local(format!("{what}: {error}"))
-            .hint("the journal must be a plain file that you may write; name another directory with --state DIR"),
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => damaged(path, &error.to_string()),
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-            Error::local(format!("{what}: another program holds the journal open")).hint("close it and run the same command again")
-        }
-        _ => Error::local(format!("{what}: {error}")),
-    };
-    ours.because(error)
-}
-
-/// A journal that cannot be trusted. It stays as it is.
-pub(super) fn damaged(path: &Path, words: &str) -> Error {
-    Error::local(format!("the journal {} is damaged ({words}); it was left as it is", path.display())).hint(
-        "put back a copy of its directory from a backup, or move the directory away: a run without a journal compares contents and copies only what is missing",
-    )
-}
-
-/// A journal older than what was done with it.
-pub(super) fn behind(path: &Path, database: i64, file: i64) -> Error {
-    Error::local(format!(
-        "the journal {} shows an older state than the last run left (run counter {database}, the file beside it says {file}): \
-         its write-ahead log was lost, or an old copy was put back",
-        path.display()
-    ))
-    .hint(
-        "put back journal.db together with journal.db-wal and runs, or move the directory away: a run without a journal compares contents and copies only what is missing",
-    )
-}
-
-/// A step that the rules of copying forbid: a mistake of ours, stopped before it can double or lose a message.
-pub(super) fn misuse(words: String) -> Error {
-    Error::new(Kind::Safety, words)
+    fault(&JOURNAL, path, error)
 }

@@ -454,3 +454,31 @@ fn a_copy_whose_source_was_removed_is_nobodys_and_its_key_is_free() {
     assert!(journal.claimed_uids(at.1).unwrap().is_empty());
     one(&mut journal, Change::Intend(intent(at, 1))).unwrap();
 }
+
+#[test]
+fn the_overview_counts_what_is_done_open_refused_and_put_aside() {
+    let place = Place::new();
+    let mut journal = place.open().unwrap();
+    let at = inbox(&mut journal);
+    let ids = journal.commit(&Batch((1..=4).map(|uid| Change::Intend(intent(at, uid))).collect())).unwrap();
+    journal
+        .commit(&Batch(vec![
+            Change::Done { copy: ids[0], uid: None, altered: false },
+            Change::Merged { copy: ids[1] },
+            Change::Refused { copy: ids[2], reason: "NO [TOOBIG]".to_owned() },
+            Change::Quarantine {
+                source: "imaps://old".to_owned(),
+                folder: Folder::inbox(),
+                key: None,
+                uid: Some(9),
+                reason: "lost".to_owned(),
+            },
+        ]))
+        .unwrap();
+    let found = journal.progressed().unwrap();
+    let figures: Vec<_> = found.iter().map(|one| (one.folder.to_string(), one.done, one.open, one.refused, one.put_aside)).collect();
+    assert_eq!(figures, [("INBOX".to_owned(), 0, 0, 0, 1), ("a/b%2Fc".to_owned(), 2, 1, 1, 0)]);
+    let failed = journal.failed().unwrap();
+    let words: Vec<_> = failed.iter().map(|one| (one.key.as_str(), one.uid, one.reason.as_str(), one.refused)).collect();
+    assert_eq!(words, [("number:9", Some(9), "lost", false), ("uid:1:3", Some(3), "NO [TOOBIG]", true)]);
+}

@@ -6,11 +6,9 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::Write;
 
-use rustix::fs::{self, Timespec, Timestamps};
-use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
-use super::files::{Dir, each_piece, io};
+use super::files::{self, Dir, each_piece};
 use super::{Listed, Listing, Outcome, Outgoing, Placement, Source, Wait};
 use crate::context::Context;
 use crate::error::{Error, Result};
@@ -180,12 +178,7 @@ impl Delivery {
         let written = message.body.each_chunk(|chunk| file.write_all(chunk).map_err(|error| Error::io(path.display(), error)));
         let dated = written.and_then(|()| {
             let Some(date) = message.internal_date else { return Ok(true) };
-            let stamp = Timespec { tv_sec: date.seconds, tv_nsec: 0 };
-            match fs::futimens(&file, &Timestamps { last_access: stamp, last_modification: stamp }) {
-                Ok(()) => Ok(true),
-                Err(Errno::INVAL | Errno::OVERFLOW | Errno::RANGE) => Ok(false),
-                Err(error) => Err(io(&path, error)),
-            }
+            files::set_date(&file, &path, date)
         });
         dated.inspect_err(|_| self.temporary.remove(name)).map(|dated| (file, dated))
     }
@@ -299,7 +292,7 @@ fn numbered(stem: &str, number: u32, ending: &str) -> OsString {
 }
 
 /// Whether the file holds just these bytes, durably.
-fn holds(dir: &Dir, name: &OsStr, exact: Digest) -> bool {
+pub(super) fn holds(dir: &Dir, name: &OsStr, exact: Digest) -> bool {
     let Ok(Some((file, _))) = dir.file(name) else { return false };
     let mut hash = Sha256::new();
     let read = each_piece(&file, &dir.path().display(), |piece| {

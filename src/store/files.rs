@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, RenameFlags, Stat};
+use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, RenameFlags, Stat, Timespec, Timestamps};
 use rustix::io::Errno;
 
 use crate::error::{Error, Result, Scope};
@@ -85,9 +85,7 @@ impl Dir {
             Err(Errno::EXIST) => {}
             Err(error) => return Err(io(&path, error)),
         }
-        self.child(name)?.ok_or_else(|| {
-            Error::local(format!("{}: something that is no directory stands there (a symbolic link is not followed)", path.display()))
-        })
+        self.child(name)?.ok_or_else(|| no_directory(&path))
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -122,6 +120,39 @@ impl Dir {
         }
         entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         Ok(entries)
+    }
+
+    /// Makes a directory in this one, private, where nothing stands under the name; whether it did. Not synced yet.
+    pub(super) fn mkdir(&self, name: &OsStr) -> Result<bool> {
+        match fs::mkdirat(&self.fd, name, Mode::RWXU) {
+            Ok(()) => Ok(true),
+            Err(Errno::EXIST) => Ok(false),
+            Err(error) => Err(io(&self.path.join(name), error)),
+        }
+    }
+
+    /// What stands under a name, no symbolic link followed. `None` when nothing does.
+    pub(super) fn stat(&self, name: &OsStr) -> Result<Option<Stat>> {
+        match fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(stat)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(io(&self.path.join(name), error)),
+        }
+    }
+
+    /// What the directory itself is.
+    pub(super) fn own_stat(&self) -> Result<Stat> {
+        fs::fstat(&self.fd).map_err(|error| io(&self.path, error))
+    }
+
+    /// Closes the directory to everybody else.
+    pub(super) fn make_private(&self) -> Result<()> {
+        fs::fchmod(&self.fd, Mode::RWXU).map_err(|error| io(&self.path, error))
+    }
+
+    /// The descriptor, for what concerns the whole file system.
+    pub(super) fn descriptor(&self) -> &OwnedFd {
+        &self.fd
     }
 
     /// What the directory's own time stamp says: equal before and after a listing, the listing is whole.
@@ -241,6 +272,10 @@ impl Dir {
     }
 }
 
+pub(super) fn no_directory(path: &Path) -> Error {
+    Error::local(format!("{}: something that is no directory stands there (a symbolic link is not followed)", path.display()))
+}
+
 fn not_regular(path: &Path) -> Error {
     Error::local(format!("{}: not a regular file, so it was not read", path.display())).scoped(Scope::Message)
 }
@@ -253,6 +288,17 @@ fn modified(stat: &Stat) -> i64 {
 /// The time of last change, which stands for INTERNALDATE.
 pub(super) fn date(stat: &Stat) -> InternalDate {
     InternalDate { seconds: modified(stat), offset: 0 }
+}
+
+/// Gives a file its time of last change; `false` when the file system cannot hold it.
+pub(super) fn set_date(file: &File, path: &Path, date: InternalDate) -> Result<bool> {
+    let stamp = Timespec { tv_sec: date.seconds, tv_nsec: 0 };
+    match fs::futimens(file, &Timestamps { last_access: stamp, last_modification: stamp }) {
+        // Some file systems take a date and keep the nearest one that they can hold.
+        Ok(()) => Ok(modified(&fs::fstat(file).map_err(|error| io(path, error))?) == date.seconds),
+        Err(Errno::INVAL | Errno::OVERFLOW | Errno::RANGE) => Ok(false),
+        Err(error) => Err(io(path, error)),
+    }
 }
 
 /// The file's identity, by which two names of one file are told from two files.
@@ -354,11 +400,16 @@ pub(super) fn decode_level_of(name: &str, encode: impl Fn(&str) -> String) -> St
 /// `name`, or where it is too long for a directory entry its beginning and a digest of all of it. `%~` stands in no
 /// encoded name, so that a cut name equals no whole one.
 pub(super) fn fit(name: String) -> String {
-    if name.len() <= NAME_BYTES {
+    fit_within(name, NAME_BYTES)
+}
+
+/// The same for less room (at least 40 octets), where something is to follow the name.
+pub(super) fn fit_within(name: String, most: usize) -> String {
+    if name.len() <= most {
         return name;
     }
     let digest: String = Digest::of(name.as_bytes()).to_string().chars().take(32).collect();
-    let room = NAME_BYTES - digest.len() - 2;
+    let room = most.saturating_sub(digest.len() + 2);
     let kept = name.char_indices().take_while(|(at, c)| at + c.len_utf8() <= room).map(|(_, c)| c).collect::<String>();
     format!("{kept}%~{digest}")
 }
@@ -385,6 +436,11 @@ pub(super) fn record_name(dir: &Dir, folder: &Folder) -> Result<()> {
     }
     result?;
     dir.sync()
+}
+
+/// Takes back what [`record_name`] noted, of a directory that gets another name.
+pub(super) fn forget_name(dir: &Dir) -> Result<()> {
+    dir.unlink(OsStr::new(NAME_FILE))
 }
 
 /// The whole name of the folder in a directory whose own name was cut.

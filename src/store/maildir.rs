@@ -1,7 +1,7 @@
 //! Maildirs: one alone, a Maildir++ (folders as `.A.B` beside `cur`), or a tree of nested ones; found out by looking. It
 //! knows file names and flags in them; bytes go through as they are, and no symbolic link below the root is followed.
 
-mod keywords;
+pub(super) mod keywords;
 mod marks;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -22,6 +22,7 @@ use crate::imap::utf7;
 use crate::message::{Digest, Flag, Message, Twins};
 
 pub use marks::Marker;
+pub(super) use marks::system_letter;
 
 /// While a mail program keeps moving files, a listing starts over so many times before it is given up.
 const LISTING_TRIES: usize = 20;
@@ -29,7 +30,7 @@ const LISTING_TRIES: usize = 20;
 const SEARCHES: usize = 16;
 
 /// The letters of the standard, in the order they must be written.
-const LETTERS: [(char, &str); 6] =
+pub(super) const LETTERS: [(char, &str); 6] =
     [('D', "\\Draft"), ('F', "\\Flagged"), ('P', "$Forwarded"), ('R', "\\Answered"), ('S', "\\Seen"), ('T', "\\Deleted")];
 
 /// How folders lie below the root.
@@ -42,10 +43,10 @@ enum Layout {
 }
 
 /// A Maildir found on disk.
-struct Found {
-    folder: Folder,
+pub(super) struct Found {
+    pub(super) folder: Folder,
     /// Its directory, one component after another below the root; empty for the root itself.
-    way: Vec<OsString>,
+    pub(super) way: Vec<OsString>,
 }
 
 /// Messages out of a Maildir or a tree of them.
@@ -112,12 +113,12 @@ fn descend(root: &Path, way: &[OsString]) -> Result<Option<Dir>> {
     Ok(Some(dir))
 }
 
-fn is_maildir(dir: &Dir) -> Result<bool> {
+pub(super) fn is_maildir(dir: &Dir) -> Result<bool> {
     Ok(dir.child(OsStr::new("cur"))?.is_some() || dir.child(OsStr::new("new"))?.is_some())
 }
 
 /// All Maildirs at and below `root`, in a stable order, each under a name of its own.
-fn look(root: &Dir) -> Result<Vec<Found>> {
+pub(super) fn look(root: &Dir) -> Result<Vec<Found>> {
     let mut found = Vec::new();
     let mut taken = HashSet::new();
     if is_maildir(root)? {
@@ -162,7 +163,7 @@ fn walk(dir: &Dir, way: &[OsString], levels: &[String], found: &mut Vec<Found>, 
 }
 
 /// A level as a directory name. What other programs would take for modified UTF-7 does not stand there plainly.
-fn encode_level(level: &str) -> String {
+pub(super) fn encode_level(level: &str) -> String {
     let name = files::encode_level(level);
     if shifted(&name).is_some() { name.replace('&', "%26") } else { name }
 }
@@ -178,7 +179,7 @@ fn shifted(name: &str) -> Option<String> {
 }
 
 /// The part of a file name that never changes, and the letters after it.
-fn split_name(name: &OsStr) -> (&[u8], &[u8]) {
+pub(super) fn split_name(name: &OsStr) -> (&[u8], &[u8]) {
     let bytes = name.as_bytes();
     match bytes.iter().position(|&byte| byte == b':') {
         Some(at) => {
@@ -188,7 +189,7 @@ fn split_name(name: &OsStr) -> (&[u8], &[u8]) {
     }
 }
 
-fn flags(letters: &[u8], keywords: &Keywords) -> Vec<Flag> {
+pub(super) fn flags(letters: &[u8], keywords: &Keywords) -> Vec<Flag> {
     let known = LETTERS.iter().filter(|(letter, _)| letters.iter().any(|&byte| char::from(byte) == *letter));
     let mut flags: Vec<Flag> = known.map(|(_, flag)| Flag::new(*flag)).collect();
     for keyword in letters.iter().filter_map(|letter| keywords.keyword(*letter)) {
@@ -207,7 +208,7 @@ fn order(entry: &Entry) -> (Vec<files::Piece>, OsString) {
 
 /// The regular files of both halves. Started over while names move about, because a file renamed behind the reader's back
 /// would be missed: a listing that is not whole is none.
-fn names(halves: &[Option<Dir>; 2], place: &str) -> Result<Vec<(usize, OsString)>> {
+pub(super) fn names(halves: &[Option<Dir>; 2], place: &str) -> Result<Vec<(usize, OsString)>> {
     let mut before = None;
     for _ in 0..LISTING_TRIES {
         let stamps = stamp(halves)?;
@@ -227,13 +228,13 @@ fn names(halves: &[Option<Dir>; 2], place: &str) -> Result<Vec<(usize, OsString)
 }
 
 /// Whether one of the stamps is so young that a further change may have left it as it is (they are made of clock ticks).
-fn recent(stamps: &[(i64, u64)]) -> bool {
+pub(super) fn recent(stamps: &[(i64, u64)]) -> bool {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
     stamps.iter().any(|(seconds, _)| *seconds >= now - 1)
 }
 
-fn stamp(halves: &[Option<Dir>; 2]) -> Result<Vec<(i64, u64)>> {
+pub(super) fn stamp(halves: &[Option<Dir>; 2]) -> Result<Vec<(i64, u64)>> {
     halves.iter().flatten().map(Dir::stamp).collect()
 }
 

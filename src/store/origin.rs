@@ -113,7 +113,6 @@ struct Open {
     folder: Folder,
     wire_name: Vec<u8>,
     uid_validity: Option<u32>,
-    there: UidSet,
 }
 
 impl Origin {
@@ -180,7 +179,7 @@ impl Origin {
         let known = since.map(|since| Known { uid_validity: since.uid_validity, mod_seq: since.highest_mod_seq, uids: &since.known });
         let Resynced { state, there, flags_told } =
             self.session.resync(&wire_name, known, &mut |told| each(flagged(told))).map_err(|error| in_folder(error, folder))?;
-        self.open = Some(Open { folder: folder.clone(), wire_name, uid_validity: state.uid_validity, there: there.clone() });
+        self.open = Some(Open { folder: folder.clone(), wire_name, uid_validity: state.uid_validity });
         let figures = Figures {
             uid_validity: state.uid_validity,
             uid_next: state.uid_next,
@@ -191,16 +190,34 @@ impl Origin {
         Ok(Visit { figures, there, flags_told })
     }
 
-    /// The flags of all messages of the open folder, by rising UID. One that the server leaves out is not handed over:
+    /// Opens a folder read-only without asking what is in it.
+    ///
+    /// # Errors
+    /// As [`Origin::visit`].
+    pub fn open(&mut self, folder: &Folder) -> Result<Figures> {
+        self.open = None;
+        let wire_name = self.wire_name(folder)?;
+        let selected = self.session.examine(&wire_name).map_err(|error| in_folder(error, folder))?;
+        let state = selected.state();
+        let figures = Figures {
+            uid_validity: state.uid_validity,
+            uid_next: state.uid_next,
+            messages: Some(state.exists),
+            highest_mod_seq: state.highest_mod_seq,
+            mailbox_id: state.mailbox_id.clone(),
+        };
+        self.open = Some(Open { folder: folder.clone(), wire_name, uid_validity: figures.uid_validity });
+        Ok(figures)
+    }
+
+    /// The flags of messages of the open folder, by rising UID. One that the server leaves out is not handed over:
     /// nothing is known of its flags then.
     ///
     /// # Errors
     /// As [`Origin::visit`], or what `each` returned.
-    pub fn flags(&mut self, each: &mut dyn FnMut(Flagged) -> Result<()>) -> Result<()> {
+    pub fn flags(&mut self, uids: &UidSet, each: &mut dyn FnMut(Flagged) -> Result<()>) -> Result<()> {
         let Some(open) = &self.open else { return Ok(()) };
-        opened(&mut self.session, open)?
-            .flags_of(&open.there, &mut |told| each(flagged(told)))
-            .map_err(|error| in_folder(error, &open.folder))
+        opened(&mut self.session, open)?.flags_of(uids, &mut |told| each(flagged(told))).map_err(|error| in_folder(error, &open.folder))
     }
 
     /// Sizes, dates and identities of messages of the open folder, by rising UID (what a server's listing left out at first

@@ -14,5 +14,7 @@ mod mirror;
 mod pop3;
 mod recipes;
 mod restore;
+mod scene;
 mod status;
+mod trouble;
 mod verify;

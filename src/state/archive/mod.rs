@@ -2,7 +2,12 @@
 //! and since when it is gone from the server. It records only facts that are already true outside, one transaction a batch, and
 //! must never know how files are written or a server is asked.
 
+mod commit;
 mod open;
+mod read;
+mod schema;
+#[cfg(test)]
+mod tests;
 
 use crate::folder::Folder;
 use crate::message::{Digest, Flag, InternalDate, Key};
@@ -22,7 +27,7 @@ pub struct ArchiveFolderId(pub(in crate::state) i64);
 pub struct EraId(pub(in crate::state) i64);
 
 /// A message's file (or its stretch of an mbox).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FileId(pub(in crate::state) i64);
 
 /// A message under its UID or unique-id in one generation; several may share a file when UIDVALIDITY changed.
@@ -193,7 +198,8 @@ pub struct NewEntry {
 /// One change of an archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ArchiveChange {
-    /// A message's file is durable. The same (generation, uid) or (generation, key) again is an error.
+    /// A message's file is durable. The same (generation, uid) or (generation, key) again is an error; a file that is known in
+    /// its folder under that name with the same octets is that one.
     Kept {
         /// The message.
         entry: NewEntry,
@@ -206,6 +212,11 @@ pub enum ArchiveChange {
         entry: NewEntry,
         /// The file.
         file: FileId,
+    },
+    /// A file was found that no message of the archive names (`rebuild`). A name that is taken by the same message is no error.
+    Found {
+        /// How it is.
+        file: ArchiveFile,
     },
     /// Flags or labels on the server are these now, and the file's name says so.
     Flags {
@@ -229,6 +240,7 @@ pub enum ArchiveChange {
         entry: EntryId,
     },
     /// A file is about to be removed, with all entries that name it: committed before the act, so that no check takes it for damage.
+    /// An error while one of them is on the server: that becomes [`ArchiveChange::Gone`] before, if need be in the same batch.
     Removing {
         /// Which.
         file: FileId,
@@ -238,7 +250,7 @@ pub enum ArchiveChange {
         /// Which.
         file: FileId,
     },
-    /// A file was written anew, or lies elsewhere (repair, a rename found out about).
+    /// A file was written anew, or lies elsewhere (repair, a rename found out about). A date or object id that is not given stays.
     Mended {
         /// Its number and how it is now.
         file: ArchiveFile,
@@ -256,8 +268,16 @@ pub enum ArchiveChange {
         /// Now.
         at: i64,
     },
-    /// A message leaves the quarantine: it was kept, is gone from the server, or shall be tried again at once.
+    /// A message leaves the quarantine: it was kept, or is gone from the server.
     Released {
+        /// Its folder.
+        folder: ArchiveFolderId,
+        /// Its key.
+        key: String,
+    },
+    /// A person says that a message put aside shall be tried again: it leaves the quarantine, and the mark of its folder is
+    /// forgotten, so that the next run looks even where nothing changed.
+    Retry {
         /// Its folder.
         folder: ArchiveFolderId,
         /// Its key.

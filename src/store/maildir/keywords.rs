@@ -27,11 +27,11 @@ const KEYWORD_BYTES: usize = 255;
 
 /// The keywords of a folder by their letters; empty for a letter without a meaning.
 #[derive(Debug, Clone)]
-pub(super) struct Keywords(Vec<String>);
+pub(in crate::store) struct Keywords(Vec<String>);
 
 impl Keywords {
     /// As the folder notes them.
-    pub(super) fn read(dir: &Dir) -> Self {
+    pub(in crate::store) fn read(dir: &Dir) -> Self {
         let mut names = vec![String::new(); LETTERS];
         for line in dir.small_text(FILE, FILE_BYTES).unwrap_or_default().lines() {
             if let Some((number, keyword)) = line.split_once(' ')
@@ -44,13 +44,13 @@ impl Keywords {
     }
 
     /// The keyword of a letter.
-    pub(super) fn keyword(&self, letter: u8) -> Option<Flag> {
+    pub(in crate::store) fn keyword(&self, letter: u8) -> Option<Flag> {
         let at = letter.checked_sub(b'a').map(usize::from)?;
         self.0.get(at).filter(|name| !name.is_empty()).map(|name| Flag::new(name.as_str()))
     }
 
     /// The letter of a keyword.
-    pub(super) fn letter(&self, keyword: &Flag) -> Option<u8> {
+    pub(in crate::store) fn letter(&self, keyword: &Flag) -> Option<u8> {
         let at = self.0.iter().position(|name| !name.is_empty() && *keyword == Flag::new(name.as_str()))?;
         u8::try_from(at).ok().map(|at| b'a' + at)
     }
@@ -61,7 +61,7 @@ impl Keywords {
     }
 
     /// Those of `wanted` that have a letter or could get one, and those that could not.
-    pub(super) fn fitting(&self, dir: &Dir, wanted: &[Flag]) -> Result<(Vec<Flag>, Vec<Flag>)> {
+    pub(in crate::store) fn fitting(&self, dir: &Dir, wanted: &[Flag]) -> Result<(Vec<Flag>, Vec<Flag>)> {
         if wanted.iter().all(|keyword| self.letter(keyword).is_some()) {
             return Ok((wanted.to_vec(), Vec::new()));
         }
@@ -78,7 +78,7 @@ impl Keywords {
     ///
     /// # Errors
     /// [`Kind::Busy`] where another program keeps changing the list; what the disk says.
-    pub(super) fn add(&mut self, dir: &Dir, wanted: &[Flag], context: &Context) -> Result<()> {
+    pub(in crate::store) fn add(&mut self, dir: &Dir, wanted: &[Flag], context: &Context) -> Result<()> {
         if wanted.iter().all(|keyword| self.letter(keyword).is_some() || !can_be_noted(keyword)) {
             return Ok(());
         }

@@ -145,7 +145,7 @@ impl Marker<'_> {
     }
 }
 
-fn system_letter(flag: &Flag) -> Option<u8> {
+pub(in crate::store) fn system_letter(flag: &Flag) -> Option<u8> {
     LETTERS.iter().find(|(_, wire)| *flag == Flag::new(*wire)).and_then(|(letter, _)| u8::try_from(*letter).ok())
 }
 

@@ -1,16 +1,25 @@
 //! The files of a store of backups: a Maildir tree, mbox files or `.eml` files, one directory an account, readable without this
 //! program. It makes messages durable under names that follow from what they are, and must never know the archive.
 
-mod maildir;
+mod card;
+mod home;
+mod manifest;
+mod mbox;
+mod names;
+mod syncing;
+mod tree;
 
 use std::path::Path;
 
 use crate::context::Context;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::folder::Folder;
 use crate::message::{Digest, Flag, InternalDate, Message};
 
-pub use maildir::MaildirVault;
+pub use card::{card, establish};
+pub use manifest::Manifest;
+pub use mbox::MboxVault;
+pub use tree::TreeVault;
 
 /// How messages lie in a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -95,6 +104,17 @@ pub trait Vault: Send {
     /// [`crate::error::Kind::Local`] when the disk fails; so for all here.
     fn sweep(&mut self, account: &str) -> Result<()>;
 
+    /// Says that the archive may lack files that are here (rows were lost, it was made anew): each folder of the account is
+    /// looked through once before a file is added to it, so that a message never gets a second one.
+    fn distrust(&mut self, account: &str);
+
+    /// Says that a folder was dealt with completely and that all of it is in the archive. Until then the folder keeps word that a
+    /// run did not come to its end, and the next run looks through it once before it adds a file.
+    ///
+    /// # Errors
+    /// As [`Vault::sweep`].
+    fn complete(&mut self, account: &str, folder: &Folder) -> Result<()>;
+
     /// Makes the directory of a folder, durably.
     ///
     /// # Errors
@@ -119,7 +139,7 @@ pub trait Vault: Send {
     /// As [`Vault::sweep`].
     fn accounts(&mut self) -> Result<Vec<String>>;
 
-    /// Writes a message to a temporary file; nothing is durable before [`Vault::settle`]. The name follows from `key` and the
+    /// Writes a message to a temporary file (at most 256 may wait); nothing is durable before [`Vault::settle`]. The name follows from `key` and the
     /// message, so that a run that died and its successor give the same one.
     ///
     /// # Errors
@@ -162,6 +182,22 @@ pub trait Vault: Send {
     /// As [`Vault::read`].
     fn check(&mut self, account: &str, folder: &Folder, stem: &str) -> Result<Option<(u64, Digest, String)>>;
 
+    /// Path of a file (below the root of the store), as the manifest names it; nothing is read. `None` when it is not there, or
+    /// has no file of its own ([`Vault::whole`]).
+    ///
+    /// # Errors
+    /// As [`Vault::sweep`].
+    fn path(&mut self, account: &str, folder: &Folder, stem: &str) -> Result<Option<String>>;
+
+    /// Digest and path of the one file that is the folder, where the layout has that (mbox).
+    ///
+    /// # Errors
+    /// As [`Vault::sweep`].
+    fn whole(&mut self, account: &str, folder: &Folder) -> Result<Option<(Digest, String)>> {
+        let _ = (account, folder);
+        Ok(None)
+    }
+
     /// All that lies in a folder, one at a time, by name.
     ///
     /// # Errors
@@ -169,63 +205,16 @@ pub trait Vault: Send {
     fn scan(&mut self, account: &str, folder: &Folder, each: &mut dyn FnMut(Lying) -> Result<()>) -> Result<()>;
 }
 
-/// Reads the card of the store at `root`; `None` where there is no store.
-///
-/// # Errors
-/// [`crate::error::Kind::Local`] when it cannot be read or makes no sense.
-pub fn card(root: &Path) -> Result<Option<StoreCard>> {
-    let _ = root;
-    Err(Error::local("not built"))
-}
-
-/// Makes a store at `root`, or finds one of the same layout there: private directories, and its card.
-///
-/// # Errors
-/// [`crate::error::Kind::Usage`] when it has another layout or line ends, or `root` holds other things; [`crate::error::Kind::Local`]
-/// when the disk fails.
-pub fn establish(root: &Path, layout: Layout, as_received: bool, context: &Context) -> Result<StoreCard> {
-    let _ = (root, layout, as_received, context);
-    Err(Error::local("not built"))
-}
-
 /// Opens the files of a store.
 ///
 /// # Errors
 /// [`crate::error::Kind::Local`] when its directories cannot be opened.
 pub fn open(root: &Path, card: &StoreCard, context: &Context) -> Result<Box<dyn Vault>> {
-    let _ = (root, card, context);
-    Err(Error::local("not built"))
+    match card.layout {
+        Layout::Maildir | Layout::Eml => Ok(Box::new(TreeVault::open(root, card, context)?)),
+        Layout::Mbox => Ok(Box::new(MboxVault::open(root, card, context)?)),
+    }
 }
 
 /// Where the archive, the lock and the card lie.
 pub const STATE_DIR: &str = ".mailhaul";
-
-/// A manifest being written: lines that `sha256sum -c` checks from the root of the store.
-pub struct Manifest {}
-
-#[allow(unused_variables, clippy::unused_self)]
-impl Manifest {
-    /// Begins the manifest of an account (`ACCOUNT.sha256` in the root of the store), replacing the old one only at its end.
-    ///
-    /// # Errors
-    /// [`crate::error::Kind::Local`] when the disk fails; so for the rest.
-    pub fn begin(root: &Path, account: &str) -> Result<Self> {
-        Err(Error::local("not built"))
-    }
-
-    /// One file more.
-    ///
-    /// # Errors
-    /// As [`Manifest::begin`].
-    pub fn add(&mut self, digest: Digest, path: &str) -> Result<()> {
-        Err(Error::local("not built"))
-    }
-
-    /// Makes it durable in the place of the old one.
-    ///
-    /// # Errors
-    /// As [`Manifest::begin`].
-    pub fn finish(self) -> Result<()> {
-        Err(Error::local("not built"))
-    }
-}

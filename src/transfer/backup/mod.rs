@@ -1,8 +1,12 @@
 //! Backups: what a server has and the store lacks is read, made durable and only then recorded; what the server lost is marked,
 //! never removed unasked. It joins the account's session, the store's files and the archive, and sees no protocol.
 
+mod batch;
 mod imap;
+mod manifest;
 mod pop3;
+pub mod preview;
+pub mod prune;
 pub mod rebuild;
 pub mod selection;
 pub mod source;
@@ -19,6 +23,8 @@ use crate::report::{Outcome, Report};
 use crate::state::archive::{Account, Archive};
 use crate::store::vault::{StoreCard, Vault};
 
+pub use crate::plan::Ceiling;
+
 /// A store opened for its one writing process.
 pub struct OpenStore {
     /// Its directory.
@@ -29,17 +35,6 @@ pub struct OpenStore {
     pub vault: Box<dyn Vault>,
     /// Its journal, which holds the lock.
     pub archive: Archive,
-}
-
-/// The deletion ceiling: `N` or `P%` of what is there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ceiling {
-    /// So many messages.
-    Messages(u64),
-    /// So many hundredths.
-    Percent(u32),
-    /// 50 messages or 10 %, whichever is more.
-    Default,
 }
 
 /// Limits a user sets to a run; reaching one ends it with [`crate::error::Kind::Limit`].

@@ -10,6 +10,8 @@ pub mod proxy;
 pub mod schema;
 pub mod script;
 pub mod server;
+pub mod store;
+pub mod strace;
 pub mod terminal;
 pub mod tls;
 pub mod tool;

@@ -39,6 +39,12 @@ pub struct Behaviour {
     pub keeps: bool,
     /// Just before this login (from 1) somebody else removes the first message, and the unique-ids are given anew.
     pub renumbered_at: Option<u64>,
+    /// What it says first behind `+OK`, in place of its own words.
+    pub greeting: Option<String>,
+    /// Like Gmail: a session shows so many of the messages at most that no session before fetched and ended with QUIT.
+    pub page: Option<usize>,
+    /// LIST says so many octets more than there are.
+    pub sizes_off_by: usize,
     /// Octets travel alone.
     pub drip: bool,
     /// No reading once so many octets were read, on every connection.
@@ -62,6 +68,9 @@ impl Default for Behaviour {
             quit: None,
             keeps: false,
             renumbered_at: None,
+            greeting: None,
+            page: None,
+            sizes_off_by: 0,
             drip: false,
             deaf_after: None,
         }
@@ -90,6 +99,8 @@ pub struct Entry {
 struct World {
     behaviour: Behaviour,
     maildrop: Vec<Entry>,
+    /// Unique-ids of messages that were fetched, where that hides them.
+    fetched: Vec<String>,
     log: Vec<String>,
 }
 
@@ -104,7 +115,7 @@ impl Pop3d {
     pub fn start(behaviour: Behaviour, messages: &[Vec<u8>]) -> Self {
         let maildrop =
             messages.iter().enumerate().map(|(index, body)| Entry { uidl: format!("u{}", index + 1), body: body.clone() }).collect();
-        let world = Arc::new(Mutex::new(World { behaviour, maildrop, log: Vec::new() }));
+        let world = Arc::new(Mutex::new(World { behaviour, maildrop, fetched: Vec::new(), log: Vec::new() }));
         let shared = Arc::clone(&world);
         Self { server: Server::start(false, move |wire| serve(wire, &shared)), world }
     }
@@ -132,6 +143,11 @@ impl Pop3d {
     /// Changes the behaviour from now on.
     pub fn behave(&self, change: impl FnOnce(&mut Behaviour)) {
         change(&mut self.world().behaviour);
+    }
+
+    /// Whether it refuses UIDL.
+    pub fn has_no_uidl(&self) -> bool {
+        self.world().behaviour.no_uidl
     }
 
     /// Changes the maildrop; sessions that are open keep theirs.
@@ -190,12 +206,14 @@ fn header_and(body: &[u8], lines: usize) -> Vec<u8> {
 }
 
 fn serve(wire: &mut Wire, world: &Arc<Mutex<World>>) -> io::Result<()> {
-    {
+    let greeting = {
         let world = world.lock().unwrap();
         wire.drip = world.behaviour.drip.then_some(Duration::ZERO);
         wire.deaf_after = world.behaviour.deaf_after;
-    }
-    wire.line("+OK pop3d ready")?;
+        world.behaviour.greeting.clone()
+    };
+    wire.line(&format!("+OK {}", greeting.as_deref().unwrap_or("pop3d ready")))?;
+    let mut fetched: Vec<String> = Vec::new();
     let mut entries: Option<Vec<Entry>> = None;
     let mut dropped: Vec<bool> = Vec::new();
     while let Some(line) = wire.read_line()? {
@@ -238,7 +256,12 @@ fn serve(wire: &mut Wire, world: &Arc<Mutex<World>>) -> io::Result<()> {
                             maildrop.remove(0);
                             (1..).zip(maildrop).for_each(|(number, entry)| entry.uidl = format!("u{number}"));
                         }
-                        let listed = world.lock().unwrap().maildrop.clone();
+                        let mut listed = world.lock().unwrap().maildrop.clone();
+                        if let Some(page) = behaviour.page {
+                            let hidden = world.lock().unwrap().fetched.clone();
+                            listed.retain(|entry| !hidden.contains(&entry.uidl));
+                            listed.truncate(page);
+                        }
                         dropped = vec![false; listed.len()];
                         entries = Some(listed);
                         wire.line("+OK logged in")?;
@@ -259,7 +282,9 @@ fn serve(wire: &mut Wire, world: &Arc<Mutex<World>>) -> io::Result<()> {
             }
             ("UIDL", true) if behaviour.no_uidl => wire.line("-ERR unknown command")?,
             ("LIST" | "UIDL", true) => {
-                let shown = |entry: &Entry| if verb == "LIST" { entry.body.len().to_string() } else { entry.uidl.clone() };
+                let shown = |entry: &Entry| {
+                    if verb == "LIST" { (entry.body.len() + behaviour.sizes_off_by).to_string() } else { entry.uidl.clone() }
+                };
                 if words.is_empty() {
                     let listed = entries.iter().flatten().zip(&dropped).enumerate().filter(|(_, (_, dropped))| !**dropped);
                     let lines: String = listed.map(|(index, (entry, _))| format!("{} {}\r\n", index + 1, shown(entry))).collect();
@@ -294,6 +319,7 @@ fn serve(wire: &mut Wire, world: &Arc<Mutex<World>>) -> io::Result<()> {
                     return Ok(());
                 }
                 wire.write(&answer)?;
+                fetched.push(entry.uidl.clone());
             }
             ("TOP", true) if !behaviour.no_top => {
                 let lines = words.get(1).and_then(|word| word.parse().ok());
@@ -320,6 +346,7 @@ fn serve(wire: &mut Wire, world: &Arc<Mutex<World>>) -> io::Result<()> {
                 }
                 // By content, because another session may have changed the maildrop meanwhile.
                 let mut world = world.lock().unwrap();
+                world.fetched.append(&mut fetched);
                 let most = if behaviour.keeps {
                     0
                 } else if behaviour.refuse_quit {

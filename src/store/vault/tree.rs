@@ -1,0 +1,821 @@
+//! A store with a file for each message: Maildir++ trees, or nested folders of `.eml` files. Files are written beside, synced,
+//! renamed without replacing, their directories synced, and only then told; who has which message is not known here.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+
+use rustix::fs::FileType;
+use sha2::{Digest as _, Sha256};
+
+use super::home::{self, CUR, Home};
+use super::syncing::Syncing;
+use super::{Laid, Layout, Lying, NameKey, StoreCard, Vault, card, manifest, names};
+use crate::context::Context;
+use crate::error::{Error, Kind, Result, Scope};
+use crate::folder::Folder;
+use crate::message::{Body, Digest, Digester, Flag, Message};
+use crate::store::Source;
+use crate::store::delivery::holds;
+use crate::store::eml::EmlSource;
+use crate::store::files::{self, Dir};
+use crate::store::maildir::keywords::Keywords;
+use crate::store::maildir::{self, system_letter};
+use crate::store::mbox::{Traits, wire};
+
+/// What our temporary files are called.
+const TEMPORARY: &str = "mailhaul-";
+/// Stands in `tmp` as long as files of the folder may not be in the journal.
+const UNRECORDED: &str = "mailhaul-unrecorded";
+/// Where files of an account of `.eml` files are written.
+const EML_TEMPORARY: &str = ".mailhaul-tmp";
+const MAILDIR: [&str; 3] = ["cur", "new", "tmp"];
+/// So many folders are kept open.
+const HOMES: usize = 16;
+/// So many files are kept open.
+const STAGED: usize = 256;
+/// From so many files on, one sync of the file system is cheaper than one of each.
+const SYNC_ALL_FROM: usize = 8;
+/// So many names are tried for one message before something else must be wrong.
+const NAME_TRIES: u32 = 100_000;
+/// A folder that keeps changing is searched so many times in one call.
+const SEARCHES: usize = 16;
+const PIECE: usize = 64 * 1024;
+
+/// The files of a store with a file for each message.
+pub struct TreeVault {
+    context: Context,
+    eml: bool,
+    as_received: bool,
+    root: Dir,
+    syncing: Syncing,
+    homes: Vec<Home>,
+    staged: Vec<Staged>,
+    octets: u64,
+    /// Settled before the caller asked, because too much was open.
+    done: Vec<Laid>,
+    /// Accounts whose files may be unknown to the caller.
+    distrusted: HashSet<String>,
+    /// Folders in which a run left word that it had not come to its end.
+    unrecorded: HashSet<(String, Vec<OsString>)>,
+    /// Where folders lie that other programs named.
+    ways: HashMap<(String, Folder), Vec<OsString>>,
+    mark: String,
+    count: u64,
+}
+
+/// A message in a temporary file.
+struct Staged {
+    ticket: u64,
+    home: usize,
+    file: File,
+    temporary: OsString,
+    base: String,
+    letters: String,
+    line_feeds: bool,
+    octets: u64,
+    digest: Digest,
+    altered: Vec<String>,
+}
+
+impl TreeVault {
+    /// Opens the files of the store at `root`.
+    ///
+    /// # Errors
+    /// [`Kind::Local`] when it cannot be opened, or others may write there.
+    pub fn open(root: &Path, store: &StoreCard, context: &Context) -> Result<Self> {
+        let root = Dir::open(root)?.ok_or_else(|| Error::local(format!("{}: there is no such directory", root.display())))?;
+        card::closed(&root)?;
+        Ok(Self {
+            context: context.clone(),
+            eml: store.layout == Layout::Eml,
+            as_received: store.as_received,
+            syncing: Syncing::new(root.again()?)?,
+            root,
+            homes: Vec::new(),
+            staged: Vec::new(),
+            octets: 0,
+            done: Vec::new(),
+            distrusted: HashSet::new(),
+            unrecorded: HashSet::new(),
+            ways: HashMap::new(),
+            mark: format!("{TEMPORARY}{}-{}", std::process::id(), files::nonce()),
+            count: 0,
+        })
+    }
+
+    fn account_dir(&self, account: &str) -> Result<Option<Dir>> {
+        self.root.child(OsStr::new(&names::account(account)))
+    }
+
+    /// The components below the account's directory where a folder lies.
+    fn way(&self, account: &str, folder: &Folder) -> Vec<OsString> {
+        if let Some(way) = self.ways.get(&(account.to_owned(), folder.clone())) {
+            return way.clone();
+        }
+        if folder.is_inbox() {
+            return Vec::new();
+        }
+        let levels = folder.levels().iter();
+        if self.eml {
+            return levels.map(|level| files::fit(files::encode_level(level)).into()).collect();
+        }
+        let levels: Vec<String> = levels.map(|level| maildir::encode_level(level)).collect();
+        vec![files::fit(format!(".{}", levels.join("."))).into()]
+    }
+
+    /// Opens a folder; with `write` it is made where it is missing.
+    fn home(&mut self, account: &str, folder: &Folder, write: bool) -> Result<Option<usize>> {
+        let found = self.homes.iter().position(|home| home.account == account && home.folder == *folder);
+        if let Some(at) = found
+            && (!write || self.homes.get(at).is_some_and(|home| home.temporary.is_some()))
+        {
+            return Ok(Some(at));
+        }
+        let way = self.way(account, folder);
+        let home = if write { Some(self.make_home(account, folder, &way)?) } else { self.open_home(account, folder, &way)? };
+        let Some(home) = home else { return Ok(None) };
+        if let Some(at) = found {
+            if let Some(slot) = self.homes.get_mut(at) {
+                *slot = home;
+            }
+            return Ok(Some(at));
+        }
+        if self.homes.len() >= HOMES {
+            self.commit()?;
+            // What a folder keeps word of is taken back when it is complete, open or not.
+            let noted: Vec<_> =
+                self.homes.iter().filter(|home| home.noted).map(|home| (home.account.clone(), home.folder.clone())).collect();
+            for (account, folder) in noted {
+                let way = self.way(&account, &folder);
+                self.unrecorded.insert((account, way));
+            }
+            self.homes.clear();
+        }
+        self.homes.push(home);
+        Ok(Some(self.homes.len() - 1))
+    }
+
+    fn open_home(&self, account: &str, folder: &Folder, way: &[OsString]) -> Result<Option<Home>> {
+        let Some(mut dir) = self.account_dir(account)? else { return Ok(None) };
+        for component in way {
+            let Some(child) = dir.child(component)? else { return Ok(None) };
+            dir = child;
+        }
+        let halves = if self.eml { [None, Some(dir.again()?)] } else { [dir.child(OsStr::new("new"))?, dir.child(OsStr::new("cur"))?] };
+        Ok(Some(self.new_home(account, folder, way, dir, halves)))
+    }
+
+    fn new_home(&self, account: &str, folder: &Folder, way: &[OsString], dir: Dir, halves: [Option<Dir>; 2]) -> Home {
+        let mut path = names::account(account);
+        for component in way {
+            path.push('/');
+            path.push_str(&component.to_string_lossy());
+        }
+        Home {
+            account: account.to_owned(),
+            folder: folder.clone(),
+            path,
+            keywords: Keywords::read(&dir),
+            dir,
+            halves,
+            temporary: None,
+            eml: self.eml,
+            roomless: Vec::new(),
+            fresh: false,
+            doubtful: self.distrusted.contains(account),
+            noted: false,
+            known: None,
+        }
+    }
+
+    /// Makes what is missing of a folder. All of the way is synced, also what a run that died may have made.
+    fn make_home(&self, account: &str, folder: &Folder, way: &[OsString]) -> Result<Home> {
+        let mut dirs = vec![make_child(&self.root, OsStr::new(&names::account(account)))?.0];
+        let mut fresh = false;
+        if !self.eml
+            && let Some(account) = dirs.last()
+        {
+            // An account's own directory is its INBOX.
+            fresh = make_halves(account)?;
+        }
+        for component in way {
+            let Some(above) = dirs.last() else { break };
+            let (child, made) = make_child(above, component)?;
+            fresh = if self.eml { made } else { make_halves(&child)? };
+            dirs.push(child);
+        }
+        let (Some(account_dir), Some(dir)) = (dirs.first(), dirs.last()) else {
+            return Err(Error::local(format!("{account}: no directory")));
+        };
+        if way.iter().any(|component| files::was_cut(&files::text(component))) {
+            files::record_name(dir, folder)?;
+        }
+        let temporary =
+            if self.eml { make_child(account_dir, OsStr::new(EML_TEMPORARY))?.0 } else { make_child(dir, OsStr::new("tmp"))?.0 };
+        let halves = if self.eml {
+            [None, Some(dir.again()?)]
+        } else {
+            [Some(make_child(dir, OsStr::new("new"))?.0), Some(make_child(dir, OsStr::new("cur"))?.0)]
+        };
+        let dir = dir.again()?;
+        dirs.iter().rev().try_for_each(Dir::sync)?;
+        self.root.sync()?;
+        let noted = self.unrecorded.contains(&(account.to_owned(), way.to_vec()));
+        let mut home = self.new_home(account, folder, way, dir, halves);
+        home.temporary = Some(temporary);
+        home.fresh = fresh;
+        home.noted = noted;
+        home.doubtful = !fresh && (home.doubtful || noted);
+        Ok(home)
+    }
+
+    fn get(&mut self, at: usize) -> Result<&mut Home> {
+        self.homes.get_mut(at).ok_or_else(|| Error::local("a folder that is not open"))
+    }
+
+    /// A folder, open to be searched. Just one listing is kept.
+    fn searched(&mut self, account: &str, folder: &Folder) -> Result<Option<&mut Home>> {
+        let Some(at) = self.home(account, folder, false)? else { return Ok(None) };
+        self.forget_others(at);
+        self.get(at).map(Some)
+    }
+
+    fn forget_others(&mut self, at: usize) {
+        self.homes.iter_mut().enumerate().filter(|(other, _)| *other != at).for_each(|(_, home)| home.known = None);
+    }
+
+    /// Forgets a folder whose directory moves.
+    fn forget(&mut self, account: &str, folder: &Folder) {
+        self.homes.retain(|home| home.account != account || home.folder != *folder);
+        self.ways.remove(&(account.to_owned(), folder.clone()));
+    }
+
+    fn write(&mut self, at: usize, key: NameKey<'_>, ticket: u64, message: &Message) -> Result<Staged> {
+        self.count += 1;
+        let temporary = OsString::from(format!("{}.{}", self.mark, self.count));
+        let line_feeds = !self.as_received && Traits::of(&message.body)?.all_crlf();
+        let context = self.context.clone();
+        let home = self.get(at)?;
+        let letters = letters(home, &message.flags, &context)?;
+        let dir = home.temporary.as_ref().ok_or_else(|| Error::local("a folder that is not open to write"))?;
+        if !home.noted && !home.eml {
+            note_unrecorded(dir)?;
+            home.noted = true;
+        }
+        let path = dir.path().join(&temporary);
+        let mut file = dir.create(&temporary)?;
+        let written = write_body(&mut file, &message.body, line_feeds, &path).and_then(|(octets, digest)| {
+            let dated = message.internal_date.map_or(Ok(true), |date| files::set_date(&file, &path, date))?;
+            Ok((octets, digest.unwrap_or(message.digests.exact), dated))
+        });
+        let (octets, digest, dated) = written.inspect_err(|_| dir.remove(&temporary))?;
+        let altered = if dated { Vec::new() } else { vec!["the file system cannot hold its date".to_owned()] };
+        let base = names::base(key, message);
+        Ok(Staged { ticket, home: at, file, temporary, base, letters, line_feeds, octets, digest, altered })
+    }
+
+    fn sync_files(&self) -> Result<()> {
+        let mut covered = self.staged.len() >= SYNC_ALL_FROM;
+        for dir in self.touched().filter_map(|home| home.temporary.as_ref()) {
+            covered = covered && self.syncing.covers(dir)?;
+        }
+        if covered {
+            return self.syncing.all();
+        }
+        for staged in &self.staged {
+            // After an error here the kernel may have dropped the bytes: the file is written anew, never synced again.
+            staged.file.sync_all().map_err(|error| Error::io(Path::new(&staged.temporary).display(), error))?;
+        }
+        // What a run leaves word of must be there before the first name is.
+        self.touched().filter(|home| home.noted).filter_map(|home| home.temporary.as_ref()).try_for_each(Dir::sync)
+    }
+
+    fn touched(&self) -> impl Iterator<Item = &Home> {
+        let at: HashSet<usize> = self.staged.iter().map(|staged| staged.home).collect();
+        self.homes.iter().enumerate().filter(move |(index, _)| at.contains(index)).map(|(_, home)| home)
+    }
+
+    fn make_durable(&mut self, published: &mut Vec<(usize, OsString)>) -> Result<Vec<Laid>> {
+        self.context.step("vault.before-sync");
+        self.sync_files()?;
+        self.context.step("vault.before-rename");
+        let mut laid = Vec::with_capacity(self.staged.len());
+        for index in 0..self.staged.len() {
+            let Some(staged) = self.staged.get(index) else { break };
+            let at = staged.home;
+            if self.homes.get(at).is_some_and(|home| home.doubtful && home.known.is_none() && !home.eml) {
+                self.forget_others(at);
+            }
+            let (Some(staged), Some(home)) = (self.staged.get(index), self.homes.get_mut(at)) else { break };
+            let stem = publish(home, staged, published)?;
+            laid.push(Laid {
+                ticket: staged.ticket,
+                stem,
+                line_feeds: staged.line_feeds,
+                octets: staged.octets,
+                digest: staged.digest,
+                altered: staged.altered.clone(),
+            });
+        }
+        self.context.step("vault.after-rename");
+        for home in self.touched() {
+            home.halves.iter().flatten().try_for_each(Dir::sync)?;
+            home.temporary.iter().try_for_each(Dir::sync)?;
+        }
+        self.context.step("vault.after-sync");
+        Ok(laid)
+    }
+
+    fn commit(&mut self) -> Result<()> {
+        if self.staged.is_empty() {
+            return Ok(());
+        }
+        let mut published = Vec::with_capacity(self.staged.len());
+        let laid = self.make_durable(&mut published).inspect_err(|_| {
+            // These names are ours (nothing was replaced) and not durable: nobody shall count on them.
+            for (at, name) in published {
+                if let Some(dir) = self.homes.get(at).and_then(|home| home.half(CUR)) {
+                    dir.remove(&name);
+                }
+            }
+            self.drop_staged();
+        })?;
+        self.staged.clear();
+        self.octets = 0;
+        self.done.extend(laid);
+        Ok(())
+    }
+
+    fn drop_staged(&mut self) {
+        self.octets = 0;
+        self.done.clear();
+        for staged in std::mem::take(&mut self.staged) {
+            if let Some(dir) = self.homes.get(staged.home).and_then(|home| home.temporary.as_ref()) {
+                dir.remove(&staged.temporary);
+            }
+        }
+    }
+}
+
+/// Opens a directory, or makes it; whether it was made. Not synced yet.
+fn make_child(dir: &Dir, name: &OsStr) -> Result<(Dir, bool)> {
+    let made = dir.mkdir(name)?;
+    let child = dir.child(name)?.ok_or_else(|| files::no_directory(&dir.path().join(name)))?;
+    Ok((child, made))
+}
+
+/// Makes the three directories of a Maildir; whether `cur` was missing.
+fn make_halves(dir: &Dir) -> Result<bool> {
+    let [cur, _, _] = MAILDIR.map(|name| dir.mkdir(OsStr::new(name)));
+    cur
+}
+
+/// Leaves word that files of the folder may not be in the journal.
+fn note_unrecorded(dir: &Dir) -> Result<()> {
+    let path = dir.path().join(UNRECORDED);
+    dir.create_new(OsStr::new(UNRECORDED)).map(drop).map_err(|error| Error::io(path.display(), error))
+}
+
+/// Writes a message; gives the octets written, and their digest unless they are the message's own.
+fn write_body(file: &mut File, body: &Body, line_feeds: bool, path: &Path) -> Result<(u64, Option<Digest>)> {
+    let mut put = |bytes: &[u8]| file.write_all(bytes).map_err(|error| Error::io(path.display(), error));
+    if !line_feeds {
+        body.each_chunk(put)?;
+        return Ok((body.len(), None));
+    }
+    let (mut octets, mut hash, mut out) = (0, Sha256::new(), Vec::with_capacity(PIECE));
+    body.each_chunk(|chunk| {
+        for piece in chunk.chunks(PIECE) {
+            out.clear();
+            // Every CR stands before an LF here.
+            piece.split(|&byte| byte == b'\r').for_each(|part| out.extend_from_slice(part));
+            octets += out.len() as u64;
+            hash.update(&out);
+            put(&out)?;
+        }
+        Ok(())
+    })?;
+    Ok((octets, Some(Digest(hash.finalize().into()))))
+}
+
+/// The letters of flags in a folder, new keywords being noted there. What gets no letter stands in the journal alone.
+fn letters(home: &mut Home, flags: &[Flag], context: &Context) -> Result<String> {
+    if home.eml {
+        return Ok(String::new());
+    }
+    let keywords: Vec<Flag> = flags.iter().filter(|flag| !flag.is_recent() && system_letter(flag).is_none()).cloned().collect();
+    let wanted: Vec<Flag> = keywords.iter().filter(|keyword| !home.roomless.contains(keyword)).cloned().collect();
+    if !wanted.is_empty() {
+        match home.keywords.add(&home.dir, &wanted, context) {
+            Err(error) if error.kind() == Kind::Busy => {}
+            other => other?,
+        }
+        let left: Vec<Flag> = wanted.into_iter().filter(|keyword| home.keywords.letter(keyword).is_none()).collect();
+        home.roomless.extend(left);
+    }
+    let letters: std::collections::BTreeSet<u8> =
+        flags.iter().filter_map(|flag| system_letter(flag).or_else(|| home.keywords.letter(flag))).collect();
+    Ok(letters.into_iter().map(char::from).collect())
+}
+
+/// The `number`-th unique part that is tried.
+fn stem(eml: bool, staged: &Staged, number: u32) -> String {
+    let further = if number == 1 { String::new() } else { format!("-{number}") };
+    if eml { format!("{}{further}", staged.base) } else { format!("{}{further},S={}", staged.base, staged.octets) }
+}
+
+/// Gives a synced file its name, or finds the message there already; gives the unique part of the name.
+fn publish(home: &mut Home, staged: &Staged, published: &mut Vec<(usize, OsString)>) -> Result<String> {
+    let gone = || Error::local("a folder that is not open to write");
+    for number in 1..=NAME_TRIES {
+        let stem = stem(home.eml, staged, number);
+        let name = home::file_name(home.eml, &stem, &staged.letters);
+        if let Some((half, found)) = elsewhere(home, &stem, &staged.letters)? {
+            let dir = home.half(half).ok_or_else(gone)?;
+            if !holds(dir, &found, staged.digest) {
+                continue;
+            }
+            // A run that died had given it the flags of that time.
+            if (half != CUR || found != name) && dir.publish(&found, home.cur()?, &name)? {
+                home.renamed(&stem, &name);
+            }
+            home.temporary.as_ref().ok_or_else(gone)?.remove(&staged.temporary);
+            return Ok(stem);
+        }
+        let temporary = home.temporary.as_ref().ok_or_else(gone)?;
+        if temporary.publish(&staged.temporary, home.cur()?, &name)? {
+            published.push((staged.home, name));
+            return Ok(stem);
+        }
+        if holds(home.cur()?, &name, staged.digest) {
+            temporary.remove(&staged.temporary);
+            return Ok(stem);
+        }
+    }
+    Err(Error::local(format!("{}: no free name for {}", home.path, staged.base)))
+}
+
+/// Where a file with this unique part lies under other flags: one that no journal knows, or that a mail program marked.
+fn elsewhere(home: &mut Home, stem: &str, letters: &str) -> Result<Option<(usize, OsString)>> {
+    if home.eml || home.fresh {
+        return Ok(None);
+    }
+    if home.doubtful {
+        if home.known.is_none() {
+            home.list()?;
+        }
+        if let Some(found) = home.find_known(stem)? {
+            return Ok(Some(found));
+        }
+    }
+    Ok(home.guess(stem, letters)?.map(|name| (CUR, name)))
+}
+
+impl Vault for TreeVault {
+    fn layout(&self) -> Layout {
+        if self.eml { Layout::Eml } else { Layout::Maildir }
+    }
+
+    fn sweep(&mut self, account: &str) -> Result<()> {
+        manifest::sweep(&self.root)?;
+        let Some(dir) = self.account_dir(account)? else { return Ok(()) };
+        if self.eml {
+            return dir.child(OsStr::new(EML_TEMPORARY))?.map_or(Ok(()), |dir| sweep(&dir).map(|_| ()));
+        }
+        let hidden =
+            dir.entries()?.into_iter().filter(|entry| entry.kind == FileType::Directory && files::text(&entry.name).starts_with('.'));
+        for way in std::iter::once(Vec::new()).chain(hidden.map(|entry| vec![entry.name])) {
+            let home = way.first().map_or_else(|| dir.again().map(Some), |name| dir.child(name))?;
+            if let Some(temporary) = home.map(|home| home.child(OsStr::new("tmp"))).transpose()?.flatten()
+                && sweep(&temporary)?
+            {
+                self.unrecorded.insert((account.to_owned(), way));
+            }
+        }
+        Ok(())
+    }
+
+    fn distrust(&mut self, account: &str) {
+        self.distrusted.insert(account.to_owned());
+        self.homes.iter_mut().filter(|home| home.account == account).for_each(|home| home.doubtful = !home.fresh);
+    }
+
+    fn complete(&mut self, account: &str, folder: &Folder) -> Result<()> {
+        let way = self.way(account, folder);
+        let open = self.homes.iter_mut().find(|home| home.account == account && home.folder == *folder);
+        let noted = open.is_some_and(|home| {
+            home.doubtful = false;
+            std::mem::take(&mut home.noted)
+        });
+        if !self.unrecorded.remove(&(account.to_owned(), way)) && !noted {
+            return Ok(());
+        }
+        let Some(home) = self.searched(account, folder)? else { return Ok(()) };
+        if let Some(temporary) = home.dir.child(OsStr::new("tmp"))? {
+            temporary.remove(OsStr::new(UNRECORDED));
+        }
+        Ok(())
+    }
+
+    fn make_folder(&mut self, account: &str, folder: &Folder) -> Result<()> {
+        self.context.step("vault.before-folder");
+        self.home(account, folder, true).map(|_| ())
+    }
+
+    fn rename_folder(&mut self, account: &str, from: &Folder, to: &Folder) -> Result<bool> {
+        if from == to {
+            return Ok(true);
+        }
+        self.commit()?;
+        if self.eml {
+            return self.move_files(account, from, to);
+        }
+        if from.is_inbox() || to.is_inbox() {
+            return Ok(false);
+        }
+        let (old, new) = (self.way(account, from), self.way(account, to));
+        let (Some(old), Some(new), Some(dir)) = (old.first(), new.first(), self.account_dir(account)?) else {
+            return self.make_folder(account, to).map(|()| true);
+        };
+        if dir.stat(old)?.is_none() {
+            // Done already, or there never was a directory.
+            forget_other_name(&dir, new, to)?;
+            return self.make_folder(account, to).map(|()| true);
+        }
+        self.context.step("vault.before-rename-folder");
+        if !dir.publish(old, &dir, new)? {
+            return Ok(false);
+        }
+        self.context.step("vault.after-rename-folder");
+        dir.sync()?;
+        forget_other_name(&dir, new, to)?;
+        self.forget(account, from);
+        self.forget(account, to);
+        self.make_folder(account, to)?;
+        Ok(true)
+    }
+
+    fn folders(&mut self, account: &str) -> Result<Vec<Folder>> {
+        let Some(dir) = self.account_dir(account)? else { return Ok(Vec::new()) };
+        if self.eml {
+            let found = EmlSource::new(dir.path()).folders()?;
+            return Ok(found.into_iter().map(|info| info.folder).collect());
+        }
+        let mut folders = Vec::new();
+        for found in maildir::look(&dir)? {
+            self.ways.insert((account.to_owned(), found.folder.clone()), found.way);
+            folders.push(found.folder);
+        }
+        Ok(folders)
+    }
+
+    fn accounts(&mut self) -> Result<Vec<String>> {
+        let mut accounts = Vec::new();
+        for entry in self.root.entries()? {
+            let name = files::text(&entry.name);
+            if entry.kind != FileType::Directory || name.starts_with('.') {
+                continue;
+            }
+            let Some(dir) = self.root.child(&entry.name)? else { continue };
+            if if self.eml { dir.child(OsStr::new(EML_TEMPORARY))?.is_some() } else { maildir::is_maildir(&dir)? } {
+                accounts.push(names::account_of(&name));
+            }
+        }
+        Ok(accounts)
+    }
+
+    fn lay(&mut self, account: &str, folder: &Folder, ticket: u64, key: NameKey<'_>, message: &Message) -> Result<()> {
+        if self.staged.len() >= STAGED {
+            self.commit()?;
+        }
+        let staged = match self.home(account, folder, true) {
+            Ok(Some(at)) => self.write(at, key, ticket, message),
+            Ok(None) => Err(Error::local(format!("{folder}: its directory is gone"))),
+            Err(error) => Err(error),
+        };
+        match staged {
+            Ok(staged) => {
+                self.octets += staged.octets;
+                self.staged.push(staged);
+                Ok(())
+            }
+            Err(error) => {
+                self.drop_staged();
+                Err(error)
+            }
+        }
+    }
+
+    fn waiting(&self) -> (usize, u64) {
+        (self.staged.len() + self.done.len(), self.octets + self.done.iter().map(|laid| laid.octets).sum::<u64>())
+    }
+
+    fn settle(&mut self) -> Result<Vec<Laid>> {
+        self.commit()?;
+        Ok(std::mem::take(&mut self.done))
+    }
+
+    fn reflag(&mut self, account: &str, folder: &Folder, files: &[(String, Vec<Flag>)]) -> Result<Vec<String>> {
+        let context = self.context.clone();
+        if self.eml {
+            return Ok(Vec::new());
+        }
+        let all = || files.iter().map(|(stem, _)| stem.clone()).collect();
+        let Some(home) = self.searched(account, folder)? else { return Ok(all()) };
+        let (mut missing, mut changed) = (Vec::new(), false);
+        for (stem, flags) in files {
+            let letters = letters(home, flags, &context)?;
+            match reletter(home, stem, &letters, &context)? {
+                Some(renamed) => changed |= renamed,
+                None => missing.push(stem.clone()),
+            }
+        }
+        if changed {
+            home.halves.iter().flatten().try_for_each(Dir::sync)?;
+            context.step("vault.after-reflag");
+        }
+        Ok(missing)
+    }
+
+    fn remove(&mut self, account: &str, folder: &Folder, stems: &[String]) -> Result<()> {
+        let context = self.context.clone();
+        let Some(home) = self.searched(account, folder)? else { return Ok(()) };
+        for stem in stems {
+            for _ in 0..SEARCHES {
+                let Some((half, name)) = home.find(stem, "S")? else { break };
+                context.step("vault.before-remove");
+                if let Some(dir) = home.half(half) {
+                    dir.unlink(&name)?;
+                }
+            }
+        }
+        home.halves.iter().flatten().try_for_each(Dir::sync)?;
+        context.step("vault.after-remove");
+        Ok(())
+    }
+
+    fn read(&mut self, account: &str, folder: &Folder, stem: &str, line_feeds: bool) -> Result<Option<Message>> {
+        let Some(home) = self.searched(account, folder)? else { return Ok(None) };
+        for _ in 0..SEARCHES {
+            let Some((half, name)) = home.find(stem, "S")? else { return Ok(None) };
+            let Some((file, stat)) = home.open(half, &name)? else { continue };
+            let (mut digester, mut body, mut out) = (Digester::default(), Body::new(), Vec::new());
+            files::each_piece(&file, &home.path_of(half, &name), |piece| {
+                let bytes = wire(piece, line_feeds, &mut out);
+                digester.update(bytes);
+                body.push(bytes)
+            })?;
+            let flags = maildir::flags(home::split(home.eml, &name).1, &home.keywords);
+            return Ok(Some(Message { body, digests: digester.finish(), internal_date: Some(files::date(&stat)), flags }));
+        }
+        Err(Error::local(format!("{stem}: its file keeps changing its name")).scoped(Scope::Message))
+    }
+
+    fn check(&mut self, account: &str, folder: &Folder, stem: &str) -> Result<Option<(u64, Digest, String)>> {
+        let Some(home) = self.searched(account, folder)? else { return Ok(None) };
+        for _ in 0..SEARCHES {
+            let Some((half, name)) = home.find(stem, "S")? else { return Ok(None) };
+            let Some((file, _)) = home.open(half, &name)? else { continue };
+            let path = home.path_of(half, &name);
+            let (mut octets, mut hash) = (0, Sha256::new());
+            files::each_piece(&file, &path, |piece| {
+                octets += piece.len() as u64;
+                hash.update(piece);
+                Ok(())
+            })?;
+            return Ok(Some((octets, Digest(hash.finalize().into()), path)));
+        }
+        Err(Error::local(format!("{stem}: its file keeps changing its name")).scoped(Scope::Message))
+    }
+
+    fn path(&mut self, account: &str, folder: &Folder, stem: &str) -> Result<Option<String>> {
+        let Some(home) = self.searched(account, folder)? else { return Ok(None) };
+        Ok(home.find(stem, "S")?.map(|(half, name)| home.path_of(half, &name)))
+    }
+
+    fn scan(&mut self, account: &str, folder: &Folder, each: &mut dyn FnMut(Lying) -> Result<()>) -> Result<()> {
+        let Some(home) = self.searched(account, folder)? else { return Ok(()) };
+        // One listing in memory is enough.
+        home.known = None;
+        let eml = home.eml;
+        let mut found = maildir::names(&home.halves, &home.path)?;
+        found.retain(|(_, name)| !eml || files::text(name).ends_with(home::EML));
+        found.sort_unstable_by(|a, b| (home::split(eml, &a.1).0, a.0, &a.1).cmp(&(home::split(eml, &b.1).0, b.0, &b.1)));
+        for (half, name) in found {
+            let Some(stat) = home.half(half).map_or(Ok(None), |dir| dir.stat(&name))? else { continue };
+            let (stem, letters) = home::split(eml, &name);
+            let stem = String::from_utf8_lossy(stem).into_owned();
+            let told = names::parse(&stem);
+            each(Lying {
+                path: home.path_of(half, &name),
+                octets: u64::try_from(stat.st_size).unwrap_or(0),
+                modified: files::date(&stat),
+                flags: maildir::flags(letters, &home.keywords),
+                uid: told.uid,
+                key: told.key,
+                stem,
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// Takes away the name that a directory notes for itself where it is not the one it has.
+fn forget_other_name(dir: &Dir, name: &OsStr, folder: &Folder) -> Result<()> {
+    match dir.child(name)? {
+        Some(child) if files::recorded_name(&child).is_some_and(|recorded| recorded != *folder) => files::forget_name(&child),
+        _ => Ok(()),
+    }
+}
+
+/// Gives a file other letters; whether it had others, `None` when it is not there.
+fn reletter(home: &mut Home, stem: &str, letters: &str, context: &Context) -> Result<Option<bool>> {
+    for _ in 0..SEARCHES {
+        let Some((half, name)) = home.find(stem, letters)? else { return Ok(None) };
+        let wanted = home.relettered(stem, &name, letters);
+        if half == CUR && name == wanted {
+            return Ok(Some(false));
+        }
+        let Some(from) = home.half(half) else { return Ok(None) };
+        context.step("vault.before-reflag");
+        match from.publish(&name, home.cur()?, &wanted) {
+            Ok(true) => {
+                home.renamed(stem, &wanted);
+                return Ok(Some(true));
+            }
+            // A file with these flags is there as well: two names of one, or two copies, of which verify tells.
+            Ok(false) => return Ok(Some(false)),
+            // Somebody was quicker: it has another name by now.
+            Err(_) if home.open(half, &name)?.is_none() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
+}
+
+/// Removes our temporary files; whether a run left word that it had not come to its end.
+fn sweep(dir: &Dir) -> Result<bool> {
+    let mut unrecorded = false;
+    for entry in dir.entries()? {
+        if entry.name == UNRECORDED {
+            unrecorded = true;
+        } else if entry.kind == FileType::RegularFile && files::text(&entry.name).starts_with(TEMPORARY) {
+            dir.remove(&entry.name);
+        }
+    }
+    Ok(unrecorded)
+}
+
+impl TreeVault {
+    /// Moves the files of a folder to another: the directory itself may hold folders that keep their names. What a run that
+    /// died has moved is passed over.
+    fn move_files(&mut self, account: &str, from: &Folder, to: &Folder) -> Result<bool> {
+        const MOVING: &str = ".mailhaul-moving";
+        let Some(at) = self.home(account, to, true)? else { return Ok(false) };
+        let target = self.get(at)?.dir.again()?;
+        let word = format!("{}\n", Digest::of(from.to_string().as_bytes()));
+        let going_on = target.small_text(MOVING, 128).is_some_and(|text| text == word);
+        let Some(source) = self.open_home(account, from, &self.way(account, from))? else { return Ok(true) };
+        let eml = |dir: &Dir| -> Result<Vec<OsString>> {
+            let entries = dir.entries()?.into_iter();
+            let files = entries.filter(|entry| entry.kind == FileType::RegularFile && files::text(&entry.name).ends_with(home::EML));
+            Ok(files.map(|entry| entry.name).collect())
+        };
+        let moving = eml(&source.dir)?;
+        if !going_on && !moving.is_empty() {
+            if !eml(&target)?.is_empty() {
+                return Ok(false);
+            }
+            target.remove(OsStr::new(MOVING));
+            let mut file = target.create(OsStr::new(MOVING))?;
+            let written = file.write_all(word.as_bytes()).and_then(|()| file.sync_all());
+            written.map_err(|error| Error::io(target.path().join(MOVING).display(), error))?;
+            target.sync()?;
+        }
+        for name in moving {
+            self.context.step("vault.before-rename-folder");
+            if !source.dir.publish(&name, &target, &name)? {
+                return Ok(false);
+            }
+        }
+        target.sync()?;
+        source.dir.sync()?;
+        self.context.step("vault.after-rename-folder");
+        target.remove(OsStr::new(MOVING));
+        self.forget(account, from);
+        Ok(true)
+    }
+}
+
+impl Drop for TreeVault {
+    fn drop(&mut self) {
+        self.drop_staged();
+    }
+}
+
+#[cfg(test)]
+#[path = "tree_tests.rs"]
+mod tests;

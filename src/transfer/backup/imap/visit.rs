@@ -1,0 +1,335 @@
+//! The visit of one folder: what is there, what is missing, what is gone, and flags that changed.
+
+use super::line::uid_validity_changed;
+use super::recognise::Spare;
+use super::{Run, Visited, both, key_of, tidy};
+use crate::error::{Error, Result, Scope};
+use crate::folder::Folder;
+use crate::imap::uid_set::UidSet;
+use crate::message::Flag;
+use crate::report::Event;
+use crate::state::archive::{ArchiveChange, ArchiveFolder, EntryId, EraId, Mark};
+use crate::store::origin::{Flagged, Remote, Since, Visit};
+
+/// Flags told of by the visit that are kept until it is over; where there are more, all are asked for and compared as they come.
+const FLAGS_KEPT: usize = 20_000;
+/// Flags compared with the archive at once.
+const CHUNK: usize = 2000;
+/// Changes in one transaction.
+const BATCH: usize = 256;
+
+/// Whether what the server tells of a folder besides its figures is what the archive has.
+pub(super) fn same_facts(record: &ArchiveFolder, remote: &Remote) -> bool {
+    let mailbox_id = remote.figures.as_ref().ok().and_then(|figures| figures.mailbox_id.as_ref());
+    (mailbox_id.is_none() || record.mailbox_id.as_ref() == mailbox_id)
+        && record.special_use == remote.info.special_use.map(|special| special.to_string())
+        && record.subscribed == remote.info.subscribed
+}
+
+impl Run<'_> {
+    /// Opens a folder and finds out what is to be done. In later rounds only what came since counts as listed.
+    pub(super) fn visit(&mut self, index: usize, round: usize) -> Result<()> {
+        let Some(work) = self.works.get_mut(index) else { return Ok(()) };
+        if work.failed {
+            return Ok(());
+        }
+        let before = work.visit.take();
+        let folder = work.remote.info.folder.clone();
+        let listed = work.remote.figures.as_ref().ok().cloned().unwrap_or_default();
+        let record = self.record(index, &folder)?;
+        let last = match (&before, record.mark, record.era) {
+            (Some(before), _, _) => Some((before.mark, before.era)),
+            (None, Some(mark), Some(era)) => Some((mark, era)),
+            _ => None,
+        };
+        let last = last.filter(|(mark, _)| listed.uid_validity.is_none_or(|now| now == mark.uid_validity));
+        let (since, known_era) = match last {
+            Some((mark, era)) => (Some(self.since(&record, mark, era)?), Some(era)),
+            None => (None, None),
+        };
+        let (visit, flags) = self.look(&folder, since.as_ref())?;
+        let Some(uid_validity) = visit.figures.uid_validity.or(listed.uid_validity).filter(|value| *value > 0) else {
+            return Err(Error::refused(format!(
+                "the folder {folder}: the server gives it no UIDVALIDITY, so its messages cannot be told apart"
+            ))
+            .scoped(Scope::Mailbox));
+        };
+        let expected = before.as_ref().map(|before| before.uid_validity).or(listed.uid_validity);
+        if expected.is_some_and(|expected| expected != uid_validity) {
+            return Err(uid_validity_changed(&folder));
+        }
+        self.line.open = Some((folder.clone(), uid_validity));
+        let era = match known_era {
+            Some(era) => era,
+            None => self.job.store.archive.era(record.id, uid_validity, self.job.context.unix_time())?.id,
+        };
+        let mark = Mark {
+            uid_validity,
+            uid_next: visit.figures.uid_next.or(listed.uid_next),
+            highest_mod_seq: visit.figures.highest_mod_seq.or(listed.highest_mod_seq),
+            messages: visit.figures.messages.or(listed.messages),
+        };
+        let here = self.job.store.archive.uids(era, false)?;
+        let back = both(&visit.there, &self.job.store.archive.uids(era, true)?);
+        let mut visited = Visited {
+            folder: record.id,
+            era,
+            uid_validity,
+            mark,
+            seen: UidSet::new(),
+            missing: visit.there.difference(&here).difference(&back),
+            gone: here.difference(&visit.there),
+            there: visit.there,
+            tried: UidSet::new(),
+            stale: Vec::new(),
+            spare: Spare::default(),
+            has_older: false,
+        };
+        let ignored = self.sort_put_aside(&mut visited);
+        let fresh = match &before {
+            Some(before) => {
+                visited.missing = visited.missing.difference(&before.seen);
+                visited.there.difference(&before.seen)
+            }
+            None => visited.there.clone(),
+        };
+        if let Some(work) = self.works.get_mut(index) {
+            let ignored = both(&fresh, &ignored).len();
+            let missing = both(&fresh, &visited.missing).len();
+            work.counts.listed += fresh.len();
+            work.counts.filtered += ignored;
+            work.counts.already_there += fresh.len().saturating_sub(missing + ignored);
+        }
+        visited.seen = match before {
+            Some(mut before) => {
+                before.seen.extend(fresh.iter());
+                visited.spare = before.spare;
+                visited.has_older = before.has_older;
+                before.seen
+            }
+            None => fresh,
+        };
+        self.back(&folder, &visited, &back)?;
+        self.follow_flags(index, &folder, &visited, known_era.is_some() && visit.flags_told, flags, &here)?;
+        if round == 0 && record.mark.is_none_or(|mark| mark.uid_validity != uid_validity) {
+            visited.has_older = self.job.store.archive.eras(record.id)?.len() > 1;
+            if record.octets > 0 || visited.has_older {
+                visited.spare = Spare::of(&self.job.store.archive, record.id, era)?;
+            }
+            if !visited.spare.is_empty() && !visited.missing.is_empty() {
+                self.recognise(index, &folder, &mut visited)?;
+            }
+        }
+        let messages = visited.missing.len();
+        if messages > 0 {
+            self.job.report.event(Event::Planned { folder: folder.to_string(), messages, bytes: 0 });
+        }
+        if let Some(work) = self.works.get_mut(index) {
+            work.visit = Some(visited);
+        }
+        Ok(())
+    }
+
+    /// The folder in the archive, made at first sight with its directory.
+    fn record(&mut self, index: usize, folder: &Folder) -> Result<ArchiveFolder> {
+        if let Some(record) = self.works.get(index).and_then(|work| work.record.clone()) {
+            return Ok(record);
+        }
+        self.job.store.vault.make_folder(&self.job.account.name, folder)?;
+        let record = self.job.store.archive.folder(self.job.account.id, folder)?;
+        self.job.context.step("backup.folder");
+        if let Some(work) = self.works.get_mut(index) {
+            work.record = Some(record.clone());
+        }
+        Ok(record)
+    }
+
+    /// How far the last visit got: the UIDs that were there are those kept and those put aside.
+    fn since(&self, record: &ArchiveFolder, mark: Mark, era: EraId) -> Result<Since> {
+        let mut known = self.job.store.archive.uids(era, false)?;
+        let prefix = crate::message::Key::uid_prefix(mark.uid_validity);
+        let aside = self.aside.get(&record.id).into_iter().flatten();
+        known.extend(aside.filter(|aside| aside.key.starts_with(&prefix)).filter_map(|aside| aside.uid));
+        Ok(Since { uid_validity: mark.uid_validity, uid_next: mark.uid_next, highest_mod_seq: mark.highest_mod_seq, known })
+    }
+
+    /// Asks what is there; the flags told of are `None` when they were too many to keep.
+    fn look(&mut self, folder: &Folder, since: Option<&Since>) -> Result<(Visit, Option<Vec<Flagged>>)> {
+        let mut ask = |since: Option<&Since>| {
+            self.line.ask(|origin| {
+                let mut flags = Some(Vec::new());
+                let visit = origin.visit(folder, since, &mut |flagged| {
+                    match &mut flags {
+                        Some(kept) if kept.len() < FLAGS_KEPT => kept.push(flagged),
+                        many => *many = None,
+                    }
+                    Ok(())
+                })?;
+                Ok((visit, flags))
+            })
+        };
+        let (visit, flags) = ask(since)?;
+        if since.is_some() && visit.figures.messages.is_some_and(|messages| messages != visit.there.len()) {
+            // What was there before and what changed do not add up to what is there now.
+            return ask(None);
+        }
+        Ok((visit, flags))
+    }
+
+    /// Looks at the messages put aside: those to be tried again, those a person said to leave (which are returned and not missing
+    /// any more), those that are gone.
+    fn sort_put_aside(&self, visited: &mut Visited) -> UidSet {
+        let (mut ignored, mut tried) = (Vec::new(), Vec::new());
+        for aside in self.aside.get(&visited.folder).into_iter().flatten() {
+            let uid = aside.uid.filter(|uid| aside.key == key_of(visited.uid_validity, *uid) && visited.there.contains(*uid));
+            match uid {
+                Some(uid) if !visited.missing.contains(uid) => visited.stale.push(key_of(visited.uid_validity, uid)),
+                Some(uid) if aside.ignored => ignored.push(uid),
+                Some(uid) => tried.push(uid),
+                None => visited.stale.push(aside.key.clone()),
+            }
+        }
+        visited.tried = tried.into_iter().collect();
+        let ignored: UidSet = ignored.into_iter().collect();
+        visited.missing = visited.missing.difference(&ignored);
+        ignored
+    }
+
+    /// Messages that were taken for gone and are there.
+    fn back(&mut self, folder: &Folder, visited: &Visited, back: &UidSet) -> Result<()> {
+        for set in back.split_by_count(u32::try_from(CHUNK).unwrap_or(u32::MAX)) {
+            let mut now = Vec::new();
+            self.line.ask_in(folder, visited.uid_validity, |origin| {
+                now.clear();
+                origin.arrivals(&set, &mut |arrival| {
+                    now.push(Flagged { uid: arrival.uid, flags: arrival.flags, labels: arrival.labels });
+                    Ok(())
+                })
+            })?;
+            let mut changes = Vec::new();
+            self.job.store.archive.entries(visited.era, Some(&set), &mut |held| {
+                if held.entry.gone_at.is_some() {
+                    changes.push(ArchiveChange::Back { entry: held.entry.id });
+                }
+                Ok(())
+            })?;
+            self.job.store.archive.commit(&changes)?;
+            self.job.context.step("backup.back");
+            self.compare(folder, visited.era, now)?;
+        }
+        Ok(())
+    }
+
+    /// Brings the flags of messages that were there already up to date.
+    fn follow_flags(
+        &mut self,
+        index: usize,
+        folder: &Folder,
+        visited: &Visited,
+        told: bool,
+        flags: Option<Vec<Flagged>>,
+        here: &UidSet,
+    ) -> Result<()> {
+        let mut changed = 0;
+        match flags.filter(|_| told) {
+            Some(mut flags) => {
+                while !flags.is_empty() {
+                    let rest = flags.split_off(CHUNK.min(flags.len()));
+                    changed += self.compare(folder, visited.era, flags)?;
+                    flags = rest;
+                }
+            }
+            // Nothing here whose flags could have changed.
+            None if both(here, &visited.there).is_empty() => {}
+            None => changed = self.all_flags(folder, visited, &both(here, &visited.there))?,
+        }
+        if let Some(work) = self.works.get_mut(index) {
+            work.counts.flags_changed += changed;
+        }
+        Ok(())
+    }
+
+    /// Compares the flags of all messages as they come in.
+    fn all_flags(&mut self, folder: &Folder, visited: &Visited, of: &UidSet) -> Result<u64> {
+        let mut changed = 0;
+        let mut chunk = Vec::new();
+        let Self { job, line, is_gmail, problems, .. } = self;
+        line.ask_in(folder, visited.uid_validity, |origin| {
+            chunk.clear();
+            let mut take = |chunk: &mut Vec<Flagged>| {
+                changed += compare(job, *is_gmail, problems, folder, visited.era, std::mem::take(chunk))?;
+                Ok(())
+            };
+            origin.flags(of, &mut |flagged| {
+                chunk.push(flagged);
+                if chunk.len() >= CHUNK { take(&mut chunk) } else { Ok(()) }
+            })?;
+            take(&mut chunk)
+        })?;
+        Ok(changed)
+    }
+
+    fn compare(&mut self, folder: &Folder, era: EraId, now: Vec<Flagged>) -> Result<u64> {
+        compare(&mut self.job, self.is_gmail, &mut self.problems, folder, era, now)
+    }
+}
+
+/// A message whose flags or labels changed.
+struct Changed {
+    entry: EntryId,
+    stem: String,
+    flags: Vec<Flag>,
+    labels: Vec<String>,
+}
+
+/// Compares flags with the archive's, gives files the ones that changed and records that. Returns how many did.
+fn compare(
+    job: &mut super::super::Backup<'_>,
+    is_gmail: bool,
+    problems: &mut Vec<crate::report::Problem>,
+    folder: &Folder,
+    era: EraId,
+    mut now: Vec<Flagged>,
+) -> Result<u64> {
+    if now.is_empty() {
+        return Ok(0);
+    }
+    // Told of twice: the last one holds.
+    now.reverse();
+    now.sort_by_key(|flagged| flagged.uid);
+    now.dedup_by_key(|flagged| flagged.uid);
+    let uids: UidSet = now.iter().map(|flagged| flagged.uid).collect();
+    let mut changed = Vec::new();
+    job.store.archive.entries(era, Some(&uids), &mut |held| {
+        let Some(uid) = held.entry.uid.filter(|_| held.entry.gone_at.is_none()) else { return Ok(()) };
+        let Ok(place) = now.binary_search_by_key(&uid, |flagged| flagged.uid) else { return Ok(()) };
+        let Some(flagged) = now.get_mut(place) else { return Ok(()) };
+        let (flags, labels) = (tidy(std::mem::take(&mut flagged.flags)), std::mem::take(&mut flagged.labels));
+        let labels = if is_gmail { labels } else { held.entry.labels.clone() };
+        if flags != tidy(held.entry.flags) || labels != held.entry.labels {
+            changed.push(Changed { entry: held.entry.id, stem: held.file.stem, flags, labels });
+        }
+        Ok(())
+    })?;
+    let mut count = 0;
+    while !changed.is_empty() {
+        let rest = changed.split_off(BATCH.min(changed.len()));
+        count += changed.len() as u64;
+        let files: Vec<(String, Vec<Flag>)> = changed.iter().map(|one| (one.stem.clone(), one.flags.clone())).collect();
+        job.context.step("backup.reflag");
+        for stem in job.store.vault.reflag(&job.account.name, folder, &files)? {
+            let reason =
+                format!("the file {stem} of a message kept before is not in the store any more; mailhaul verify --repair fetches it again");
+            let problem = crate::report::Problem { folder: folder.to_string(), uid: None, reason };
+            job.report.event(Event::Problem(problem.clone()));
+            problems.push(problem);
+        }
+        job.context.step("backup.commit");
+        let changes: Vec<ArchiveChange> =
+            changed.into_iter().map(|one| ArchiveChange::Flags { entry: one.entry, flags: one.flags, labels: one.labels }).collect();
+        job.store.archive.commit(&changes)?;
+        job.context.step("backup.committed");
+        changed = rest;
+    }
+    Ok(count)
+}

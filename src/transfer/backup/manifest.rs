@@ -1,0 +1,38 @@
+//! The manifest of an account, which `sha256sum -c` checks: written anew from the archive when its mail changed since.
+
+use super::OpenStore;
+use crate::context::Context;
+use crate::error::Result;
+use crate::state::archive::{AccountId, ArchiveChange};
+use crate::store::vault::{Layout, Manifest};
+
+/// Writes the manifest of an account, if it is not current.
+///
+/// # Errors
+/// [`crate::error::Kind::Local`] when the disk fails; the old one stays then, and so does the word that it is not current.
+pub(super) fn renew(store: &mut OpenStore, account: AccountId, context: &Context) -> Result<()> {
+    let Some(account) = store.archive.accounts()?.into_iter().find(|known| known.id == account && known.manifest_stale) else {
+        return Ok(());
+    };
+    let OpenStore { root, vault, archive, .. } = store;
+    let mut manifest = Manifest::begin(root, &account.name)?;
+    for record in archive.folders(account.id)? {
+        context.check()?;
+        if vault.layout() == Layout::Mbox {
+            if let Some((digest, path)) = vault.whole(&account.name, &record.folder)? {
+                manifest.add(digest, &path)?;
+            }
+            continue;
+        }
+        archive.files(record.id, &mut |file, _| {
+            // One that is missing would make every check fail that it is not there: `verify` names it.
+            match vault.path(&account.name, &record.folder, &file.stem)? {
+                Some(path) => manifest.add(file.digest, &path),
+                None => Ok(()),
+            }
+        })?;
+    }
+    manifest.finish(context)?;
+    context.step("backup.manifest");
+    archive.commit(&[ArchiveChange::ManifestWritten { account: account.id }]).map(drop)
+}
