@@ -79,7 +79,7 @@ fn a_message_is_laid_with_lf_and_comes_back_as_it_was() {
     assert_eq!((laid.octets, laid.digest), (11, Digest::of(b"A: b\n\nbody\n")));
     assert!(laid.stem.starts_with("1700000000.V7U1.") && laid.stem.ends_with(",S=11"), "{}", laid.stem);
     let path = format!("work/cur/{}:2,FSa", laid.stem);
-    assert_eq!(store.files(), [path.clone()]);
+    assert_eq!(store.files(), std::slice::from_ref(&path));
     let found = fs::metadata(store.root().join(&path)).unwrap();
     assert_eq!((found.mtime(), found.permissions().mode() & 0o777), (1_700_000_000, 0o600));
     assert_eq!(vault.check("work", &Folder::inbox(), &laid.stem).unwrap(), Some((11, laid.digest, path)));
@@ -284,7 +284,7 @@ fn a_scan_tells_of_everything_in_order_with_what_names_say() {
     let mine = by(&laid.stem);
     assert_eq!((mine.uid, mine.octets, mine.modified.seconds), (Some((7, 42)), 2, 1_700_000_000));
     assert_eq!((mine.path.clone(), mine.flags.len()), (format!("work/.A/cur/{}:2,S", laid.stem), 1));
-    assert_eq!(by(&pop3.stem).key.as_deref(), Some(&Digest::of(b"uidl:1").to_string()[..16]));
+    assert!(by(&pop3.stem).key.as_ref().is_some_and(|key| Digest::of(b"uidl:1").to_string().starts_with(key)));
     let foreign = by("1.foreign");
     assert_eq!((foreign.uid, &foreign.key, foreign.octets, foreign.path.as_str()), (None, &None, 3, "work/.A/new/1.foreign"));
 }
@@ -462,7 +462,7 @@ fn an_mbox_knows_what_a_run_that_died_appended() {
         })
         .unwrap();
     assert_eq!(found, [(first.stem.clone(), Some((7, 1))), (twin.stem.clone(), Some((7, 2)))]);
-    assert_eq!(vault.remove("work", &folder("A"), &[twin.stem.clone()]).unwrap_err().kind(), Kind::Usage);
+    assert_eq!(vault.remove("work", &folder("A"), std::slice::from_ref(&twin.stem)).unwrap_err().kind(), Kind::Usage);
     // A journal that lost its rows.
     drop(vault);
     let mut vault = store.open();

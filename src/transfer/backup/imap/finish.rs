@@ -9,8 +9,8 @@ use super::{Run, Visited};
 use crate::error::{Error, Result, Scope};
 use crate::folder::Folder;
 use crate::imap::uid_set::UidSet;
-use crate::state::archive::{ArchiveChange, FileId};
 use crate::report::{Event, counted};
+use crate::state::archive::{ArchiveChange, FileId};
 use crate::transfer::backup::{manifest, prune};
 
 /// Changes in one transaction.
@@ -150,8 +150,7 @@ impl Run<'_> {
         if let Some(error) = prune::refusal(self.job.store.card.layout) {
             return Err(error);
         }
-        let failed: HashSet<Folder> =
-            self.works.iter().filter(|work| work.failed).map(|work| work.remote.info.folder.clone()).collect();
+        let failed: HashSet<Folder> = self.works.iter().filter(|work| work.failed).map(|work| work.remote.info.folder.clone()).collect();
         let mut goners = Vec::new();
         prune::goners(&self.job.store.archive, &self.job.account, i64::MAX, &mut |goner| {
             if self.is_meant(&goner.folder) && !failed.contains(&goner.folder) {
