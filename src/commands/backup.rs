@@ -263,7 +263,7 @@ fn one_for_all(credentials: &Credentials) -> bool {
 
 /// What an account's directory shall be called: its name in the config file (the POP3 side of an account that has an IMAP side is
 /// another directory), else user@host; nothing that a file system or a Maildir program takes for something else.
-fn directory(server: &Server, config: &Config) -> String {
+pub(super) fn directory(server: &Server, config: &Config) -> String {
     let name = if server.place.contains("://") {
         format!("{}@{}", server.user, server.endpoint.host)
     } else {
