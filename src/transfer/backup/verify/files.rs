@@ -80,11 +80,15 @@ pub(super) fn check(look: &Look<'_>, archive: &Archive, vault: &mut dyn Vault, f
     let mut strangers = strange_directories(archive, vault)?;
     for account in archive.accounts()? {
         let mut sum = manifest::Sum::default();
+        let missing = found.checked.missing;
         for (_, folder, files) in folders.iter().filter(|(of, ..)| of.id == account.id) {
             let mut one = OneFolder { look, archive, account: &account, folder, lot: &mut lot, sum: &mut sum };
             one.check(vault, *files, found)?;
         }
-        if let Some(words) = manifest::differs(look.root, &account, vault.layout(), &sum)? {
+        // It lists what is missing too, and is written anew when that is put right.
+        if found.checked.missing == missing
+            && let Some(words) = manifest::differs(look.root, &account, vault.layout(), &sum)?
+        {
             let finding = found.note(Fault::Manifest, Some(&account), None, words);
             found.name(finding, None, Some(format!("{}.sha256", account.name)));
             found.manifests.push((account, finding));

@@ -38,16 +38,25 @@ impl Repair<'_> {
     /// The store cannot be written, the server cannot be asked, a signal. What was put right until then stays so.
     pub fn run(mut self, found: &mut Found) -> Result<()> {
         let mut touched: HashSet<AccountId> = HashSet::new();
+        let written: Vec<(String, Folder)> =
+            found.suspects.iter().map(|suspect| (suspect.account.name.clone(), suspect.folder.folder.clone())).collect();
         let strays = std::mem::take(&mut found.strays);
         let mut suspects = std::mem::take(&mut found.suspects);
         let strays = self.moved(strays, &mut suspects, &mut touched, found)?;
+        let mut unknown: HashSet<(String, Folder)> = HashSet::new();
         for stray in strays {
             self.look.context.check()?;
             if self.adopt(&stray, found)? {
                 touched.insert(stray.account.id);
+            } else {
+                unknown.insert((stray.account.name.clone(), stray.folder.folder.clone()));
             }
         }
         self.fetch(suspects, &mut touched, found)?;
+        for (account, folder) in written.into_iter().collect::<HashSet<_>>().difference(&unknown) {
+            // All that lies there is in the journal: what writing left word of is over.
+            self.store.vault.complete(account, folder)?;
+        }
         let wrong: HashMap<AccountId, usize> = found.manifests.drain(..).map(|(account, finding)| (account.id, finding)).collect();
         for account in self.store.archive.accounts()? {
             if touched.contains(&account.id) || wrong.contains_key(&account.id) || account.manifest_stale {
