@@ -29,11 +29,13 @@ pub mod restore;
 pub mod schema;
 mod sorting;
 pub mod status;
+mod subject;
 mod transport;
 mod unfinished;
 pub mod upload;
 mod vacate;
 pub mod verify;
+mod would_back_up;
 
 use std::io::{IsTerminal, Write};
 
@@ -121,12 +123,19 @@ pub enum Command {
     #[command(after_long_help = examples(REBUILD_EXAMPLES))]
     Rebuild(Box<rebuild::Args>),
     /// Tell when each account and folder was last backed up, and what a run is doing
+    ///
+    /// No lock is taken, so that it may be asked during a run. With --max-age the exit code is 1 when the last complete run over an
+    /// account is older, or there was none; a store that is damaged or not there ends it with 7.
     #[command(after_long_help = examples(STATUS_EXAMPLES))]
     Status(Box<status::Args>),
-    /// List messages that were put aside, and what to do about them
+    /// List messages that were put aside, and decide about them
+    ///
+    /// A message that cannot be fetched does not stop a run: it is put aside, and the run ends with 3.
     #[command(after_long_help = examples(PROBLEMS_EXAMPLES))]
     Problems(Box<problems::Args>),
     /// Remove from a store what is gone from the server for long
+    ///
+    /// Without --yes nothing is removed: what would go is listed, by message and (in JSON) by folder.
     #[command(after_long_help = examples(PRUNE_EXAMPLES))]
     Prune(Box<prune::Args>),
     /// Print the JSON Schema of a command's JSON output
@@ -341,7 +350,7 @@ EXAMPLES
     mailhaul backup work ~/mail-backup --dry-run
     # without some folders
     mailhaul backup work ~/mail-backup --exclude Trash --exclude 'Lists/*'
-    # exactly what is on the server, but never a tenth less than before
+    # exactly what is on the server; stop where more than a tenth would go
     mailhaul backup work ~/mail-mirror --mirror --max-delete 10%
     # at most two hours and 1 MB a second
     mailhaul backup work ~/mail-backup --max-duration 2h --bwlimit 1M
@@ -375,18 +384,30 @@ EXAMPLES
 
 const STATUS_EXAMPLES: &str = "\
 EXAMPLES
-    # see --help
-    mailhaul status --help";
+    # every store that was used from here
+    mailhaul status
+    # for a monitor: exit 1 unless each account was backed up since yesterday
+    mailhaul status ~/mail-backup --max-age 26h --quiet
+    # how far a migration into this account is
+    mailhaul status new";
 
 const PROBLEMS_EXAMPLES: &str = "\
 EXAMPLES
-    # see --help
-    mailhaul problems --help";
+    # what could not be fetched, and why
+    mailhaul problems ~/mail-backup
+    # the next run shall try all of them again
+    mailhaul problems ~/mail-backup --retry
+    # this one is known to be broken; no run ends with 3 for it any more
+    mailhaul problems ~/mail-backup 3f9a1c0b2d --ignore
+    # what the server gives for them, and a text about each
+    mailhaul problems ~/mail-backup --export broken --from work";
 
 const PRUNE_EXAMPLES: &str = "\
 EXAMPLES
-    # see --help
-    mailhaul prune --help";
+    # what would go
+    mailhaul prune ~/mail-backup --gone-for 90d
+    # remove it, but never more than 200 messages at once
+    mailhaul prune ~/mail-backup --gone-for 90d --max-delete 200 --yes";
 
 const SCHEMA_EXAMPLES: &str = "\
 EXAMPLES

@@ -85,9 +85,7 @@ impl Dir {
             Err(Errno::EXIST) => {}
             Err(error) => return Err(io(&path, error)),
         }
-        self.child(name)?.ok_or_else(|| {
-            Error::local(format!("{}: something that is no directory stands there (a symbolic link is not followed)", path.display()))
-        })
+        self.child(name)?.ok_or_else(|| no_directory(&path))
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -272,6 +270,10 @@ impl Dir {
     pub(super) fn sync(&self) -> Result<()> {
         fs::fsync(&self.fd).map_err(|error| io(&self.path, error))
     }
+}
+
+pub(super) fn no_directory(path: &Path) -> Error {
+    Error::local(format!("{}: something that is no directory stands there (a symbolic link is not followed)", path.display()))
 }
 
 fn not_regular(path: &Path) -> Error {

@@ -26,6 +26,7 @@ mod list;
 mod mbox;
 mod migrate;
 mod move_copy;
+mod origin;
 mod query;
 mod recipes;
 mod round_trips;

@@ -123,7 +123,7 @@ fn mixed_up(dir: &Dir, name: &OsStr) -> Error {
 }
 
 /// How much of a file is whole messages: all of it, unless an append to it is under way or was cut off.
-pub(super) fn whole(dir: &Dir, name: &OsStr, file: &File, len: u64) -> Result<u64> {
+pub(in crate::store) fn whole(dir: &Dir, name: &OsStr, file: &File, len: u64) -> Result<u64> {
     let Some(note) = Note::open(dir, name)? else { return Ok(len) };
     match fate(&note, file, len)? {
         Fate::Whole => Ok(len),
@@ -208,16 +208,16 @@ fn lock_file(file: &File) -> bool {
 }
 
 /// Bytes that will be added to an mbox file in one go.
-pub(super) struct Batch {
+pub(in crate::store) struct Batch {
     /// Its file; `None` once that must stay.
     name: Option<OsString>,
     file: File,
-    pub(super) bytes: u64,
+    pub(in crate::store) bytes: u64,
 }
 
 impl Batch {
     /// An empty one, beside the mbox file.
-    pub(super) fn new(dir: &Dir, mbox: &OsStr) -> Result<Self> {
+    pub(in crate::store) fn new(dir: &Dir, mbox: &OsStr) -> Result<Self> {
         let name = OsString::from(format!("{STAGED}{}-{}", std::process::id(), files::nonce()));
         let mut file = dir.create_both(&name)?;
         let path = dir.path().join(mbox);
@@ -225,26 +225,26 @@ impl Batch {
         Ok(Self { name: Some(name), file, bytes: 0 })
     }
 
-    pub(super) fn push(&mut self, bytes: &[u8]) -> Result<()> {
+    pub(in crate::store) fn push(&mut self, bytes: &[u8]) -> Result<()> {
         self.bytes += bytes.len() as u64;
         self.file.write_all(bytes).map_err(|error| Error::io("the file of what is to be added to an mbox", error))
     }
 
     /// Removes it.
-    pub(super) fn discard(self, dir: &Dir) {
+    pub(in crate::store) fn discard(self, dir: &Dir) {
         if let Some(name) = &self.name {
             dir.remove(name);
         }
     }
 
-    /// Adds it to the mbox file `name`, durably, or not at all.
-    pub(super) fn commit(mut self, dir: &Dir, name: &OsStr, context: &Context) -> Result<()> {
+    /// Adds it to the mbox file `name`, durably, or not at all; tells where it begins there.
+    pub(in crate::store) fn commit(mut self, dir: &Dir, name: &OsStr, context: &Context) -> Result<u64> {
         let result = self.add(dir, name, context);
         self.discard(dir);
         result
     }
 
-    fn add(&mut self, dir: &Dir, name: &OsStr, context: &Context) -> Result<()> {
+    fn add(&mut self, dir: &Dir, name: &OsStr, context: &Context) -> Result<u64> {
         let path = dir.path().join(name);
         let io = |error| Error::io(path.display(), error);
         let mbox = open_mbox(dir, name)?;
@@ -281,7 +281,7 @@ impl Batch {
         self.name = None;
         dir.remove(&note_name(name));
         let _ = dir.sync();
-        Ok(())
+        Ok(len + gap.len() as u64)
     }
 
     fn copy(&self, mbox: &File, len: u64, gap: &[u8], context: &Context, path: &std::path::Path) -> Result<()> {
@@ -354,7 +354,7 @@ fn is_gone(id: i32) -> bool {
 ///
 /// # Errors
 /// It is locked for long, cannot be written, or is no mbox.
-pub(super) fn prepare(dir: &Dir, name: &OsStr, create: bool, context: &Context) -> Result<bool> {
+pub(in crate::store) fn prepare(dir: &Dir, name: &OsStr, create: bool, context: &Context) -> Result<bool> {
     let mbox = match dir.file_to_change(name)? {
         Some(mbox) => mbox,
         None if create => open_mbox(dir, name)?,

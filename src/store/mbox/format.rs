@@ -25,7 +25,7 @@ const NOTE: &str = " remote from mailhaul.";
 const WEEKDAYS: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
 
 /// Bytes that can be read anywhere.
-pub(super) trait Bytes {
+pub(in crate::store) trait Bytes {
     /// Fills `buffer` from `offset` on; less only at the end.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<usize>;
 }
@@ -69,9 +69,9 @@ struct Notes {
 }
 
 impl Notes {
-    fn text(self) -> String {
+    fn text(self, key: Option<&str>) -> String {
         let words = [(self.lf, "lf"), (self.open, "open"), (self.rd, "rd")];
-        let words: Vec<&str> = words.iter().filter(|(there, _)| *there).map(|(_, word)| *word).collect();
+        let words: Vec<&str> = key.into_iter().chain(words.iter().filter(|(there, _)| *there).map(|(_, word)| *word)).collect();
         if words.is_empty() { String::new() } else { format!("{NOTE}{}", words.join(".")) }
     }
 
@@ -87,6 +87,13 @@ impl Notes {
         });
         notes
     }
+}
+
+/// The key that [`write`] noted in an envelope line: the first word of its note, where that is none of the others.
+fn key(envelope: &str) -> Option<&str> {
+    let (_, words) = envelope.rsplit_once(NOTE)?;
+    let key = words.trim_end().split('.').next()?;
+    key.starts_with(['V', 'P']).then_some(key)
 }
 
 /// `Thu Jan  1 00:00:00 1970`, in UTC (RFC 4155); `None` for a year that has not four digits.
@@ -153,8 +160,14 @@ fn sender(address: &str) -> String {
 }
 
 /// Writes one message as mboxrd: its envelope line, its quoted lines, a blank line. `date` must have a year of four digits
-/// (`false` when it has not: then 1970 is written).
-pub(super) fn write(body: &Body, from: &str, date: InternalDate, each: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<bool> {
+/// (`false` when it has not: then 1970 is written). `key` is what a store knows the message by: a word that begins with `V` or `P`.
+pub(in crate::store) fn write(
+    body: &Body,
+    from: &str,
+    date: InternalDate,
+    key: Option<&str>,
+    each: &mut dyn FnMut(&[u8]) -> Result<()>,
+) -> Result<bool> {
     let traits = Traits::of(body)?;
     let crlf = traits.all_crlf();
     let has_cr = traits.cr && !crlf;
@@ -163,7 +176,7 @@ pub(super) fn write(body: &Body, from: &str, date: InternalDate, each: &mut dyn 
         Some(stamp) => (stamp, true),
         None => ("Thu Jan  1 00:00:00 1970".to_owned(), false),
     };
-    each(format!("From {} {stamp}{}\n", sender(from), notes.text()).as_bytes())?;
+    each(format!("From {} {stamp}{}\n", sender(from), notes.text(key)).as_bytes())?;
     let mut quoter = Quoter::new(true);
     let mut out = Vec::with_capacity(PIECE + PIECE / 8);
     body.each_chunk(|chunk| {
@@ -328,13 +341,15 @@ impl Quoter {
 
 /// Where one message lies in a file, and how its bytes come back from there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stored {
+pub(in crate::store) struct Stored {
+    /// Where its envelope line begins.
+    pub(in crate::store) at: u64,
     /// First byte behind the envelope line.
-    pub(super) start: u64,
+    pub(in crate::store) start: u64,
     /// Behind its last byte.
-    pub(super) end: u64,
+    pub(in crate::store) end: u64,
     /// The date of the envelope line.
-    pub(super) date: Option<InternalDate>,
+    pub(in crate::store) date: Option<InternalDate>,
     /// Nothing is quoted (mboxcl2).
     verbatim: bool,
     /// LF stands for CRLF.
@@ -342,7 +357,7 @@ pub(super) struct Stored {
 }
 
 /// Finds the messages of a file one after the other.
-pub(super) struct Scanner<'a, B: Bytes + ?Sized> {
+pub(in crate::store) struct Scanner<'a, B: Bytes + ?Sized> {
     bytes: &'a B,
     len: u64,
     /// Where the next envelope line begins, if there is one.
@@ -382,7 +397,7 @@ impl<'a, B: Bytes + ?Sized> Scanner<'a, B> {
     ///
     /// # Errors
     /// What stands there is no mbox, or cannot be read.
-    pub(super) fn new(bytes: &'a B, len: u64) -> Result<Self> {
+    pub(in crate::store) fn new(bytes: &'a B, len: u64) -> Result<Self> {
         let next = first_envelope(bytes, len)?;
         let mut scanner = Self { bytes, len, next, dated: true, window: vec![0; PIECE] };
         if let Some(first) = next {
@@ -395,7 +410,7 @@ impl<'a, B: Bytes + ?Sized> Scanner<'a, B> {
     ///
     /// # Errors
     /// The file cannot be read.
-    pub(super) fn message(&mut self) -> Result<Option<Stored>> {
+    pub(in crate::store) fn message(&mut self) -> Result<Option<Stored>> {
         let Some(at) = self.next else { return Ok(None) };
         let (envelope, start) = self.envelope(at)?;
         let notes = Notes::read(&envelope);
@@ -413,7 +428,20 @@ impl<'a, B: Bytes + ?Sized> Scanner<'a, B> {
             }
         };
         let crlf = !notes.lf && !self.has_cr(start, limit)?;
-        Ok(Some(Stored { start, end: limit, date: envelope_date(&envelope), verbatim, crlf }))
+        Ok(Some(Stored { at, start, end: limit, date: envelope_date(&envelope), verbatim, crlf }))
+    }
+
+    /// Where what was not handed over yet begins.
+    pub(in crate::store) fn position(&self) -> u64 {
+        self.next.unwrap_or(self.len)
+    }
+
+    /// The key in the envelope line of a message.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub(in crate::store) fn key(&mut self, stored: &Stored) -> Result<Option<String>> {
+        Ok(key(&self.envelope(stored.at)?.0).map(str::to_owned))
     }
 
     fn read(&self, at: u64, most: usize) -> Result<Vec<u8>> {
@@ -570,7 +598,7 @@ impl<'a, B: Bytes + ?Sized> Scanner<'a, B> {
     }
 }
 
-pub(super) fn shrunk() -> Error {
+pub(in crate::store) fn shrunk() -> Error {
     Error::local("the mbox file became shorter while it was read").scoped(crate::error::Scope::Mailbox)
 }
 
@@ -597,7 +625,7 @@ fn pieces<B: Bytes + ?Sized>(bytes: &B, start: u64, end: u64, each: &mut dyn FnM
 ///
 /// # Errors
 /// The file cannot be read, became shorter, or what `each` returned.
-pub(super) fn read<B: Bytes + ?Sized>(bytes: &B, stored: &Stored, each: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+pub(in crate::store) fn read<B: Bytes + ?Sized>(bytes: &B, stored: &Stored, each: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
     let mut quoter = Quoter::new(false);
     let (mut plain, mut out) = (Vec::new(), Vec::new());
     pieces(bytes, stored.start, stored.end, &mut |piece| {
@@ -646,7 +674,7 @@ fn field(header: &[u8], wanted: &[u8]) -> Option<String> {
 
 /// The flags that mail programs keep in the header of a message in an mbox (`Status`, `X-Status`, `X-Keywords`). Deleted is
 /// not among them: mail may come with such fields, and what it says of itself must never lead to its removal.
-pub(super) fn flags(message: &Body) -> Result<Vec<Flag>> {
+pub(in crate::store) fn flags(message: &Body) -> Result<Vec<Flag>> {
     let head = message.prefix(HEADER_BYTES)?;
     let header = head.get(..crate::message::header_len(&head).unwrap_or(head.len())).unwrap_or_default();
     let mut flags = Vec::new();
@@ -669,7 +697,7 @@ pub(super) fn flags(message: &Body) -> Result<Vec<Flag>> {
 }
 
 /// What must stand between the last bytes of a file and an envelope line.
-pub(super) fn gap(len: u64, tail: &[u8]) -> &'static [u8] {
+pub(in crate::store) fn gap(len: u64, tail: &[u8]) -> &'static [u8] {
     if len == 0 || tail.ends_with(b"\n\n") || tail.ends_with(b"\n\r\n") {
         b""
     } else if tail.ends_with(b"\n") {

@@ -88,7 +88,7 @@ impl MboxSink {
         let staged = std::mem::take(&mut self.staged);
         let target = self.open.as_ref().ok_or_else(|| Error::local("no folder is open"))?;
         match batch.commit(&target.dir, &target.name, &self.context) {
-            Ok(()) => {
+            Ok(_) => {
                 let stored = staged.into_iter();
                 self.done
                     .extend(stored.map(|(ticket, altered)| Placement { ticket, outcome: Outcome::Stored { append_uid: None, altered } }));
@@ -135,9 +135,22 @@ impl MboxSink {
 /// # Errors
 /// What `each` returned, or [`crate::error::Kind::Local`] when its body cannot be read.
 pub fn write_message(message: &Message, now: InternalDate, each: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<bool> {
+    write_keyed(message, now, None, each)
+}
+
+/// As [`write_message`], with the word that a store knows it by in its envelope line.
+///
+/// # Errors
+/// As [`write_message`].
+pub(in crate::store) fn write_keyed(
+    message: &Message,
+    now: InternalDate,
+    key: Option<&str>,
+    each: &mut dyn FnMut(&[u8]) -> Result<()>,
+) -> Result<bool> {
     let head = Summary::of(&message.body.prefix(HEADER_BYTES)?);
     let from = head.from.into_iter().find_map(|from| from.address).unwrap_or_default();
-    format::write(&message.body, &from, message.internal_date.unwrap_or(now), each)
+    format::write(&message.body, &from, message.internal_date.unwrap_or(now), key, each)
 }
 
 impl Sink for MboxSink {

@@ -239,7 +239,7 @@ impl Source for MboxSource {
 }
 
 /// Whether a name is one of those that a folder of mboxes uses for itself.
-pub(super) fn directory_names(levels: &[String]) -> Vec<OsString> {
+pub(in crate::store) fn directory_names(levels: &[String]) -> Vec<OsString> {
     levels.iter().map(|level| OsString::from(files::fit(files::encode_level(level)))).collect()
 }
 

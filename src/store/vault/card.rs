@@ -83,6 +83,9 @@ fn read(state: &Dir) -> Result<Option<StoreCard>> {
 /// [`crate::error::Kind::Usage`] when it has another layout or line ends, or `root` holds other things; [`crate::error::Kind::Local`]
 /// when the disk fails, or others may write there.
 pub fn establish(root: &Path, layout: Layout, as_received: bool, context: &Context) -> Result<StoreCard> {
+    if as_received && layout == Layout::Mbox {
+        return Err(Error::usage("an mbox has line ends of its own, so they cannot stay as received").hint("leave out --line-ends"));
+    }
     if let Some(card) = card(root)? {
         return same(card, root, layout, as_received);
     }

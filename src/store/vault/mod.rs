@@ -4,6 +4,7 @@
 mod card;
 mod home;
 mod manifest;
+mod mbox;
 mod mend;
 mod names;
 mod syncing;
@@ -12,12 +13,13 @@ mod tree;
 use std::path::Path;
 
 use crate::context::Context;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::folder::Folder;
 use crate::message::{Digest, Flag, InternalDate, Message};
 
 pub use card::{card, establish};
 pub use manifest::{Manifest, manifest};
+pub use mbox::MboxVault;
 pub use mend::{found_layout, key_digits, key_of, new_card, promises, set_aside, settle_file, uid_of};
 pub use tree::TreeVault;
 
@@ -212,7 +214,7 @@ pub trait Vault: Send {
 pub fn open(root: &Path, card: &StoreCard, context: &Context) -> Result<Box<dyn Vault>> {
     match card.layout {
         Layout::Maildir | Layout::Eml => Ok(Box::new(TreeVault::open(root, card, context)?)),
-        Layout::Mbox => Err(Error::local("not built")),
+        Layout::Mbox => Ok(Box::new(MboxVault::open(root, card, context)?)),
     }
 }
 

@@ -20,11 +20,15 @@ pub(super) fn digits(digest: Digest) -> String {
 /// What the name of a message's file begins with: date, key, content.
 pub(super) fn base(key: NameKey<'_>, message: &Message) -> String {
     let seconds = message.internal_date.map_or(0, |date| date.seconds);
-    let key = match key {
+    format!("{seconds}.{}.{}", word(key), digits(message.digests.content))
+}
+
+/// A key as one word: `V…U…`, or `P` and a digest.
+pub(super) fn word(key: NameKey<'_>) -> String {
+    match key {
         NameKey::Uid { uid_validity, uid } => format!("V{uid_validity}U{uid}"),
         NameKey::Key(text) => format!("P{}", digits(Digest::of(text.as_bytes()))),
-    };
-    format!("{seconds}.{key}.{}", digits(message.digests.content))
+    }
 }
 
 /// What the unique part of a name tells of a message's identity.
@@ -48,10 +52,15 @@ fn parse_strictly(stem: &str) -> Option<Parsed> {
     if parts.next().is_some() || !hex(content) || further.is_some_and(|further| number::<u32>(further).is_none()) {
         return None;
     }
-    if let Some(key) = key.strip_prefix('P') {
+    parse_word(key)
+}
+
+/// What [`word`] wrote.
+pub(super) fn parse_word(word: &str) -> Option<Parsed> {
+    if let Some(key) = word.strip_prefix('P') {
         return hex(key).then(|| Parsed { uid: None, key: Some(key.to_owned()) });
     }
-    let (uid_validity, uid) = key.strip_prefix('V')?.split_once('U')?;
+    let (uid_validity, uid) = word.strip_prefix('V')?.split_once('U')?;
     Some(Parsed { uid: Some((number(uid_validity)?, number(uid)?)), key: None })
 }
 
@@ -100,13 +109,13 @@ mod tests {
     #[test]
     fn a_name_tells_date_uid_and_content_and_is_read_back() {
         let name = base(NameKey::Uid { uid_validity: 7, uid: 42 }, &message(b"a\r\n", Some(1_700_000_000)));
-        assert_eq!(name, format!("1700000000.V7U42.{}", &Digest::of(b"a").to_string()[..16]));
+        assert_eq!(name, format!("1700000000.V7U42.{}", digits(Digest::of(b"a"))));
         for stem in [name.clone(), format!("{name},S=2"), format!("{name}-2,S=2"), format!("{name}-2")] {
             assert_eq!(parse(&stem), Parsed { uid: Some((7, 42)), key: None }, "{stem}");
         }
         let pop3 = base(NameKey::Key("uidl:x"), &message(b"a", Some(-5)));
         assert!(pop3.starts_with("-5.P"), "{pop3}");
-        assert_eq!(parse(&pop3).key.unwrap(), Digest::of(b"uidl:x").to_string()[..16]);
+        assert_eq!(parse(&pop3).key.unwrap(), digits(Digest::of(b"uidl:x")));
         assert!(base(NameKey::Key("k"), &message(b"a", None)).starts_with("0.P"));
     }
 

@@ -135,7 +135,7 @@ impl TreeVault {
             return Ok(Some(at));
         }
         let way = self.way(account, folder);
-        let home = if write { Some(self.make_home(account, folder, way)?) } else { self.open_home(account, folder, way)? };
+        let home = if write { Some(self.make_home(account, folder, &way)?) } else { self.open_home(account, folder, &way)? };
         let Some(home) = home else { return Ok(None) };
         if let Some(at) = found {
             if let Some(slot) = self.homes.get_mut(at) {
@@ -145,20 +145,27 @@ impl TreeVault {
         }
         if self.homes.len() >= HOMES {
             self.commit()?;
+            // What a folder keeps word of is taken back when it is complete, open or not.
+            let noted: Vec<_> =
+                self.homes.iter().filter(|home| home.noted).map(|home| (home.account.clone(), home.folder.clone())).collect();
+            for (account, folder) in noted {
+                let way = self.way(&account, &folder);
+                self.unrecorded.insert((account, way));
+            }
             self.homes.clear();
         }
         self.homes.push(home);
         Ok(Some(self.homes.len() - 1))
     }
 
-    fn open_home(&self, account: &str, folder: &Folder, way: Vec<OsString>) -> Result<Option<Home>> {
+    fn open_home(&self, account: &str, folder: &Folder, way: &[OsString]) -> Result<Option<Home>> {
         let Some(mut dir) = self.account_dir(account)? else { return Ok(None) };
-        for component in &way {
+        for component in way {
             let Some(child) = dir.child(component)? else { return Ok(None) };
             dir = child;
         }
         let halves = if self.eml { [None, Some(dir.again()?)] } else { [dir.child(OsStr::new("new"))?, dir.child(OsStr::new("cur"))?] };
-        Ok(Some(self.new_home(account, folder, &way, dir, halves)))
+        Ok(Some(self.new_home(account, folder, way, dir, halves)))
     }
 
     fn new_home(&self, account: &str, folder: &Folder, way: &[OsString], dir: Dir, halves: [Option<Dir>; 2]) -> Home {
@@ -185,8 +192,8 @@ impl TreeVault {
     }
 
     /// Makes what is missing of a folder. All of the way is synced, also what a run that died may have made.
-    fn make_home(&self, account: &str, folder: &Folder, way: Vec<OsString>) -> Result<Home> {
-        let mut dirs = vec![self.make_child(&self.root, OsStr::new(&names::account(account)))?.0];
+    fn make_home(&self, account: &str, folder: &Folder, way: &[OsString]) -> Result<Home> {
+        let mut dirs = vec![make_child(&self.root, OsStr::new(&names::account(account)))?.0];
         let mut fresh = false;
         if !self.eml
             && let Some(account) = dirs.last()
@@ -194,9 +201,9 @@ impl TreeVault {
             // An account's own directory is its INBOX.
             fresh = make_halves(account)?;
         }
-        for component in &way {
+        for component in way {
             let Some(above) = dirs.last() else { break };
-            let (child, made) = self.make_child(above, component)?;
+            let (child, made) = make_child(above, component)?;
             fresh = if self.eml { made } else { make_halves(&child)? };
             dirs.push(child);
         }
@@ -207,17 +214,17 @@ impl TreeVault {
             files::record_name(dir, folder)?;
         }
         let temporary =
-            if self.eml { self.make_child(account_dir, OsStr::new(EML_TEMPORARY))?.0 } else { self.make_child(dir, OsStr::new("tmp"))?.0 };
+            if self.eml { make_child(account_dir, OsStr::new(EML_TEMPORARY))?.0 } else { make_child(dir, OsStr::new("tmp"))?.0 };
         let halves = if self.eml {
             [None, Some(dir.again()?)]
         } else {
-            [Some(self.make_child(dir, OsStr::new("new"))?.0), Some(self.make_child(dir, OsStr::new("cur"))?.0)]
+            [Some(make_child(dir, OsStr::new("new"))?.0), Some(make_child(dir, OsStr::new("cur"))?.0)]
         };
         let dir = dir.again()?;
         dirs.iter().rev().try_for_each(Dir::sync)?;
         self.root.sync()?;
-        let noted = self.unrecorded.contains(&(account.to_owned(), way.clone()));
-        let mut home = self.new_home(account, folder, &way, dir, halves);
+        let noted = self.unrecorded.contains(&(account.to_owned(), way.to_vec()));
+        let mut home = self.new_home(account, folder, way, dir, halves);
         home.temporary = Some(temporary);
         home.fresh = fresh;
         home.noted = noted;
@@ -225,23 +232,12 @@ impl TreeVault {
         Ok(home)
     }
 
-    /// Opens a directory, or makes it; whether it was made.
-    #[allow(clippy::unused_self, reason = "it reads as what it belongs to")]
-    fn make_child(&self, dir: &Dir, name: &OsStr) -> Result<(Dir, bool)> {
-        let made = dir.mkdir(name)?;
-        let child = dir.child(name)?.ok_or_else(|| {
-            let path = dir.path().join(name);
-            Error::local(format!("{}: something that is no directory stands there (a symbolic link is not followed)", path.display()))
-        })?;
-        Ok((child, made))
-    }
-
     fn get(&mut self, at: usize) -> Result<&mut Home> {
         self.homes.get_mut(at).ok_or_else(|| Error::local("a folder that is not open"))
     }
 
-    /// Opens a folder to search it. Just one listing is kept.
-    fn to_search(&mut self, account: &str, folder: &Folder) -> Result<Option<&mut Home>> {
+    /// A folder, open to be searched. Just one listing is kept.
+    fn searched(&mut self, account: &str, folder: &Folder) -> Result<Option<&mut Home>> {
         let Some(at) = self.home(account, folder, false)? else { return Ok(None) };
         self.forget_others(at);
         self.get(at).map(Some)
@@ -265,7 +261,7 @@ impl TreeVault {
         let home = self.get(at)?;
         let letters = letters(home, &message.flags, &context)?;
         let dir = home.temporary.as_ref().ok_or_else(|| Error::local("a folder that is not open to write"))?;
-        if !home.noted && !home.eml && !home.fresh {
+        if !home.noted && !home.eml {
             note_unrecorded(dir)?;
             home.noted = true;
         }
@@ -362,6 +358,13 @@ impl TreeVault {
             }
         }
     }
+}
+
+/// Opens a directory, or makes it; whether it was made. Not synced yet.
+fn make_child(dir: &Dir, name: &OsStr) -> Result<(Dir, bool)> {
+    let made = dir.mkdir(name)?;
+    let child = dir.child(name)?.ok_or_else(|| files::no_directory(&dir.path().join(name)))?;
+    Ok((child, made))
 }
 
 /// Makes the three directories of a Maildir; whether `cur` was missing.
@@ -510,7 +513,7 @@ impl Vault for TreeVault {
         if !self.unrecorded.remove(&(account.to_owned(), way)) && !noted {
             return Ok(());
         }
-        let Some(home) = self.to_search(account, folder)? else { return Ok(()) };
+        let Some(home) = self.searched(account, folder)? else { return Ok(()) };
         if let Some(temporary) = home.dir.child(OsStr::new("tmp"))? {
             temporary.remove(OsStr::new(UNRECORDED));
         }
@@ -621,7 +624,7 @@ impl Vault for TreeVault {
             return Ok(Vec::new());
         }
         let all = || files.iter().map(|(stem, _)| stem.clone()).collect();
-        let Some(home) = self.to_search(account, folder)? else { return Ok(all()) };
+        let Some(home) = self.searched(account, folder)? else { return Ok(all()) };
         let (mut missing, mut changed) = (Vec::new(), false);
         for (stem, flags) in files {
             let letters = letters(home, flags, &context)?;
@@ -639,7 +642,7 @@ impl Vault for TreeVault {
 
     fn remove(&mut self, account: &str, folder: &Folder, stems: &[String]) -> Result<()> {
         let context = self.context.clone();
-        let Some(home) = self.to_search(account, folder)? else { return Ok(()) };
+        let Some(home) = self.searched(account, folder)? else { return Ok(()) };
         for stem in stems {
             for _ in 0..SEARCHES {
                 let Some((half, name)) = home.find(stem, "S")? else { break };
@@ -655,7 +658,7 @@ impl Vault for TreeVault {
     }
 
     fn read(&mut self, account: &str, folder: &Folder, stem: &str, line_feeds: bool) -> Result<Option<Message>> {
-        let Some(home) = self.to_search(account, folder)? else { return Ok(None) };
+        let Some(home) = self.searched(account, folder)? else { return Ok(None) };
         for _ in 0..SEARCHES {
             let Some((half, name)) = home.find(stem, "S")? else { return Ok(None) };
             let Some((file, stat)) = home.open(half, &name)? else { continue };
@@ -672,7 +675,7 @@ impl Vault for TreeVault {
     }
 
     fn check(&mut self, account: &str, folder: &Folder, stem: &str) -> Result<Option<(u64, Digest, String)>> {
-        let Some(home) = self.to_search(account, folder)? else { return Ok(None) };
+        let Some(home) = self.searched(account, folder)? else { return Ok(None) };
         for _ in 0..SEARCHES {
             let Some((half, name)) = home.find(stem, "S")? else { return Ok(None) };
             let Some((file, _)) = home.open(half, &name)? else { continue };
@@ -689,12 +692,12 @@ impl Vault for TreeVault {
     }
 
     fn path(&mut self, account: &str, folder: &Folder, stem: &str) -> Result<Option<String>> {
-        let Some(home) = self.to_search(account, folder)? else { return Ok(None) };
+        let Some(home) = self.searched(account, folder)? else { return Ok(None) };
         Ok(home.find(stem, "S")?.map(|(half, name)| home.path_of(half, &name)))
     }
 
     fn scan(&mut self, account: &str, folder: &Folder, each: &mut dyn FnMut(Lying) -> Result<()>) -> Result<()> {
-        let Some(home) = self.to_search(account, folder)? else { return Ok(()) };
+        let Some(home) = self.searched(account, folder)? else { return Ok(()) };
         // One listing in memory is enough.
         home.known = None;
         let eml = home.eml;
@@ -775,7 +778,7 @@ impl TreeVault {
         let target = self.get(at)?.dir.again()?;
         let word = format!("{}\n", Digest::of(from.to_string().as_bytes()));
         let going_on = target.small_text(MOVING, 128).is_some_and(|text| text == word);
-        let Some(source) = self.open_home(account, from, self.way(account, from))? else { return Ok(true) };
+        let Some(source) = self.open_home(account, from, &self.way(account, from))? else { return Ok(true) };
         let eml = |dir: &Dir| -> Result<Vec<OsString>> {
             let entries = dir.entries()?.into_iter();
             let files = entries.filter(|entry| entry.kind == FileType::RegularFile && files::text(&entry.name).ends_with(home::EML));

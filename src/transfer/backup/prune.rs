@@ -92,6 +92,14 @@ pub fn finish(store: &mut OpenStore, account: &Account, context: &Context) -> Re
     Ok(left.len() as u64)
 }
 
+/// Writes the manifest of an account anew, if it is not current.
+///
+/// # Errors
+/// [`Kind::Local`] when the disk fails.
+pub fn renew_manifest(store: &mut OpenStore, account: &Account, context: &Context) -> Result<()> {
+    super::manifest::renew(store, account.id, context)
+}
+
 /// Removes files that are recorded as being removed, and records that they are.
 fn unlink(
     store: &mut OpenStore,

@@ -1,10 +1,13 @@
 //! A server whose mail changes, a store, and the program with a clock that jumps: made afresh for every case of the crash,
 //! network and disk tests. What the store must hold in the end is known from the server alone.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
+use std::sync::Mutex;
 
+use crate::crash::bench::in_parallel;
 use crate::support::canary;
 use crate::support::imapd::{self, Imapd, Stored};
 use crate::support::mail;
@@ -129,6 +132,13 @@ impl Scene {
         scene
     }
 
+    /// Options of the run; those that begin with `&` are the place's: `&connections=3`.
+    pub fn choose(&mut self, options: &[&'static str]) {
+        self.options = options.to_vec();
+        let place: String = options.iter().filter(|option| option.starts_with('&')).copied().collect();
+        self.serve_with(self.port(), &place);
+    }
+
     /// Points the account at a port, that of the server or of a proxy.
     pub fn serve_at(&self, port: u16) {
         self.serve_with(port, "");
@@ -184,7 +194,7 @@ impl Scene {
 
     pub fn arguments(&self) -> Vec<String> {
         let mut arguments = vec!["backup".to_owned(), "work".to_owned(), self.layout.place(self.at), "--json".to_owned()];
-        arguments.extend(self.options.iter().map(|option| (*option).to_owned()));
+        arguments.extend(self.options.iter().filter(|option| !option.starts_with('&')).map(|option| (*option).to_owned()));
         arguments
     }
 
@@ -224,13 +234,6 @@ impl Scene {
                 served
             }
         }
-    }
-
-    /// What must be in the store: all that is on the server, and what went from it.
-    pub fn wanted(&self) -> Mail {
-        let mut wanted = self.served();
-        store::join(&mut wanted, &self.gone);
-        self.bare(store::as_kept(&wanted, self.layout))
     }
 
     /// What is in the store.
@@ -294,10 +297,46 @@ impl Scene {
         self.expect_idle(case);
     }
 
+    /// Insists that the store holds what is on the server, just as it is there, and what went from there; nothing else, and nothing
+    /// twice. A file of one that went may stand for an identical one that came.
     #[track_caller]
     pub fn expect_kept(&self, case: &str) {
-        let (kept, wanted) = (self.kept(), self.wanted());
+        let served = self.bare(store::as_kept(&self.served(), self.layout));
+        let mut wanted = served.clone();
+        let mut kept = self.kept();
+        let contents = |mail: &Mail| {
+            let mut counts: BTreeMap<(String, String), usize> = BTreeMap::new();
+            for (folder, letters) in mail {
+                for (letter, count) in letters {
+                    *counts.entry((folder.clone(), letter.content.clone())).or_default() += count;
+                }
+            }
+            counts
+        };
+        let (here, there, gone) = (contents(&kept), contents(&served), contents(&self.gone));
+        for (key, count) in &gone {
+            let on_server = there.get(key).copied().unwrap_or(0);
+            let most = on_server + count;
+            let least = if on_server > 0 { on_server } else { most };
+            let found = here.get(key).copied().unwrap_or(0);
+            assert!((least..=most).contains(&found), "{case}: {found} in the store of {key:?}, {on_server} on the server, {count} went");
+        }
+        // What went is counted; with which flags it went nobody can know.
+        for mail in [&mut kept, &mut wanted] {
+            for (folder, letters) in mail.iter_mut() {
+                letters.retain(|letter, _| !gone.contains_key(&(folder.clone(), letter.content.clone())));
+            }
+            mail.retain(|_, letters| !letters.is_empty());
+        }
         assert!(kept == wanted, "{case}: {}", differences(&kept, &wanted));
+        let all = self.kept();
+        // Of twins of such, those on the server are there with their flags.
+        for (folder, letters) in served {
+            for (letter, count) in letters {
+                let found = all.get(&folder).and_then(|letters| letters.get(&letter)).copied().unwrap_or(0);
+                assert!(found >= count, "{case}: {found} in the store, {count} on the server: {folder} {letter:?}");
+            }
+        }
     }
 
     /// Insists that a further run reads, writes and renames nothing.
@@ -311,7 +350,9 @@ impl Scene {
             assert_eq!(summary[count], 0, "{case}: {count}: {again}");
         }
         assert_eq!(summary["balanced"], true, "{case}: {again}");
-        assert_eq!(self.bodies_asked(), asked, "{case}: the further run read mail: {again}");
+        // Without unique-ids mail is known by its content alone.
+        let read = self.bodies_asked() - asked;
+        assert!(read == 0 || self.kind == Kind::Pop3Bare, "{case}: the further run read mail: {again}");
         let after = store::untouched(&self.root());
         let changed: Vec<_> = after.iter().filter(|(path, meta)| before.get(*path) != Some(meta)).map(|(path, _)| path).collect();
         assert!(before == after, "{case}: the further run touched {changed:?}, or removed something");
@@ -347,7 +388,8 @@ fn change_imap(server: &Imapd, change: Change) {
                 expunge(mailbox, 2);
                 expunge(mailbox, 5);
             });
-            server.change("Lists", |mailbox| expunge(mailbox, 1));
+            let lists = if server.folders().iter().any(|name| name == "Rolls") { "Rolls" } else { "Lists" };
+            server.change(lists, |mailbox| expunge(mailbox, 1));
         }
         Change::Flags => {
             server.change("INBOX", |mailbox| {
@@ -395,9 +437,30 @@ fn change_pop3(server: &Pop3d, change: Change) {
             }
         }),
         Change::Departures => server.maildrop(|maildrop| {
-            maildrop.remove(1);
-            maildrop.remove(4);
+            // Not one of the twins: the file of one that went may well stand for one that came.
+            maildrop.remove(5);
+            maildrop.remove(8);
         }),
         _ => {}
     }
+}
+
+/// Whether stores of this layout can be made yet.
+pub fn built(layout: Layout) -> bool {
+    layout != Layout::Mbox || !Scene::new(Kind::Plain, layout, 1, 10).run().stderr.contains("not built")
+}
+
+/// Does `each` for all of `jobs`, also when some of them fail, and tells of all that failed at the end.
+pub fn all_of<T: Sync>(jobs: &[T], each: impl Fn(&T) + Sync) {
+    let failed = Mutex::new(Vec::new());
+    in_parallel(jobs, |job| {
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| each(job)));
+        if let Err(panic) = result {
+            let text = panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+            failed.lock().unwrap().push(text.unwrap_or_default());
+        }
+    });
+    let failed = failed.into_inner().unwrap();
+    let shown: Vec<String> = failed.iter().take(12).map(|text| text.chars().take(3000).collect()).collect();
+    assert!(failed.is_empty(), "{} of {} failed:\n\n{}", failed.len(), jobs.len(), shown.join("\n\n"));
 }

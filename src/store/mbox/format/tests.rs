@@ -6,7 +6,7 @@ fn written(messages: &[&[u8]]) -> Vec<u8> {
     let mut file = Vec::new();
     for (index, message) in messages.iter().enumerate() {
         let date = InternalDate { seconds: 1_000_000_000 + index as i64, offset: 0 };
-        let dated = write(&Body::from(message.to_vec()), "ann@example.org", date, &mut |bytes| {
+        let dated = write(&Body::from(message.to_vec()), "ann@example.org", date, None, &mut |bytes| {
             file.extend_from_slice(bytes);
             Ok(())
         });
@@ -183,7 +183,7 @@ fn an_envelope_line_cannot_be_steered_by_a_sender() {
     let mut file = Vec::new();
     let date = InternalDate { seconds: i64::MAX, offset: 0 };
     let from = format!("a\nFrom b\r {}\u{202e}", "x".repeat(100_000));
-    let dated = write(&Body::from(b"x\n".to_vec()), &from, date, &mut |bytes| {
+    let dated = write(&Body::from(b"x\n".to_vec()), &from, date, None, &mut |bytes| {
         file.extend_from_slice(bytes);
         Ok(())
     });
@@ -238,4 +238,30 @@ proptest! {
         prop_assert!(!there.is_empty());
         prop_assert_eq!(bodies(&written(&there.iter().map(Vec::as_slice).collect::<Vec<_>>())), there);
     }
+}
+
+#[test]
+fn a_key_in_the_envelope_line_is_read_back_and_changes_nothing_else() {
+    let date = InternalDate { seconds: 0, offset: 0 };
+    for message in [&b"A: b\r\n\r\nx\r\n"[..], b"Content-Length: 3\r\n\r\nx", b"lf\n\n", b"", b"From x\r\n"] {
+        let mut file = Vec::new();
+        let body = Body::from(message.to_vec());
+        write(&body, "a@b", date, Some("V7U42"), &mut |bytes| {
+            file.extend_from_slice(bytes);
+            Ok(())
+        })
+        .unwrap();
+        let mut scanner = Scanner::new(&file[..], file.len() as u64).unwrap();
+        let stored = scanner.message().unwrap().unwrap();
+        assert_eq!(scanner.key(&stored).unwrap().as_deref(), Some("V7U42"));
+        let mut back = Vec::new();
+        read(&file[..], &stored, &mut |bytes| {
+            back.extend_from_slice(bytes);
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!((back, stored.date), (message.to_vec(), Some(date)));
+    }
+    assert_eq!(key("From a b remote from mailhaul.lf.open"), None);
+    assert_eq!(key("From a b remote from elsewhere"), None);
 }
