@@ -616,6 +616,22 @@ fn a_rebuild_against_the_server_marks_what_is_gone_and_refuses_another_account()
 }
 
 #[test]
+fn a_file_damaged_while_the_journal_is_lost_is_not_believed() {
+    for layout in [Layout::Maildir, Layout::Eml] {
+        let scene = made(Kind::Modern, layout);
+        rewrite(&one(&scene), |bytes| *bytes.last_mut().unwrap() ^= 1);
+        std::fs::remove_file(state(&scene, "journal.db")).unwrap();
+        let json = scene.tool.run(&["rebuild", scene.at, "--json"]).expect_code(1).json();
+        assert_eq!((json["files"].as_u64(), json["problems"][0]["kind"].as_str()), (Some(39), Some("damaged")), "{json:#}");
+        assert_eq!(scene.run().expect_code(0).json()["copied"], 1);
+        let json = verify(&scene, &["work", "--repair"]).expect_code(0).json();
+        assert_eq!((json["extra"].as_u64(), json["repaired"].as_u64()), (Some(1), Some(1)), "{json:#}");
+        expect_clean(&scene, "damaged while the journal was lost");
+        scene.expect_right("damaged while the journal was lost");
+    }
+}
+
+#[test]
 fn a_rebuild_killed_at_any_step_can_be_run_again() {
     for lose in [false, true] {
         let mut scene = made(Kind::Modern, Layout::Maildir);

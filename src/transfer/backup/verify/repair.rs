@@ -127,7 +127,11 @@ impl Repair<'_> {
         if let Err(words) = kept {
             let place = vault::set_aside(self.look.root, &name.path, self.look.context)?;
             found.beyond(stray.finding, &format!("{words}; it was moved to {place}"));
-            found.mended(stray.finding);
+            if self.has_file(stray)? {
+                found.mended(stray.finding);
+            } else {
+                found.beyond(stray.finding, "the next backup reads the message again if the server has it");
+            }
             return Ok(true);
         }
         let change = match name.uid {
@@ -139,8 +143,7 @@ impl Repair<'_> {
                     found.mended(stray.finding);
                     return Ok(true);
                 };
-                let taken = self.store.archive.uids(era.id, false)?.contains(uid) || self.store.archive.uids(era.id, true)?.contains(uid);
-                if taken {
+                if self.has_file(stray)? {
                     found.beyond(stray.finding, "its UID has another file");
                     return Ok(false);
                 }
@@ -164,6 +167,14 @@ impl Repair<'_> {
         self.look.context.step("repair.committed");
         found.mended(stray.finding);
         Ok(true)
+    }
+
+    /// Whether the message that a file's name tells of has another file.
+    fn has_file(&self, stray: &Stray) -> Result<bool> {
+        let Some((uid_validity, uid)) = stray.lying.uid else { return Ok(false) };
+        let era = self.store.archive.eras(stray.folder.id)?.into_iter().find(|era| era.uid_validity == uid_validity);
+        let Some(era) = era else { return Ok(false) };
+        Ok(self.store.archive.uids(era.id, false)?.contains(uid) || self.store.archive.uids(era.id, true)?.contains(uid))
     }
 
     fn fetch(&mut self, suspects: Vec<Suspect>, touched: &mut HashSet<AccountId>, found: &mut Found) -> Result<()> {
