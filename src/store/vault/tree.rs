@@ -122,7 +122,7 @@ impl TreeVault {
         if self.eml {
             return levels.map(|level| files::fit(files::encode_level(level)).into()).collect();
         }
-        let levels: Vec<String> = levels.map(|level| maildir::encode_level(level)).collect();
+        let levels: Vec<String> = levels.map(|level| maildir::standard_level(level)).collect();
         vec![files::fit(format!(".{}", levels.join("."))).into()]
     }
 

@@ -292,7 +292,7 @@ fn a_scan_tells_of_everything_in_order_with_what_names_say() {
 #[test]
 fn folders_and_accounts_are_found_again_under_their_names_however_hostile() {
     let long = "x".repeat(300);
-    let levels: [&[&str]; 16] = [
+    let levels: [&[&str]; 17] = [
         &["INBOX"],
         &["A"],
         &["A", "b"],
@@ -308,6 +308,7 @@ fn folders_and_accounts_are_found_again_under_their_names_however_hostile() {
         &["INBOX", "cur"],
         &["a\nb"],
         &["\u{202e}x", "é"],
+        &["ü.x", "&APw-", "a&b"],
         &[&long],
     ];
     for layout in [Layout::Maildir, Layout::Eml, Layout::Mbox] {
