@@ -88,7 +88,7 @@ impl Keeper {
         if !visit.flags_told {
             let mut before = 0;
             origin
-                .flags(&mut |flagged| {
+                .flags(&mailhaul::imap::uid_set::UidSet::range(1, u32::MAX), &mut |flagged| {
                     assert!(flagged.uid > before);
                     before = flagged.uid;
                     self.flags.insert(flagged.uid, words(&flagged.flags));
@@ -353,7 +353,7 @@ fn gmails_labels_and_ids_come_with_arrivals_and_changes() {
     assert_eq!(told.iter().map(|flagged| (flagged.uid, flagged.labels.clone())).collect::<Vec<_>>(), [(2, vec!["Work".to_owned()])]);
     let mut all = Vec::new();
     origin
-        .flags(&mut |flagged| {
+        .flags(&mailhaul::imap::uid_set::UidSet::range(1, u32::MAX), &mut |flagged| {
             all.push(flagged.labels.len());
             Ok(())
         })
