@@ -5,8 +5,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::scene::{Change, Kind, Scene};
-use crate::crash::bench::{in_parallel, say};
+use super::scene::{Change, Kind, Scene, all_of};
+use crate::crash::bench::say;
 use crate::support::store::{self, Layout};
 use crate::support::strace::{self, Call, Store, Verdict};
 
@@ -63,7 +63,7 @@ const CASES: &[Case] = &[
     Case { name: "modern, mirror", kind: Kind::Modern, layout: Layout::Maildir, options: &["--mirror"], changes: EVERYTHING },
     Case { name: "flags", kind: Kind::Condstore, layout: Layout::Maildir, options: &[], changes: &[Change::Flags] },
     Case { name: "eml", kind: Kind::Plain, layout: Layout::Eml, options: &[], changes: &[Change::Arrivals, Change::Renumbered] },
-    Case { name: "three connections", kind: Kind::Modern, layout: Layout::Maildir, options: &["--connections", "3"], changes: EVERYTHING },
+    Case { name: "three connections", kind: Kind::Modern, layout: Layout::Maildir, options: &["&connections=3"], changes: EVERYTHING },
     Case {
         name: "maildrop",
         kind: Kind::Pop3,
@@ -78,9 +78,9 @@ fn whatever_the_journal_tells_of_was_synced_before() {
     if !can_watch() {
         return;
     }
-    in_parallel(CASES, |case| {
+    all_of(CASES, |case| {
         let mut scene = Scene::new(case.kind, case.layout, 40, 300);
-        scene.options = case.options.to_vec();
+        scene.choose(case.options);
         let first = watch(&scene);
         let root = scene.root().canonicalize().unwrap();
         let name = format!("{}, first run", case.name);

@@ -4,7 +4,9 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
+use std::sync::Mutex;
 
+use crate::crash::bench::in_parallel;
 use crate::support::canary;
 use crate::support::imapd::{self, Imapd, Stored};
 use crate::support::mail;
@@ -129,6 +131,13 @@ impl Scene {
         scene
     }
 
+    /// Options of the run; those that begin with `&` are the place's: `&connections=3`.
+    pub fn choose(&mut self, options: &[&'static str]) {
+        self.options = options.to_vec();
+        let place: String = options.iter().filter(|option| option.starts_with('&')).copied().collect();
+        self.serve_with(self.port(), &place);
+    }
+
     /// Points the account at a port, that of the server or of a proxy.
     pub fn serve_at(&self, port: u16) {
         self.serve_with(port, "");
@@ -184,7 +193,7 @@ impl Scene {
 
     pub fn arguments(&self) -> Vec<String> {
         let mut arguments = vec!["backup".to_owned(), "work".to_owned(), self.layout.place(self.at), "--json".to_owned()];
-        arguments.extend(self.options.iter().map(|option| (*option).to_owned()));
+        arguments.extend(self.options.iter().filter(|option| !option.starts_with('&')).map(|option| (*option).to_owned()));
         arguments
     }
 
@@ -400,4 +409,24 @@ fn change_pop3(server: &Pop3d, change: Change) {
         }),
         _ => {}
     }
+}
+
+/// Whether stores of this layout can be made yet.
+pub fn built(layout: Layout) -> bool {
+    layout != Layout::Mbox || !Scene::new(Kind::Plain, layout, 1, 10).run().stderr.contains("not built")
+}
+
+/// Does `each` for all of `jobs`, also when some of them fail, and tells of all that failed at the end.
+pub fn all_of<T: Sync>(jobs: &[T], each: impl Fn(&T) + Sync) {
+    let failed = Mutex::new(Vec::new());
+    in_parallel(jobs, |job| {
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| each(job)));
+        if let Err(panic) = result {
+            let text = panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+            failed.lock().unwrap().push(text.unwrap_or_default());
+        }
+    });
+    let failed = failed.into_inner().unwrap();
+    let shown: Vec<String> = failed.iter().take(12).map(|text| text.chars().take(3000).collect()).collect();
+    assert!(failed.is_empty(), "{} of {} failed:\n\n{}", failed.len(), jobs.len(), shown.join("\n\n"));
 }

@@ -198,6 +198,8 @@ fn files(root: &Path, directory: &Path, folder: &str, layout: Layout, into: &mut
                 flags: BTreeSet::new(),
                 date: fs::metadata(&path).unwrap().mtime(),
             };
+            // The account's directory is its INBOX.
+            let folder = if folder.is_empty() { "INBOX" } else { folder };
             into.push(Lying { path: below(root, &path), folder: folder.to_owned(), stem: stem.to_owned(), letter });
         } else if layout == Layout::Mbox {
             let folder = inner(name.strip_suffix(".mbox").unwrap_or(&name));
