@@ -8,6 +8,8 @@ mod place;
 mod server_url;
 mod settings;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::context::Context;
@@ -50,6 +52,60 @@ pub struct Server {
     pub connections: usize,
     /// Whether a PREAUTH greeting over TLS is accepted.
     pub allow_preauth: bool,
+    /// When the connection is compressed.
+    pub compression: Compression,
+}
+
+/// When a connection is compressed (IMAP's COMPRESS=DEFLATE, RFC 4978), where the server offers it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Compress {
+    /// Once reading messages has shown that the link is what takes the time.
+    #[default]
+    Auto,
+    /// From the login on.
+    Yes,
+    /// Never.
+    No,
+}
+
+impl Compress {
+    /// Reads `auto`, `yes` or `no`.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Usage`] for anything else.
+    pub fn parse(text: &str) -> Result<Self> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "yes" => Ok(Self::Yes),
+            "no" => Ok(Self::No),
+            _ => Err(Error::usage("`compress` is one of auto, yes and no")),
+        }
+    }
+}
+
+/// When connections to a server are compressed, and whether that went wrong once; clones share the experience.
+#[derive(Debug, Clone, Default)]
+pub struct Compression {
+    /// What was asked for.
+    pub wish: Compress,
+    broke: Arc<AtomicBool>,
+}
+
+impl Compression {
+    /// By what was asked for.
+    pub fn new(wish: Compress) -> Self {
+        Self { wish, broke: Arc::default() }
+    }
+
+    /// Whether the server failed at it, so that it is not tried again.
+    pub fn broke(&self) -> bool {
+        self.broke.load(Ordering::Relaxed)
+    }
+
+    /// Remembers that the server failed at it.
+    pub fn give_up(&self) {
+        self.broke.store(true, Ordering::Relaxed);
+    }
 }
 
 /// How to log in, where the user said so.
@@ -188,6 +244,7 @@ mod tests {
             user: "ann".into(),
             auth: Some(Authentication::Sasl(Mechanism::XOAuth2)),
             credential: Credential::known(Secret::new("x")),
+            compression: Compression::default(),
             connections: 2,
             allow_preauth: false,
         };

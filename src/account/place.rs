@@ -403,7 +403,7 @@ mod tests {
     #[test]
     fn an_unknown_option_names_the_known_ones() {
         let said = refusal("imaps://ann@h?colour=red");
-        assert!(said.contains("`colour`") && said.contains("tls, auth, timeout, connections"), "{said}");
+        assert!(said.contains("`colour`") && said.contains("tls, auth, timeout, connections, compress"), "{said}");
         for text in [
             "imaps://ann@h?tls=maybe",
             "work?connections=9",

@@ -11,7 +11,7 @@ use crate::net::{Endpoint, Security, TlsOptions};
 use super::credential::{CredentialSource, no_keyring};
 use super::place::Overrides;
 use super::settings::Settings;
-use super::{Config, Credential, Protocol, Server};
+use super::{Compression, Config, Credential, Protocol, Server};
 
 /// A server's URL, taken apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,6 +113,7 @@ impl ServerUrl {
             auth: settings.auth,
             credential: Credential::new(source, overrides.no_input, hidden_env),
             connections: settings.connections.unwrap_or(2),
+            compression: Compression::new(settings.compress.unwrap_or_default()),
             allow_preauth: settings.allow_preauth.unwrap_or(false),
         })
     }

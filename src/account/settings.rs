@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::net::Security;
 
 use super::credential::CredentialSource;
-use super::{Authentication, parse_duration};
+use super::{Authentication, Compress, parse_duration};
 
 /// What may be said about a server at several levels; `None` leaves it to the level below.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,11 +20,12 @@ pub(super) struct Settings {
     pub(super) auth: Option<Authentication>,
     pub(super) timeout: Option<Duration>,
     pub(super) connections: Option<usize>,
+    pub(super) compress: Option<Compress>,
     pub(super) allow_preauth: Option<bool>,
 }
 
 /// The options a place may carry behind `?`; the config file has keys of the same names.
-pub(super) const OPTIONS: [&str; 4] = ["tls", "auth", "timeout", "connections"];
+pub(super) const OPTIONS: [&str; 5] = ["tls", "auth", "timeout", "connections", "compress"];
 
 impl Settings {
     /// What this level says, and `weaker` where it says nothing.
@@ -38,6 +39,7 @@ impl Settings {
             auth: self.auth.or(weaker.auth),
             timeout: self.timeout.or(weaker.timeout),
             connections: self.connections.or(weaker.connections),
+            compress: self.compress.or(weaker.compress),
             allow_preauth: self.allow_preauth.or(weaker.allow_preauth),
         }
     }
@@ -55,6 +57,7 @@ impl Settings {
             }
             "auth" => self.auth = Some(Authentication::parse(value)?),
             "timeout" => self.timeout = Some(parse_duration(value)?),
+            "compress" => self.compress = Some(Compress::parse(value)?),
             "connections" => match value.parse() {
                 Ok(number @ 1..=8) => self.connections = Some(number),
                 _ => return Err(Error::usage("`connections` is a number from 1 to 8")),

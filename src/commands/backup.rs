@@ -7,15 +7,18 @@ use std::time::Duration;
 
 use super::App;
 use super::hooks::{Ended, Hooks};
+use super::would_back_up::{WouldBackUp, sentence};
 use crate::account::{Config, Location, Overrides, Place, Protocol, Server};
 use crate::cli::{Credentials, OutputArgs, duration, size};
 use crate::error::{Error, Kind, Result};
 use crate::exit::ExitCode;
 use crate::output::{AccountResult, BackupSummary, write_document, write_error};
 use crate::plan::Ceiling;
-use crate::report::Outcome;
+use crate::report::{Format, Outcome};
+use crate::state::archive::Archive;
 use crate::state::registry;
 use crate::store::vault::{self, Layout, StoreCard};
+use crate::transfer::backup::preview::Look;
 use crate::transfer::backup::{self, Backup, Limits, OpenStore, Options};
 
 const SCHEMA: &str = "mailhaul.backup/1";
@@ -157,7 +160,7 @@ struct Account {
 pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
     let (accounts, target) = ends(args, app)?;
     if args.dry_run {
-        return Err(Error::local("--dry-run is not built yet"));
+        return preview(args, app, &accounts, &target);
     }
     let started = app.context.now();
     let mut results = Vec::new();
@@ -166,7 +169,7 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
         Ok(()) => None,
         Err(error) => Some(error.at(&target.shown)),
     };
-    let json = args.output.format().is_some_and(crate::report::Format::is_json);
+    let json = args.output.format().is_some_and(Format::is_json);
     let exits = results.iter().map(AccountResult::exit).chain(failed.as_ref().map(|error| error.kind().into()));
     let exit = exits.max_by_key(|exit| weight(*exit)).unwrap_or(ExitCode::Success);
     for error in results.iter().filter_map(|result| result.error.as_ref()).chain(&failed) {
@@ -260,7 +263,7 @@ fn one_for_all(credentials: &Credentials) -> bool {
 
 /// What an account's directory shall be called: its name in the config file (the POP3 side of an account that has an IMAP side is
 /// another directory), else user@host; nothing that a file system or a Maildir program takes for something else.
-fn directory(server: &Server, config: &Config) -> String {
+pub(super) fn directory(server: &Server, config: &Config) -> String {
     let name = if server.place.contains("://") {
         format!("{}@{}", server.user, server.endpoint.host)
     } else {
@@ -343,6 +346,68 @@ fn all(
     store.map_or(Ok(()), |mut store| store.archive.close())
 }
 
+/// What a run would do; reads only, and takes no lock.
+fn preview(args: &Args, app: &App, accounts: &[Account], target: &Target) -> Result<ExitCode> {
+    let at_store = |error: Error| error.at(&target.shown);
+    let card = vault::card(&target.path).map_err(at_store)?;
+    if let (Some(card), Some(layout)) = (&card, target.layout)
+        && card.layout != layout
+    {
+        return Err(at_store(Error::usage("the store has another layout")));
+    }
+    if args.mirror && card.as_ref().is_some_and(|card| card.layout == Layout::Mbox) {
+        return Err(at_store(no_mirror()));
+    }
+    let archive = match &card {
+        Some(card) => Archive::read_only(&target.path.join(vault::STATE_DIR), &card.id).map_err(at_store)?,
+        None => None,
+    };
+    let known = archive.as_ref().map_or_else(|| Ok(Vec::new()), Archive::accounts).map_err(at_store)?;
+    let json = args.output.format().is_some_and(Format::is_json);
+    let mut previews = Vec::new();
+    let mut exit = ExitCode::Success;
+    for account in accounts {
+        let identity = account.server.identity();
+        let look = Look {
+            context: &app.context,
+            trace: &app.trace,
+            server: &account.server,
+            known: archive.as_ref().zip(known.iter().find(|known| known.identity == identity)),
+            only: account.only.as_ref(),
+            options: &options(args, account, Limits::default()),
+        };
+        match look.preview() {
+            Ok(found) => previews.push((account.shown.clone(), found)),
+            Err(error) => {
+                app.context.check()?;
+                let error = error.at(&account.shown);
+                exit = [exit, error.kind().into()].into_iter().max_by_key(|exit| weight(*exit)).unwrap_or(exit);
+                let _ = write_error(&mut std::io::stderr().lock(), &error, json);
+            }
+        }
+    }
+    WouldBackUp::new(SCHEMA, &target.shown, &previews).write(super::format(&args.output))?;
+    for (account, found) in &previews {
+        if !json {
+            let lines: Vec<String> = found.iter().filter_map(|preview| sentence(account, preview)).collect();
+            lines.iter().for_each(|line| app.note(line));
+            if lines.is_empty() {
+                app.note(&format!("{account}: nothing to do"));
+            }
+        }
+        let (going, all) = found.iter().fold((0, 0), |(going, all), preview| {
+            let files = preview.already_there + preview.gone.len() as u64;
+            (going + preview.remove.len() as u64, all + files.max(preview.remove.len() as u64))
+        });
+        if let (true, Err(error)) =
+            (args.mirror, args.max_delete.unwrap_or_default().check(going, all, &format!("the backup of {account}")))
+        {
+            app.note(&format!("a run would stop there: {}", error.message()));
+        }
+    }
+    Ok(exit)
+}
+
 fn open(args: &Args, app: &App, target: &Target, card: Option<&StoreCard>) -> Result<OpenStore> {
     let layout = target.layout.or(card.map(|card| card.layout)).unwrap_or(Layout::Maildir);
     let as_received = match args.line_ends {
@@ -368,18 +433,22 @@ fn one(args: &Args, app: &App, account: &Account, store: &mut OpenStore, limits:
         account: known,
         server: &account.server,
         only: account.only.clone(),
-        options: Options {
-            include: args.include.clone(),
-            exclude: args.exclude.clone(),
-            mirror: args.mirror.then(|| args.max_delete.unwrap_or_default()),
-            connections: u32::try_from(account.server.connections).unwrap_or(1).max(1),
-            limits,
-            pop3_anyway: args.pop3_anyway,
-        },
+        options: options(args, account, limits),
     }
     .run();
     result.outcome = outcome;
     error.map_or(Ok(()), Err)
+}
+
+fn options(args: &Args, account: &Account, limits: Limits) -> Options {
+    Options {
+        include: args.include.clone(),
+        exclude: args.exclude.clone(),
+        mirror: args.mirror.then(|| args.max_delete.unwrap_or_default()),
+        connections: u32::try_from(account.server.connections).unwrap_or(1).max(1),
+        limits,
+        pop3_anyway: args.pop3_anyway,
+    }
 }
 
 #[cfg(test)]

@@ -35,6 +35,7 @@ mod unfinished;
 pub mod upload;
 mod vacate;
 pub mod verify;
+mod would_back_up;
 
 use std::io::{IsTerminal, Write};
 
@@ -354,7 +355,7 @@ EXAMPLES
     mailhaul backup work ~/mail-backup --dry-run
     # without some folders
     mailhaul backup work ~/mail-backup --exclude Trash --exclude 'Lists/*'
-    # exactly what is on the server, but never a tenth less than before
+    # exactly what is on the server; stop where more than a tenth would go
     mailhaul backup work ~/mail-mirror --mirror --max-delete 10%
     # at most two hours and 1 MB a second
     mailhaul backup work ~/mail-backup --max-duration 2h --bwlimit 1M
@@ -376,13 +377,23 @@ EXAMPLES
 
 const VERIFY_EXAMPLES: &str = "\
 EXAMPLES
-    # see --help
-    mailhaul verify --help";
+    # every file against its digest
+    mailhaul verify ~/backup
+    # and is everything on the server in it
+    mailhaul verify ~/backup work
+    # every message read again and compared
+    mailhaul verify ~/backup work --full
+    # a part, each night another
+    mailhaul verify ~/backup --sample 5%
+    # put right what can be
+    mailhaul verify ~/backup work --repair";
 
 const REBUILD_EXAMPLES: &str = "\
 EXAMPLES
-    # see --help
-    mailhaul rebuild --help";
+    # from the files; the next backup proves which messages they are
+    mailhaul rebuild ~/backup
+    # and confirmed by the server at once
+    mailhaul rebuild ~/backup work";
 
 const STATUS_EXAMPLES: &str = "\
 EXAMPLES

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::exit::ExitCode;
 use crate::output::{
     AttachmentsDocument, BackupSummary, ChangedDocument, CopySummary, ErrorObject, FolderChangesDocument, FoldersDocument, ListDocument,
-    ParsedDocument, ProblemsDocument, ProgressLine, ProgressMessage, PruneDocument, StatusDocument,
+    ParsedDocument, ProblemsDocument, ProgressLine, ProgressMessage, PruneDocument, RebuildDocument, StatusDocument, VerifyDocument,
 };
 
 /// The arguments of `schema`.
@@ -66,13 +66,20 @@ pub fn schemas() -> &'static [Named] {
         ("migrate", || {
             of("Migrate").document::<CopySummary>("mailhaul.migrate/1").document::<super::dry_run::DryRun>("mailhaul.migrate/1").schema()
         }),
-        ("backup", || of("Backup").document::<BackupSummary<'_>>("mailhaul.backup/1").schema()),
+        ("backup", || {
+            of("Backup")
+                .document::<BackupSummary<'_>>("mailhaul.backup/1")
+                .document::<super::would_back_up::WouldBackUp>("mailhaul.backup/1")
+                .schema()
+        }),
         ("restore", || {
             of("Restore").document::<CopySummary>("mailhaul.restore/1").document::<super::dry_run::DryRun>("mailhaul.restore/1").schema()
         }),
         ("status", || of("Status").document::<StatusDocument>("mailhaul.status/1").schema()),
         ("problems", || of("Problems").document::<ProblemsDocument>("mailhaul.problems/1").schema()),
         ("prune", || of("Prune").document::<PruneDocument>("mailhaul.prune/1").schema()),
+        ("verify", || of("Verify").document::<VerifyDocument>("mailhaul.verify/1").schema()),
+        ("rebuild", || of("Rebuild").document::<RebuildDocument>("mailhaul.rebuild/1").schema()),
         ("error", || of("Error").value::<ErrorObject<'_>>().schema()),
         ("progress", || of("Progress").value::<ProgressLine<'_>>().value::<ProgressMessage<'_>>().schema()),
     ]

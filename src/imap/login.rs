@@ -4,6 +4,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
+use super::compress::Pace;
 use super::encode::Command;
 use super::opening::{Ahead, Opening};
 use super::session::{Access, Capabilities, Session};
@@ -86,7 +87,7 @@ fn connect(server: &Server, access: Access, context: &Context, trace: &Trace, ah
             known = names;
         }
     }
-    Session::begin(wire, server.place.clone(), known, ahead)
+    Session::begin(wire, server.place.clone(), known, Pace::new(&server.compression), ahead)
 }
 
 fn greeting(wire: &mut Wire) -> Result<StatusLine> {

@@ -4,6 +4,7 @@
 
 pub mod bulk;
 pub mod changing;
+mod compress;
 pub mod date;
 pub mod encode;
 mod login;

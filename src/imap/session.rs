@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 
+use super::compress::Pace;
 use super::encode::Command;
 use super::opening::Ahead;
 use super::selected::{MailboxState, Selected};
@@ -81,6 +82,7 @@ pub struct Session {
     owing: Owing,
     /// Whether QRESYNC is on.
     pub(super) qresync: Qresync,
+    pub(super) pace: Pace,
 }
 
 /// Whether a session tells by UID what went (RFC 7162).
@@ -140,7 +142,7 @@ impl Session {
 
     /// Made by `login::connect` when authentication is through: asks for capabilities anew, says who we are, learns the
     /// namespace and sends what will be wanted first, all in one round trip where `known` tells enough.
-    pub(super) fn begin(wire: Wire, place: String, known: Capabilities, ahead: Ahead<'_>) -> Result<Self> {
+    pub(super) fn begin(wire: Wire, place: String, known: Capabilities, pace: Pace, ahead: Ahead<'_>) -> Result<Self> {
         let mut session = Self {
             wire,
             capabilities: Capabilities::default(),
@@ -153,6 +155,7 @@ impl Session {
             examined: None,
             owing: Owing::default(),
             qresync: Qresync::Unasked,
+            pace,
         };
         session.wire.conn.deadline(Phase::Login);
         let capability = session.wire.send(&Command::new("CAPABILITY"))?;
@@ -167,7 +170,9 @@ impl Session {
         }
         let asked = (known.has("ID"), known.has("NAMESPACE"));
         session.learn(known);
-        let guess = session.go_ahead(ahead)?;
+        // Nothing may stand behind COMPRESS until it is answered.
+        let compresses = session.pace.compresses_at_once();
+        let guess = if compresses { None } else { session.go_ahead(ahead)? };
         let mut told = Told { lists_ahead: matches!(ahead, Ahead::Mailboxes), ..Told::default() };
         session.wire.finish(&capability, "CAPABILITY was refused", &mut |received| told.take(&received))?;
         session.learn(Capabilities::new(&told.capabilities));
@@ -184,6 +189,9 @@ impl Session {
         // INBOX has no prefix, and a server that lets us look at it does not mind who we are: what went ahead goes first.
         if !ahead.is_inbox() || !session.wire.has_ahead() {
             session.catch_up()?;
+        }
+        if compresses {
+            session.compress()?;
         }
         session.correct(ahead, guess.as_deref())?;
         Ok(session)
@@ -245,9 +253,9 @@ impl Session {
         &self.capabilities
     }
 
-    /// Octets received and sent so far.
+    /// Octets received and sent so far, as they went over the wire.
     pub fn octets(&self) -> (u64, u64) {
-        (self.wire.conn.received(), self.wire.conn.sent())
+        self.wire.conn.on_wire()
     }
 
     pub(super) fn run(

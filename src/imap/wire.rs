@@ -35,6 +35,7 @@ const READING: &[&str] = &[
     "AUTHENTICATE",
     "CAPABILITY",
     "CLOSE",
+    "COMPRESS",
     "ENABLE",
     "EXAMINE",
     "FETCH",
@@ -466,6 +467,11 @@ impl Wire {
 
     fn forget(&mut self, tag: &str) {
         self.in_flight.retain(|other| other != tag);
+    }
+
+    /// Whether all commands are answered, and no response waits to be read.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.in_flight.is_empty() && self.pending.is_empty() && self.ahead.is_empty()
     }
 
     /// Whether a response can be had without waiting.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use native_tls::TlsStream;
 use rustix::event::{PollFd, PollFlags, Timespec};
 
+use super::deflate::Deflate;
 use super::dial::{self, Endpoint, Security};
 use super::tls;
 use super::trace::Trace;
@@ -170,6 +171,8 @@ impl Waiter {
 enum Stream {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
+    /// Compressed, inside one of the two above.
+    Deflate(Box<(Stream, Deflate)>),
     /// Between two states of an upgrade that failed.
     Gone,
 }
@@ -179,6 +182,7 @@ impl Stream {
         match self {
             Self::Plain(tcp) => Some(tcp),
             Self::Tls(tls) => Some(tls.get_ref()),
+            Self::Deflate(inner) => inner.0.tcp(),
             Self::Gone => None,
         }
     }
@@ -187,6 +191,10 @@ impl Stream {
         match self {
             Self::Plain(tcp) => tcp.read(into),
             Self::Tls(tls) => tls.read(into),
+            Self::Deflate(inner) => {
+                let (below, deflate) = inner.as_mut();
+                deflate.read(into, &mut |piece| below.read(piece))
+            }
             Self::Gone => Ok(0),
         }
     }
@@ -195,9 +203,36 @@ impl Stream {
         match self {
             Self::Plain(tcp) => tcp.write(bytes),
             Self::Tls(tls) => tls.write(bytes),
+            Self::Deflate(inner) => {
+                let (below, deflate) = inner.as_mut();
+                deflate.write(bytes, &mut |piece| below.write(piece))
+            }
             Self::Gone => Err(io::ErrorKind::NotConnected.into()),
         }
     }
+
+    fn deflate(&self) -> Option<&Deflate> {
+        match self {
+            Self::Deflate(inner) => Some(&inner.1),
+            _ => None,
+        }
+    }
+
+    /// Whether something was taken by [`Self::write`] and is not out yet.
+    fn owes(&self) -> bool {
+        self.deflate().is_some_and(Deflate::owes)
+    }
+}
+
+/// What a connection did so far, for whoever wants to know what limits it.
+#[derive(Debug, Clone, Copy)]
+pub struct Tally {
+    /// When this was told.
+    pub at: Moment,
+    /// How long octets were waited for.
+    pub waited: Duration,
+    /// Octets received.
+    pub received: u64,
 }
 
 /// One connection.
@@ -218,6 +253,10 @@ pub struct Conn {
     written: usize,
     received: u64,
     sent: u64,
+    /// Octets that went over the wire while it was not compressed.
+    plain: (u64, u64),
+    /// How long octets were waited for.
+    waited: Duration,
     /// Why nothing can be had from this connection any more (what is buffered is still good).
     broken: Option<(Kind, String)>,
     /// What the trace must not show even where the server echoes it.
@@ -248,6 +287,8 @@ impl Conn {
             written: 0,
             received: 0,
             sent: 0,
+            plain: (0, 0),
+            waited: Duration::ZERO,
             broken: None,
             hidden: Vec::new(),
         };
@@ -274,6 +315,44 @@ impl Conn {
             ));
         }
         self.handshake()
+    }
+
+    /// Goes on compressed after the server agreed (RFC 4978).
+    ///
+    /// # Errors
+    /// [`Kind::Protocol`] when an octet is already there behind the agreement; the connection is gone then.
+    pub fn start_deflate(&mut self) -> Result<()> {
+        self.flush()?;
+        if self.unread.is_empty() {
+            self.read_some()?;
+        }
+        if !self.unread.is_empty() {
+            self.poison();
+            return Err(Error::protocol("the server sent more than its agreement to compress"));
+        }
+        self.plain = (self.received, self.sent);
+        self.stream = match std::mem::replace(&mut self.stream, Stream::Gone) {
+            // Twice would be once too often.
+            compressed @ (Stream::Deflate(_) | Stream::Gone) => compressed,
+            below => Stream::Deflate(Box::new((below, Deflate::new()))),
+        };
+        self.note("compressed from here on");
+        Ok(())
+    }
+
+    /// Whether it is compressed.
+    pub fn is_compressed(&self) -> bool {
+        self.stream.deflate().is_some()
+    }
+
+    /// Whether the server's octets could not be expanded.
+    pub fn is_garbled(&self) -> bool {
+        self.stream.deflate().is_some_and(Deflate::is_garbled)
+    }
+
+    /// What it did so far.
+    pub fn tally(&self) -> Tally {
+        Tally { at: self.context.now(), waited: self.waited, received: self.received }
     }
 
     fn handshake(&mut self) -> Result<()> {
@@ -307,13 +386,17 @@ impl Conn {
 
     /// Whether TLS stands.
     pub fn is_encrypted(&self) -> bool {
-        matches!(self.stream, Stream::Tls(_))
+        match &self.stream {
+            Stream::Tls(_) => true,
+            Stream::Deflate(inner) => matches!(inner.0, Stream::Tls(_)),
+            _ => false,
+        }
     }
 
     /// Starts a phase: its deadline counts from now.
     pub fn deadline(&mut self, phase: Phase) {
         self.waiter = Waiter::new(&self.context, phase, self.endpoint.timeout);
-        self.renewed_at = self.received;
+        self.renewed_at = self.on_wire().0;
     }
 
     /// Reads one line of at most `max` octets into `line` (cleared first), without its CRLF or LF.
@@ -382,7 +465,10 @@ impl Conn {
     pub fn fill(&mut self) -> Result<&[u8]> {
         while self.unread.is_empty() {
             if self.read_some()? == 0 {
-                self.wait(PollFlags::IN)?;
+                let before = self.context.now();
+                let waited = self.wait(PollFlags::IN);
+                self.waited += self.context.now().since(before);
+                waited?;
             }
         }
         Ok(self.input.get(self.unread.clone()).unwrap_or_default())
@@ -460,7 +546,7 @@ impl Conn {
     /// [`Kind::Network`] when the connection ended, `Timeout` when the server stopped reading. What the server sent
     /// before that can still be read.
     pub fn flush(&mut self) -> Result<()> {
-        if self.output.len() == self.written {
+        if self.output.len() == self.written && !self.stream.owes() {
             return Ok(());
         }
         self.context.step("net.write");
@@ -470,9 +556,9 @@ impl Conn {
         // Sending has a deadline of its own: an answer is awaited only after its command is out.
         let mut waiter = Waiter::new(&self.context, Phase::Write, self.endpoint.timeout);
         let mut renewed_at = self.sent;
-        while self.written < self.output.len() {
+        while self.written < self.output.len() || self.stream.owes() {
             match self.stream.write(self.output.get(self.written..).unwrap_or_default()) {
-                Ok(0) => return Err(self.break_with(Kind::Network, "the server closed the connection")),
+                Ok(0) if self.written < self.output.len() => return Err(self.break_with(Kind::Network, "the server closed the connection")),
                 Ok(count) => {
                     self.written += count;
                     self.sent += count as u64;
@@ -519,6 +605,18 @@ impl Conn {
         self.unread = 0..0;
         if self.broken.is_none() {
             self.broken = Some((Kind::Network, "the connection was given up after an earlier error".to_owned()));
+        }
+    }
+
+    /// Octets that came and went over the wire so far, TLS aside: fewer than [`Self::received`] and [`Self::sent`] say where
+    /// the connection is compressed.
+    pub fn on_wire(&self) -> (u64, u64) {
+        match self.stream.deflate() {
+            Some(deflate) => {
+                let (received, sent) = deflate.octets();
+                (self.plain.0 + received, self.plain.1 + sent)
+            }
+            None => (self.received, self.sent),
         }
     }
 
@@ -573,8 +671,9 @@ impl Conn {
                 Ok(count) => {
                     self.unread.end += count;
                     self.received += count as u64;
-                    if self.waiter.phase.is_renewed() && self.received - self.renewed_at >= PROGRESS {
-                        self.renewed_at = self.received;
+                    let came = self.on_wire().0;
+                    if self.waiter.phase.is_renewed() && came - self.renewed_at >= PROGRESS {
+                        self.renewed_at = came;
                         self.waiter.renew();
                     }
                     return Ok(count);

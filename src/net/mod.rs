@@ -2,11 +2,12 @@
 //! never know IMAP or POP3.
 
 mod conn;
+mod deflate;
 mod dial;
 mod tls;
 mod trace;
 
-pub use conn::{Conn, Phase};
+pub use conn::{Conn, Phase, Tally};
 pub use dial::{Endpoint, Security};
 pub use tls::TlsOptions;
 pub use trace::Trace;

@@ -168,8 +168,19 @@ impl Selected<'_> {
         let mut idle = 0;
         let mut sets = cut(wanted).into_iter().peekable();
         let mut in_flight: VecDeque<Request> = VecDeque::new();
+        let mut measure = self.session.measure();
+        // What is in flight comes in, and then the connection is compressed.
+        let mut draining = false;
         loop {
-            while in_flight.len() < COMMANDS
+            if sets.peek().is_some() && self.session.compression_pays(&mut measure) {
+                draining = true;
+            }
+            if draining && in_flight.is_empty() {
+                self.session.compress()?;
+                draining = false;
+            }
+            while !draining
+                && in_flight.len() < COMMANDS
                 && let Some(set) = sets.next_if(|set| {
                     in_flight.is_empty()
                         || in_flight.iter().map(|request| request.octets).sum::<usize>() + set.to_string().len() + 64 < REQUEST_OCTETS
@@ -187,6 +198,7 @@ impl Selected<'_> {
                 });
             }
             if in_flight.is_empty() {
+                self.session.add_measure(measure);
                 return Ok(());
             }
             self.session.wire.conn.deadline(Phase::Body);

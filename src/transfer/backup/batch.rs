@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::folder::Folder;
 use crate::message::{Digest, Message, SPILL_BYTES, header_digest};
 use crate::report::{Event, Report};
-use crate::state::archive::{ArchiveChange, ArchiveFile, ArchiveFolderId, EntryId, FileId, Form, NewEntry};
+use crate::state::archive::{ArchiveChange, ArchiveFile, ArchiveFolderId, FileId, Form, NewEntry};
 use crate::store::vault::{Laid, NameKey};
 
 /// A batch is closed when it holds so many messages,
@@ -25,10 +25,6 @@ const AGE: Duration = Duration::from_secs(1);
 pub(super) struct Kept {
     /// The caller's number for it.
     pub(super) ticket: u64,
-    /// Its entry.
-    pub(super) entry: EntryId,
-    /// Its file.
-    pub(super) file: FileId,
     /// Length of the message as the server gave it.
     pub(super) length: u64,
     /// What could not be kept, in words.
@@ -154,15 +150,15 @@ impl<'a> Batch<'a> {
             self.context.step("backup.durable");
         }
         let told: Vec<(u64, u64)> = waiting.iter().map(|one| (one.ticket, one.file.length)).collect();
-        // Before the rest: what the caller noted of a message may need it to be there. The numbers come in the order of these.
+        // Before the rest: what the caller noted of a message may need it to be there.
         let first: Vec<ArchiveChange> = waiting.into_iter().map(|one| ArchiveChange::Kept { entry: one.entry, file: one.file }).collect();
         changes.splice(0..0, first);
-        let numbers = store.archive.commit(&changes)?;
+        store.archive.commit(&changes)?;
         self.context.step("backup.committed");
         let folder = self.name.to_string();
-        let kept = told.into_iter().zip(numbers).map(|((ticket, length), (entry, file))| {
+        let kept = told.into_iter().map(|(ticket, length)| {
             self.report.event(Event::Copied { folder: folder.clone(), bytes: length });
-            Kept { ticket, entry, file, length, altered: altered.remove(&ticket).unwrap_or_default() }
+            Kept { ticket, length, altered: altered.remove(&ticket).unwrap_or_default() }
         });
         Ok(kept.collect())
     }

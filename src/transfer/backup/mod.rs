@@ -5,6 +5,7 @@ mod batch;
 mod imap;
 mod manifest;
 mod pop3;
+pub mod preview;
 pub mod prune;
 pub mod rebuild;
 pub mod selection;

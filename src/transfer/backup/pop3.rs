@@ -7,7 +7,7 @@ mod reading;
 
 use std::time::Duration;
 
-use super::Backup;
+use super::{Backup, Options};
 use crate::account::Server;
 use crate::error::{Error, Kind, Result, Scope};
 use crate::folder::Folder;
@@ -30,9 +30,7 @@ pub(super) fn run(backup: Backup<'_>) -> (Outcome, Option<Error>) {
         backup.report.event(Event::Note(format!("{}: INBOX, the one folder there is over POP3, is left out", backup.account.name)));
         return (Outcome::default(), None);
     }
-    if is_gmail(backup.server, "")
-        && let Err(error) = gmail(&backup)
-    {
+    if let Err(error) = permitted(backup.server, "", &backup.options) {
         return (Outcome::default(), Some(error));
     }
     let (context, report) = (backup.context, backup.report);
@@ -69,10 +67,9 @@ fn visits(maildrop: &mut Maildrop<'_>) -> Result<()> {
             }
         };
         let greeting = source.session().greeting().to_owned();
-        let is_gmail = is_gmail(maildrop.backup.server, &greeting);
-        if is_gmail {
-            maildrop.partial = true;
-            if let Err(error) = gmail(&maildrop.backup) {
+        match permitted(maildrop.backup.server, &greeting, &maildrop.backup.options) {
+            Ok(is_partial) => maildrop.partial = is_partial,
+            Err(error) => {
                 // Nothing was fetched, so that QUIT hides nothing.
                 let _ = source.finish();
                 return Err(error);
@@ -87,7 +84,7 @@ fn visits(maildrop: &mut Maildrop<'_>) -> Result<()> {
             Ok(copied) => {
                 farewell(maildrop, &mut source);
                 // Gmail shows the next part once it was told that this one was fetched.
-                if !(is_gmail && copied > 0) {
+                if !(maildrop.partial && copied > 0) {
                     return Ok(());
                 }
             }
@@ -133,20 +130,26 @@ fn is_gmail(server: &Server, greeting: &str) -> bool {
     ["gmail.com", "googlemail.com"].iter().any(|name| host == *name || host.ends_with(&format!(".{name}"))) || greeting.contains("Gpop ")
 }
 
-/// Why Gmail's mail is not backed up over POP3 unless the user insists.
-fn gmail(backup: &Backup<'_>) -> Result<()> {
-    let error = |message: &str, hint: &str| Err(Error::usage(message).at(&backup.server.place).hint(hint));
-    if !backup.options.pop3_anyway {
+/// Whether the server shows but a part of the mail at a time, which has to be wanted.
+///
+/// # Errors
+/// [`Kind::Usage`] with the reason where it was not asked for.
+pub(super) fn permitted(server: &Server, greeting: &str, options: &Options) -> Result<bool> {
+    if !is_gmail(server, greeting) {
+        return Ok(false);
+    }
+    let error = |message: &str, hint: &str| Err(Error::usage(message).at(&server.place).hint(hint));
+    if !options.pop3_anyway {
         return error(
             "Gmail over POP3 shows a few hundred messages at a time, hides each one once it was fetched, and has neither folders nor flags",
             "back it up over IMAP (imaps://USER@imap.gmail.com); --pop3-anyway goes on all the same",
         );
     }
-    if backup.options.mirror.is_some() {
+    if options.mirror.is_some() {
         return error(
             "--mirror needs to know what is gone, and Gmail over POP3 never lists all there is",
             "leave --mirror out, or back it up over IMAP",
         );
     }
-    Ok(())
+    Ok(true)
 }

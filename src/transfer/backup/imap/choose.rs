@@ -121,7 +121,7 @@ impl Run<'_> {
 }
 
 /// Gmail shows each label as a folder, and every message again in All Mail: that one, and the two whose messages it lacks.
-fn once_on_gmail(remotes: Vec<Remote>, note: &mut dyn FnMut(String)) -> Vec<Remote> {
+pub(in crate::transfer::backup) fn once_on_gmail(remotes: Vec<Remote>, note: &mut dyn FnMut(String)) -> Vec<Remote> {
     if !remotes.iter().any(|remote| remote.info.special_use == Some(SpecialUse::All)) {
         note(
             "Gmail does not show All Mail over IMAP (Settings, Labels): every label is backed up as a folder, and a message with \

@@ -20,6 +20,7 @@ use crate::message::{Flag, Key};
 use crate::report::{Counts, Event, FolderCounts, Outcome, Problem};
 use crate::state::archive::{ArchiveFolder, ArchiveFolderId, EraId, Mark, PutAside};
 use crate::store::origin::Remote;
+pub(in crate::transfer::backup) use choose::once_on_gmail;
 use line::Line;
 use pool::Spent;
 use recognise::Spare;

@@ -3,12 +3,12 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::super::{Backup, manifest};
+use super::super::{Backup, manifest, prune};
 use super::reading::Spent;
-use crate::error::{Error, Result, Scope};
+use crate::error::{Error, Result};
 use crate::folder::Folder;
 use crate::message::{Digest, InternalDate, Key, Twins, header_digest};
-use crate::report::{Counts, Event, FolderCounts, Outcome, Problem};
+use crate::report::{Counts, Event, FolderCounts, Outcome, Problem, counted};
 use crate::state::archive::{ArchiveChange, ArchiveFolder, EntryId, EraId, FileId, Mark, PutAside};
 use crate::store::pop3::Pop3Source;
 use crate::store::{Listed, Source};
@@ -93,11 +93,8 @@ impl<'b> Maildrop<'b> {
         let archive = &mut backup.store.archive;
         let died = archive.died(account)?;
         archive.begin_run(account)?;
-        // What a run that died was about to remove.
-        for file in archive.removing(account)? {
-            backup.store.vault.remove(&backup.account.name, &Folder::inbox(), &[file.stem])?;
-            archive.commit(&[ArchiveChange::Removed { file: file.id }])?;
-        }
+        prune::finish(backup.store, &backup.account, backup.context)?;
+        let archive = &mut backup.store.archive;
         let folder = archive.folder(account, &Folder::inbox())?;
         let era = archive.era(folder.id, 0, backup.context.unix_time())?.id;
         let mut known = HashMap::new();
@@ -416,29 +413,23 @@ impl<'b> Maildrop<'b> {
     /// Removes files that no message on the server has any more.
     fn mirror(&mut self) -> Result<()> {
         let Some(ceiling) = self.backup.options.mirror else { return Ok(()) };
-        let (mut files, mut all) = (Vec::new(), 0_u64);
-        let archive = &mut self.backup.store.archive;
-        archive.files(self.folder.id, &mut |file, entries| {
-            all += 1;
-            if !entries.is_empty() && entries.iter().all(|entry| entry.gone_at.is_some()) {
-                files.push((file.id, file.stem));
-            }
+        if let Some(error) = prune::refusal(self.backup.store.card.layout) {
+            return Err(error);
+        }
+        let archive = &self.backup.store.archive;
+        let mut goners = Vec::new();
+        prune::goners(archive, &self.backup.account, i64::MAX, &mut |goner| {
+            goners.push(goner.file.id);
             Ok(())
         })?;
-        let inbox = Folder::inbox();
-        ceiling
-            .check(files.len() as u64, all, &format!("{}/{inbox}", self.backup.account.name))
-            .map_err(|error| error.scoped(Scope::Run))?;
-        for chunk in files.chunks(CHANGES) {
-            let removing: Vec<_> = chunk.iter().map(|(file, _)| ArchiveChange::Removing { file: *file }).collect();
-            self.backup.store.archive.commit(&removing)?;
-            self.backup.context.step("backup.removing");
-            let stems: Vec<String> = chunk.iter().map(|(_, stem)| stem.clone()).collect();
-            self.backup.store.vault.remove(&self.backup.account.name, &inbox, &stems)?;
-            self.backup.context.step("backup.removed");
-            let removed: Vec<_> = chunk.iter().map(|(file, _)| ArchiveChange::Removed { file: *file }).collect();
-            self.backup.store.archive.commit(&removed)?;
+        if goners.is_empty() {
+            return Ok(());
         }
+        let all = archive.folders(self.backup.account.id)?.iter().map(|record| record.messages + record.gone).sum();
+        ceiling.check(goners.len() as u64, all, &format!("the backup of {}", self.backup.account.name))?;
+        prune::remove(self.backup.store, &self.backup.account, &goners, self.backup.context, &mut |_| {})?;
+        let text = format!("{} that are gone from the server were removed from the store", counted(goners.len() as u64, "message"));
+        self.backup.report.event(Event::Note(text));
         Ok(())
     }
 
