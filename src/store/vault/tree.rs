@@ -145,6 +145,13 @@ impl TreeVault {
         }
         if self.homes.len() >= HOMES {
             self.commit()?;
+            // What a folder keeps word of is taken back when it is complete, open or not.
+            let noted: Vec<_> =
+                self.homes.iter().filter(|home| home.noted).map(|home| (home.account.clone(), home.folder.clone())).collect();
+            for (account, folder) in noted {
+                let way = self.way(&account, &folder);
+                self.unrecorded.insert((account, way));
+            }
             self.homes.clear();
         }
         self.homes.push(home);
