@@ -47,7 +47,7 @@ pub struct Args {
     #[arg(long, value_name = "NAME")]
     pub account: Option<String>,
     /// Only folders that match PATTERN, in which * stands for anything, / too; may be repeated
-    #[arg(long, value_name = "PATTERN")]
+    #[arg(long, alias = "include", value_name = "PATTERN")]
     pub folder: Vec<String>,
     /// No folder that matches PATTERN; may be repeated, and wins over --folder
     #[arg(long, value_name = "PATTERN")]
