@@ -15,7 +15,7 @@ use super::reading::NO_SUCH;
 use super::{App, dry_run};
 use crate::account::{Config, Location, Overrides, Place, Protocol};
 use crate::cli::{Credentials, OutputArgs, Selection, duration, size};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::exit::ExitCode;
 use crate::folder::Folder;
 use crate::imap::session::Access;
@@ -47,7 +47,7 @@ pub struct Args {
     #[arg(long, value_name = "NAME")]
     pub account: Option<String>,
     /// Only folders that match PATTERN, in which * stands for anything, / too; may be repeated
-    #[arg(long, value_name = "PATTERN")]
+    #[arg(long, alias = "include", value_name = "PATTERN")]
     pub folder: Vec<String>,
     /// No folder that matches PATTERN; may be repeated, and wins over --folder
     #[arg(long, value_name = "PATTERN")]
@@ -65,6 +65,9 @@ pub struct Args {
     /// Only messages that are gone from the server
     #[arg(long)]
     pub only_gone: bool,
+    /// Put messages that had labels at Gmail into a folder for each label, in place of All Mail
+    #[arg(long)]
+    pub labels_as_folders: bool,
     /// Which messages.
     #[command(flatten)]
     pub selection: Selection,
@@ -166,7 +169,10 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
     if let Some(option) = choice.query().server_only() {
         return Err(Error::usage(format!("{option} is for IMAP servers alone")).hint("the other conditions work everywhere"));
     }
-    let store = ReadStore::open(named.path.clone())?;
+    let store = ReadStore::open(named.path.clone()).map_err(|error| match app.config.account(&args.store) {
+        Some(_) if error.kind() == Kind::Usage => error.hint("the store stands first, then the place"),
+        _ => error,
+    })?;
     if named.layout.is_some_and(|layout| layout != store.site.card.layout) {
         return Err(Error::usage("the store is of another kind").at(&named.shown).hint("a bare path takes whatever lies there"));
     }
@@ -192,6 +198,7 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
         query: choice.query().clone(),
         pick: choice.has_uids().then_some(&pick),
         limit: choice.limit(),
+        labels_as_folders: args.labels_as_folders,
     };
     let mut vault = store.site.vault(&app.context)?;
     let chosen = selection::choose(&store.archive, vault.as_mut(), &account, &selection, &app.context)?;
@@ -275,9 +282,12 @@ fn say_what_is_left_out(args: &Args, app: &App, chosen: &selection::Choice, coun
     } else if count == 0 && args.as_of.is_some() && chosen.messages > 0 {
         app.note("no backup had seen a message by that date: --as-of goes by when backups ran, --before by when messages arrived");
     }
-    let labelled = chosen.folders.iter().flat_map(|folder| &folder.messages).filter(|one| one.labelled).count();
-    if labelled > 0 {
-        app.note(&format!("{} had labels at Gmail, which are kept in the store and not put back", counted(labelled as u64, "message")));
+    let labelled = chosen.folders.iter().flat_map(|folder| &folder.messages).filter(|one| !one.labels.is_empty()).count();
+    if labelled > 0 && !args.labels_as_folders {
+        app.note(&format!(
+            "{} had labels at Gmail, which are not put back; --labels-as-folders makes folders of them",
+            counted(labelled as u64, "message")
+        ));
     }
 }
 

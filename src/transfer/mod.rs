@@ -2,6 +2,7 @@
 //! connection is found out about before anything is sent again. It sees sources, sinks and the journal through their
 //! seams and never a protocol.
 
+mod asked;
 pub mod backup;
 mod budget;
 mod ends;
@@ -24,6 +25,7 @@ use crate::report::{Counts, Event, FolderCounts, Outcome, Problem, Report, count
 use crate::state::{Baseline, Batch, Change, CopyRow, GenerationId, Horizon, Journal, MailboxId, State};
 use crate::store::{FolderInfo, Listed, Sink, SinkState, Source};
 use crate::summary;
+pub use asked::Asked;
 use ends::Ends;
 pub use exactly::locate;
 use pass::{Adoptable, End, Pass, Suspect, Target, name_of};
@@ -136,31 +138,6 @@ pub struct Transfer<'a> {
     pub into: Option<Folder>,
     /// What the source's listings are.
     pub asked: Asked,
-}
-
-/// What a run is asked to bring over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Asked {
-    /// A house is moved: what the source lists is all there is, and what was copied once counts for ever.
-    House,
-    /// Messages were named: what the source lists is not all there is, it goes to just the folder named, whatever is there
-    /// already, and what is no longer there is copied again when it is asked for again.
-    Named,
-    /// Messages are put back: what the source lists is not all there is, it goes where a house would go, what is there already
-    /// is not doubled, and what is no longer there comes back.
-    Back,
-}
-
-impl Asked {
-    /// Whether messages that are not listed are gone from the source.
-    fn lists_all(self) -> bool {
-        self == Self::House
-    }
-
-    /// Whether mail of others at the destination counts as copied where it is the same.
-    fn adopts(self) -> bool {
-        self != Self::Named
-    }
 }
 
 /// What became of one message in this run.

@@ -1,7 +1,7 @@
 //! Which messages of a store are meant: by folder, query, moment, generation, and whether gone ones count. It reads the archive
 //! (and files, where a query asks for what stands in them) and changes nothing; where the messages go it never knows.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::context::Context;
@@ -53,6 +53,8 @@ pub struct Selection<'a> {
     pub pick: Option<Pick<'a>>,
     /// Only the newest so many of each folder.
     pub limit: Option<u64>,
+    /// Messages with labels of Gmail go into a folder for each of them, in place of the one they are in.
+    pub labels_as_folders: bool,
 }
 
 impl Selection<'_> {
@@ -91,8 +93,8 @@ pub struct Chosen {
     pub internal_date: Option<InternalDate>,
     /// Flags and keywords; `None` where only the file's name tells them (a journal that was made anew).
     pub flags: Option<Vec<Flag>>,
-    /// Whether Gmail's labels are known of it.
-    pub labelled: bool,
+    /// Gmail's labels.
+    pub labels: Vec<String>,
 }
 
 /// A folder with what is meant of it.
@@ -123,7 +125,7 @@ struct Row {
     since: i64,
     gone_at: Option<i64>,
     flags: Option<Vec<Flag>>,
-    labelled: bool,
+    labels: Vec<String>,
     /// Which of its generation's messages with this file it is.
     rank: u32,
 }
@@ -156,7 +158,65 @@ pub fn choose(archive: &Archive, vault: &mut dyn Vault, account: &Account, selec
             choice.folders.push(ChosenFolder { info: info(folder), messages });
         }
     }
+    if selection.labels_as_folders {
+        choice.folders = by_label(choice.folders);
+    }
     Ok(choice)
+}
+
+/// Takes messages with labels out of their folders and into one for each label.
+fn by_label(folders: Vec<ChosenFolder>) -> Vec<ChosenFolder> {
+    let mut found: BTreeMap<Folder, (ChosenFolder, HashSet<Key>)> = BTreeMap::new();
+    for mut folder in folders {
+        let all = std::mem::take(&mut folder.messages);
+        let was_empty = all.is_empty();
+        let mut stay = Vec::new();
+        for one in all {
+            let labels: Vec<FolderInfo> = one.labels.iter().filter_map(|label| folder_of(label)).collect();
+            if labels.is_empty() {
+                stay.push(one);
+                continue;
+            }
+            for info in labels {
+                let place =
+                    found.entry(info.folder.clone()).or_insert_with(|| (ChosenFolder { info, messages: Vec::new() }, HashSet::new()));
+                put(place, one.clone());
+            }
+        }
+        if was_empty || !stay.is_empty() {
+            let place = found.entry(folder.info.folder.clone()).or_insert_with(|| (folder, HashSet::new()));
+            stay.into_iter().for_each(|one| put(place, one));
+        }
+    }
+    found.into_values().map(|(folder, _)| folder).collect()
+}
+
+/// Adds a message under a key that no other of the folder has: equal ones may come from several folders.
+fn put((folder, keys): &mut (ChosenFolder, HashSet<Key>), mut one: Chosen) {
+    while !keys.insert(one.key.clone()) {
+        match &mut one.key {
+            Key::Content { occurrence, .. } => *occurrence += 1,
+            Key::Uid { .. } | Key::Uidl { .. } => return,
+        }
+    }
+    folder.messages.push(one);
+}
+
+/// The folder that a label of Gmail stands for; `None` for those that are no folder anywhere (`\Starred` is a flag).
+fn folder_of(label: &str) -> Option<FolderInfo> {
+    let info = |name: &str, special_use| {
+        let folder = Folder::from_levels(name.split('/').filter(|level| !level.is_empty()))?;
+        Some(FolderInfo { folder, special_use, subscribed: true, selectable: true })
+    };
+    match label.strip_prefix('\\') {
+        None => info(label, None),
+        Some("Inbox") => info("INBOX", None),
+        Some("Sent") => info("Sent", Some(SpecialUse::Sent)),
+        Some("Draft" | "Drafts") => info("Drafts", Some(SpecialUse::Drafts)),
+        Some("Trash") => info("Trash", Some(SpecialUse::Trash)),
+        Some("Junk" | "Spam") => info("Junk", Some(SpecialUse::Junk)),
+        Some(_) => None,
+    }
 }
 
 fn info(folder: &ArchiveFolder) -> FolderInfo {
@@ -202,7 +262,7 @@ impl Chooser<'_> {
             let mut sorted = numbers.clone();
             sorted.sort_unstable();
             sorted.dedup();
-            let picked: std::collections::HashSet<u32> = pick(&sorted).into_iter().collect();
+            let picked: HashSet<u32> = pick(&sorted).into_iter().collect();
             meant = meant.into_iter().zip(numbers).filter(|(_, number)| picked.contains(number)).map(|(row, _)| row).collect();
         }
         let mut chosen = Vec::with_capacity(meant.len());
@@ -221,7 +281,7 @@ impl Chooser<'_> {
                 length: file.length,
                 internal_date: file.internal_date,
                 flags: row.flags,
-                labelled: row.labelled,
+                labels: row.labels,
             };
             chosen.push(one);
         }
@@ -268,7 +328,7 @@ impl Chooser<'_> {
                     since: entry.since,
                     gone_at,
                     flags: Some(entry.flags),
-                    labelled: !entry.labels.is_empty(),
+                    labels: entry.labels,
                     rank: 0,
                 });
                 files.entry(held.file.id).or_insert(held.file);
@@ -289,7 +349,7 @@ impl Chooser<'_> {
                     since: i64::MIN,
                     gone_at: folder.complete_at,
                     flags: None,
-                    labelled: false,
+                    labels: Vec::new(),
                     rank: 0,
                 });
                 files.entry(file.id).or_insert(file);

@@ -40,6 +40,9 @@ impl ReadStore {
     /// [`Kind::Usage`] where there is no store; [`Kind::Local`] when its journal is lost or damaged, with advice.
     pub fn open(root: PathBuf) -> Result<Self> {
         let shown = root.display().to_string();
+        if !root.is_dir() {
+            return Err(Error::usage("there is no such directory").at(&shown));
+        }
         let Some(card) = vault::card(&root)? else {
             return Err(Error::usage("there is no store of backups")
                 .at(&shown)

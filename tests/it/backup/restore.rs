@@ -639,3 +639,23 @@ fn a_restore_loses_and_doubles_nothing_wherever_it_is_killed_whatever_the_server
     say(&format!("restore: crash points survived: {killed}/{killed} of {}", points.len()));
     assert!(killed * 10 >= points.len() * 8, "most kills should have come before the end");
 }
+
+#[test]
+fn a_store_whose_journal_was_made_anew_without_the_server_comes_back_whole() {
+    let (from, to) = (dovecot_user!("restore-rebuilt-from"), dovecot_user!("restore-rebuilt-to"));
+    furnish(&from);
+    let tool = tool(&from, &to);
+    backup(&tool, "from");
+    for entry in fs::read_dir(tool.path("store/.mailhaul")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.file_name().unwrap().to_str().unwrap().starts_with("journal.db") || path.ends_with("runs") {
+            fs::remove_file(path).unwrap();
+        }
+    }
+    tool.run(&["rebuild", "store"]).expect_code(0);
+    let first = tool.run(&["restore", "store", "to", "--json"]).expect_code(0).json();
+    assert_eq!(first["balanced"], true);
+    assert_eq!(facts(&from, &NAMES), facts(&to, &NAMES));
+    let second = tool.run(&["restore", "store", "to", "--json"]).expect_code(0).json();
+    assert_eq!(second["copied"], 0);
+}

@@ -270,3 +270,32 @@ fn files_that_only_a_rebuilt_journal_knows_count_until_the_server_was_looked_at(
     assert!(bench.uids(&Selection::default()).is_empty());
     assert_eq!(bench.uids(&Selection { gone: Gone::Only, ..Selection::default() }).len(), 1);
 }
+
+#[test]
+fn labels_become_folders_where_that_is_asked() {
+    let mut bench = Bench::new();
+    let era = bench.era(7, 100);
+    let labels: [&[&str]; 5] = [&["\\Inbox", "Work/Old"], &["\\Sent", "\\Important"], &["\\Starred"], &[], &["Work/Old"]];
+    for (uid, labels) in (1..).zip(labels) {
+        let labels = labels.iter().map(|label| (*label).to_owned()).collect();
+        let file = bench.file("twin");
+        let entry = NewEntry { labels, ..Bench::entry(era, uid, 100) };
+        bench.archive.commit(&[ArchiveChange::Kept { entry, file }]).unwrap();
+    }
+    bench.archive.commit(&[ArchiveChange::Renaming { folder: bench.folder, to: Folder::parse("All").unwrap() }]).unwrap();
+    bench.archive.commit(&[ArchiveChange::Renamed { folder: bench.folder, to: Folder::parse("All").unwrap() }]).unwrap();
+    let choice = bench.choose(&Selection { labels_as_folders: true, ..Selection::default() });
+    let shown: Vec<(String, Vec<u32>)> = choice
+        .folders
+        .iter()
+        .map(|folder| (folder.info.folder.to_string(), folder.messages.iter().filter_map(|one| one.uid).collect()))
+        .collect();
+    let expected = [("All", vec![3, 4]), ("INBOX", vec![1]), ("Sent", vec![2]), ("Work/Old", vec![1, 5])];
+    assert_eq!(shown, expected.map(|(name, uids)| (name.to_owned(), uids)));
+    assert_eq!(choice.folders[2].info.special_use, Some(SpecialUse::Sent));
+    for folder in &choice.folders {
+        let keys: HashSet<&Key> = folder.messages.iter().map(|one| &one.key).collect();
+        assert_eq!(keys.len(), folder.messages.len());
+    }
+    assert_eq!(bench.choose(&Selection::default()).folders.len(), 1);
+}
