@@ -615,19 +615,38 @@ fn a_rebuild_against_the_server_marks_what_is_gone_and_refuses_another_account()
     assert_eq!(std::fs::read(state(&scene, "journal.db")).unwrap(), before);
 }
 
+/// Damages a file, loses the journal, and goes on as a user would.
+fn damaged_without_journal(layout: Layout, file: &dyn Fn(&Scene) -> PathBuf) {
+    let scene = made(Kind::Modern, layout);
+    rewrite(&file(&scene), |bytes| *bytes.last_mut().unwrap() ^= 1);
+    std::fs::remove_file(state(&scene, "journal.db")).unwrap();
+    let json = scene.tool.run(&["rebuild", scene.at, "--json"]).expect_code(1).json();
+    assert_eq!((json["files"].as_u64(), json["problems"][0]["kind"].as_str()), (Some(39), Some("damaged")), "{json:#}");
+    assert_eq!(scene.run().expect_code(0).json()["copied"], 1);
+    scene.expect_idle_or_proved("damaged while the journal was lost");
+    let json = verify(&scene, &["work", "--repair"]).expect_code(0).json();
+    assert_eq!((json["extra"].as_u64(), json["repaired"].as_u64()), (Some(1), Some(1)), "{json:#}");
+    expect_clean(&scene, "damaged while the journal was lost");
+    scene.expect_right("damaged while the journal was lost");
+}
+
+/// The file of a message by its UID in INBOX.
+fn of_uid(scene: &Scene, uid: u32) -> PathBuf {
+    let inbox = scene.imapd().mailbox("INBOX").uid_validity;
+    files(scene, "").into_iter().find(|file| file.to_str().unwrap().contains(&format!(".V{inbox}U{uid}."))).unwrap()
+}
+
 #[test]
 fn a_file_damaged_while_the_journal_is_lost_is_not_believed() {
     for layout in [Layout::Maildir, Layout::Eml] {
-        let scene = made(Kind::Modern, layout);
-        rewrite(&one(&scene), |bytes| *bytes.last_mut().unwrap() ^= 1);
-        std::fs::remove_file(state(&scene, "journal.db")).unwrap();
-        let json = scene.tool.run(&["rebuild", scene.at, "--json"]).expect_code(1).json();
-        assert_eq!((json["files"].as_u64(), json["problems"][0]["kind"].as_str()), (Some(39), Some("damaged")), "{json:#}");
-        assert_eq!(scene.run().expect_code(0).json()["copied"], 1);
-        let json = verify(&scene, &["work", "--repair"]).expect_code(0).json();
-        assert_eq!((json["extra"].as_u64(), json["repaired"].as_u64()), (Some(1), Some(1)), "{json:#}");
-        expect_clean(&scene, "damaged while the journal was lost");
-        scene.expect_right("damaged while the journal was lost");
+        damaged_without_journal(layout, &|scene| of_uid(scene, 9));
+    }
+}
+
+#[test]
+fn one_of_three_identical_files_damaged_while_the_journal_is_lost_stays_three() {
+    for uid in 1..=3 {
+        damaged_without_journal(Layout::Maildir, &|scene| of_uid(scene, uid));
     }
 }
 
