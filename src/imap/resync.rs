@@ -513,7 +513,7 @@ impl Selected<'_> {
     }
 
     /// Those of a few UIDs that SEARCH or, where it is refused, FETCH finds.
-    fn still_there(&mut self, uids: &UidSet) -> Result<UidSet> {
+    pub(super) fn still_there(&mut self, uids: &UidSet) -> Result<UidSet> {
         let command = Command::new("UID SEARCH").raw(" UID ").uid_set(uids)?;
         match self.run_search(&command) {
             Ok(found) => Ok(found.unwrap_or_default()),

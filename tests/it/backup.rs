@@ -17,4 +17,5 @@ mod restore;
 mod scene;
 mod status;
 mod trouble;
+mod uids;
 mod verify;

@@ -59,7 +59,7 @@ impl Spare {
     pub(super) fn of(archive: &Archive, folder: ArchiveFolderId, era: EraId) -> Result<Self> {
         let mut files = Vec::new();
         archive.files(folder, &mut |file, entries| {
-            if entries.iter().any(|entry| entry.era == era) {
+            if entries.iter().any(|entry| entry.era == era && entry.uid.is_some()) {
                 return Ok(());
             }
             files.push(Free {

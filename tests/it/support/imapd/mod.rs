@@ -80,6 +80,8 @@ pub struct Behaviour {
     pub hang_up_at_uid: Option<u32>,
     /// Left out of the answer to every FETCH that asks for no part of the body, which ends with OK all the same.
     pub unlisted: Vec<u32>,
+    /// Left out of the answer to every FETCH, which ends with OK all the same; SEARCH finds them.
+    pub withheld: Vec<u32>,
     /// The answer to a right password, in place of OK: `NO [UNAVAILABLE] later`.
     pub login: Option<String>,
     /// Octets travel alone.
@@ -124,6 +126,7 @@ impl Default for Behaviour {
             max_literal: None,
             hang_up_at_uid: None,
             unlisted: Vec::new(),
+            withheld: Vec::new(),
             login: None,
             drip: false,
             deaf_after: None,

@@ -474,6 +474,7 @@ impl Session<'_> {
         }
         let folder = self.selected.clone().unwrap_or_default();
         unlisted.retain(|_| !items.iter().any(|item| item.to_ascii_uppercase().starts_with("BODY")));
+        unlisted.extend(behaviour.withheld);
         let asked = |index: usize, uid: u32| in_set(&set, if by_number { number(index) } else { uid }, last);
         let there = mailbox.messages.iter().enumerate();
         for (index, message) in there.filter(|(index, message)| asked(*index, message.uid) && !unlisted.contains(&message.uid)) {
