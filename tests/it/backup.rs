@@ -8,6 +8,7 @@ mod disk;
 mod durability;
 mod figures;
 mod folders;
+mod hostile;
 mod imap;
 mod limits;
 mod mirror;

@@ -38,7 +38,7 @@ impl Run<'_> {
 
     /// Finds folders that were renamed on the server, and renames them here.
     pub(super) fn renames(&mut self) -> Result<()> {
-        let mut plans = self.renamed_by_id();
+        let mut plans = self.renamed_by_id()?;
         self.renamed_by_content(&mut plans)?;
         // The new name has to be free, or to become so.
         loop {
@@ -78,8 +78,28 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Folders whose MAILBOXID stands at another name now.
-    fn renamed_by_id(&self) -> Vec<Plan> {
+    /// Folders whose MAILBOXID stands at another name now. Where UIDVALIDITY is the same too, every UID would count as the message
+    /// kept under it, which no word of the server's alone proves: a sample of them has to agree.
+    fn renamed_by_id(&mut self) -> Result<Vec<Plan>> {
+        let mut plans = Vec::new();
+        for (plan, now) in self.moved_ids() {
+            let own = plan.record.mark.map(|mark| mark.uid_validity);
+            let proved = match plan.record.era.filter(|_| plan.record.messages > 0) {
+                Some(era) if own.is_none() || own == now => {
+                    let Some(uid_validity) = now.or(own) else { continue };
+                    self.is_the_same(&plan.to, uid_validity, era)?
+                }
+                _ => true,
+            };
+            if proved {
+                plans.push(plan);
+            }
+        }
+        Ok(plans)
+    }
+
+    /// Folders of the archive whose MAILBOXID another name has now, and its UIDVALIDITY.
+    fn moved_ids(&self) -> Vec<(Plan, Option<u32>)> {
         let mut by_id: HashMap<&str, Option<&ArchiveFolder>> = HashMap::new();
         for record in self.known.iter().filter(|record| record.gone_at.is_none()) {
             if let Some(id) = &record.mailbox_id {
@@ -101,7 +121,8 @@ impl Run<'_> {
             let Some(Some(record)) = by_id.get(id) else { continue };
             let to = &work.remote.info.folder;
             if record.folder != *to && !record.folder.is_inbox() && !to.is_inbox() {
-                plans.push(Plan { record: (*record).clone(), to: to.clone() });
+                let now = work.remote.figures.as_ref().ok().and_then(|figures| figures.uid_validity);
+                plans.push((Plan { record: (*record).clone(), to: to.clone() }, now));
             }
         }
         plans

@@ -100,6 +100,8 @@ pub struct Behaviour {
     pub forgets_expunges: bool,
     /// QRESYNC names no expunged messages at all.
     pub denies_expunges: bool,
+    /// Every message has the same EMAILID.
+    pub same_email_ids: bool,
     /// LIST-STATUS tells nothing of these mailboxes, and STATUS refuses them with these words.
     pub no_status: BTreeMap<String, String>,
     /// What stands behind the agreement to COMPRESS, uncompressed, in place of a compressed stream.
@@ -136,6 +138,7 @@ impl Default for Behaviour {
             tells_everything: false,
             forgets_expunges: false,
             denies_expunges: false,
+            same_email_ids: false,
             no_status: BTreeMap::new(),
             compresses_not: None,
             clock: None,
