@@ -253,10 +253,8 @@ impl Sink for EmlSink {
         let Some(mut dir) = root else { return Ok(None) };
         let levels: &[String] = if info.folder.is_inbox() { &[] } else { info.folder.levels() };
         let mut cut = false;
-        for level in levels {
-            let name = files::fit(files::encode_level(level));
-            cut |= files::was_cut(&name);
-            let name = OsString::from(name);
+        for name in files::nested(levels) {
+            cut |= files::was_cut(&files::text(&name));
             let child = if create { Some(dir.make_child(&name)?) } else { dir.child(&name)? };
             let Some(child) = child else { return Ok(None) };
             dir = child;

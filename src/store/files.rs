@@ -50,18 +50,25 @@ impl Dir {
         }
     }
 
-    /// Opens the directory the user named, making it (and its parents) private where it is missing.
+    /// Opens the directory the user named, making it (and its parents) private where it is missing, each name synced.
     pub(super) fn make(path: &Path) -> Result<Self> {
         if let Some(dir) = Self::open(path)? {
             return Ok(dir);
         }
+        let here = |path: &Path| if path.as_os_str().is_empty() { PathBuf::from(".") } else { path.to_owned() };
+        // The directories in which names are about to be made, the uppermost last.
+        let mut parents = Vec::new();
+        for parent in path.ancestors().skip(1) {
+            parents.push(here(parent));
+            if here(parent).is_dir() {
+                break;
+            }
+        }
         let mut builder = std::fs::DirBuilder::new();
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
         builder.recursive(true).create(path).map_err(|error| Error::io(path.display(), error))?;
-        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty())
-            && let Some(parent) = Self::open(parent)?
-        {
-            parent.sync()?;
+        for parent in parents.iter().rev() {
+            Self::open(parent)?.map_or(Ok(()), |parent| parent.sync())?;
         }
         Self::open(path)?.ok_or_else(|| Error::local(format!("{}: it vanished as soon as it was made", path.display())))
     }
@@ -412,6 +419,22 @@ pub(super) fn fit_within(name: String, most: usize) -> String {
     let room = most.saturating_sub(digest.len() + 2);
     let kept = name.char_indices().take_while(|(at, c)| at + c.len_utf8() <= room).map(|(_, c)| c).collect::<String>();
     format!("{kept}%~{digest}")
+}
+
+/// Octets of a folder's way below its account beyond which it lies flat: with the store's own path and a file's name behind it, a
+/// longer one could be opened by no program.
+const WAY_BYTES: usize = 1024;
+
+/// A folder in nested directories, a level each. What lies deeper than anybody looks, or is longer than a path may be, has one
+/// directory, with a cut name.
+pub(super) fn nested(levels: &[String]) -> Vec<OsString> {
+    let names: Vec<String> = levels.iter().map(|level| fit(encode_level(level))).collect();
+    if names.len() <= MAX_DEPTH && names.iter().map(|name| name.len() + 1).sum::<usize>() <= WAY_BYTES {
+        return names.into_iter().map(OsString::from).collect();
+    }
+    let whole = names.join(".");
+    let most = whole.len().saturating_sub(1).min(NAME_BYTES);
+    vec![fit_within(whole, most).into()]
 }
 
 /// Whether [`fit`] had to cut.

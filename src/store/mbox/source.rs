@@ -238,9 +238,9 @@ impl Source for MboxSource {
     }
 }
 
-/// Whether a name is one of those that a folder of mboxes uses for itself.
+/// The directories above the file of a folder below `levels`.
 pub(in crate::store) fn directory_names(levels: &[String]) -> Vec<OsString> {
-    levels.iter().map(|level| OsString::from(files::fit(files::encode_level(level)))).collect()
+    files::nested(levels)
 }
 
 /// The name of the file of a level.

@@ -95,11 +95,10 @@ impl TreeVault {
         if folder.is_inbox() {
             return Vec::new();
         }
-        let levels = folder.levels().iter();
         if self.eml {
-            return levels.map(|level| files::fit(files::encode_level(level)).into()).collect();
+            return files::nested(folder.levels());
         }
-        let levels: Vec<String> = levels.map(|level| maildir::standard_level(level)).collect();
+        let levels: Vec<String> = folder.levels().iter().map(|level| maildir::standard_level(level)).collect();
         vec![files::fit(format!(".{}", levels.join("."))).into()]
     }
 

@@ -207,9 +207,7 @@ fn a_run_that_a_signal_stops_says_what_it_did_and_tells_its_hook() {
     let hook = format!("printf %s \"$MAILHAUL_EXIT\" > {}", tool.text("told"));
     let running = tool.spawn(&["backup", "work", "store", "--json", "--on-failure", &hook], None);
     // The server has stopped answering once the store holds what it gave.
-    while store::recorded(&tool.path("store")).len() < 2 {
-        std::thread::yield_now();
-    }
+    crate::support::wait_for("the second message", || store::recorded_by_now(&tool.path("store")) >= 2);
     running.signal(rustix::process::Signal::TERM);
     let output = running.finish().expect_code(143);
     assert_eq!(output.json()["copied"], 2);

@@ -48,6 +48,7 @@ fn clean(verdict: &Verdict, case: &str) {
     assert!(verdict.faults.is_empty(), "{case}: {} faults: {shown:#?}", verdict.faults.len());
 }
 
+#[derive(Debug)]
 struct Case {
     name: &'static str,
     kind: Kind,
@@ -263,6 +264,16 @@ fn the_judge_knows_what_a_sync_covers() {
     // Removed before what says so is on the disk.
     let unsynced = "1 pwrite64(9</s/.mailhaul/journal.db-wal>, \"intent\", 6, 56) = 6\n";
     assert!(!faults(&[&whole[..], &[unsynced, unlink, cur, other]].concat()).is_empty());
+    // The log is emptied once what it said is in the database, and synced there; not before.
+    let database = "1 pwrite64(8</s/.mailhaul/journal.db>, \"page\", 4, 0) = 4\n";
+    let put = "1 fdatasync(8</s/.mailhaul/journal.db>) = 0\n";
+    let emptied = "1 ftruncate(9</s/.mailhaul/journal.db-wal>, 0) = 0\n";
+    assert_eq!(faults(&[&whole[..], &[database, put, emptied]].concat()), [""; 0]);
+    assert!(faults(&[&whole[..], &[database, emptied, put]].concat())[0].contains("emptied"));
+    // The store's own name.
+    let store = "1 mkdir(\"/s\", 0700) = 0\n";
+    assert!(faults(&[store])[0].contains("the entry of /s"));
+    assert_eq!(faults(&[store, "1 fsync(3</>) = 0\n"]), [""; 0]);
     // A manifest in the old one's place before it is whole.
     let manifest = "1 openat(3</s>, \".work.sha256.new\", O_WRONLY|O_CREAT|O_EXCL, 0600) = 7</s/.work.sha256.new>\n\
         1 write(7</s/.work.sha256.new>, \"x\", 1) = 1\n";

@@ -451,13 +451,13 @@ pub fn built(layout: Layout) -> bool {
 }
 
 /// Does `each` for all of `jobs`, also when some of them fail, and tells of all that failed at the end.
-pub fn all_of<T: Sync>(jobs: &[T], each: impl Fn(&T) + Sync) {
+pub fn all_of<T: Sync + std::fmt::Debug>(jobs: &[T], each: impl Fn(&T) + Sync) {
     let failed = Mutex::new(Vec::new());
     in_parallel(jobs, |job| {
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| each(job)));
         if let Err(panic) = result {
             let text = panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-            failed.lock().unwrap().push(text.unwrap_or_default());
+            failed.lock().unwrap().push(format!("{job:?}: {}", text.unwrap_or_default()));
         }
     });
     let failed = failed.into_inner().unwrap();

@@ -16,6 +16,7 @@ use crate::support::terminal::harm;
 use crate::support::tool::Tool;
 
 /// A verb: its name, its arguments, whether it asks the server, whether it writes to it.
+#[derive(Debug)]
 struct Verb {
     name: &'static str,
     arguments: &'static [&'static str],

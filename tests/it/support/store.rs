@@ -126,7 +126,11 @@ pub fn lying(root: &Path, account: &str, layout: Layout) -> Vec<Lying> {
         Layout::Maildir => {
             maildir(root, &top, "INBOX", &mut found);
             for directory in names(&top).into_iter().filter(|name| name.starts_with('.')) {
-                maildir(root, &top.join(&directory), &directory[1..].replace('.', "/"), &mut found);
+                let way = top.join(&directory);
+                // A name too long for a directory stands in full in a file beside the mail.
+                let whole = fs::read_to_string(way.join("mailhaul-folder")).ok().map(|name| name.trim_end_matches('\n').to_owned());
+                let folder = whole.unwrap_or_else(|| directory[1..].split('.').map(|name| level(&from_utf7(name))).collect::<Vec<_>>().join("/"));
+                maildir(root, &way, &folder, &mut found);
             }
         }
         Layout::Eml | Layout::Mbox => files(root, &top, "", layout, &mut found),
@@ -141,6 +145,44 @@ pub fn mail(root: &Path, account: &str, layout: Layout) -> Mail {
         *mail.entry(lying.folder).or_default().entry(lying.letter).or_default() += 1;
     }
     mail
+}
+
+/// What a name in modified UTF-7 says; as it stands where it is none.
+fn from_utf7(name: &str) -> String {
+    use base64::Engine as _;
+    let engine = base64::engine::GeneralPurpose::new(
+        &base64::alphabet::STANDARD,
+        base64::engine::GeneralPurposeConfig::new().with_decode_padding_mode(base64::engine::DecodePaddingMode::RequireNone),
+    );
+    let mut text = String::new();
+    let mut rest = name;
+    while let Some((plain, shifted)) = rest.split_once('&') {
+        text.push_str(plain);
+        let Some((units, behind)) = shifted.split_once('-') else { return name.to_owned() };
+        if units.is_empty() {
+            text.push('&');
+        } else {
+            let Ok(bytes) = engine.decode(units.replace(',', "/")) else { return name.to_owned() };
+            let units: Vec<u16> = bytes.chunks(2).map(|pair| u16::from_be_bytes([pair[0], *pair.get(1).unwrap_or(&0)])).collect();
+            let Ok(decoded) = String::from_utf16(&units) else { return name.to_owned() };
+            text.push_str(&decoded);
+        }
+        rest = behind;
+    }
+    text + rest
+}
+
+/// A level of a directory's name with what it escapes (`%2E`) spelled out, as folders are named everywhere: `%2F` and `%25` stay.
+fn level(name: &str) -> String {
+    let bytes = name.as_bytes();
+    let mut out = Vec::new();
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        let escaped = (byte == b'%').then(|| name.get(at + 1..at + 3).and_then(|digits| u8::from_str_radix(digits, 16).ok())).flatten();
+        out.push(escaped.unwrap_or(byte));
+        at += if escaped.is_some() { 3 } else { 1 };
+    }
+    String::from_utf8(out).map_or_else(|_| name.to_owned(), |text| text.replace('%', "%25").replace('/', "%2F"))
 }
 
 fn names(directory: &Path) -> Vec<String> {
@@ -346,6 +388,15 @@ pub fn journal(root: &Path) -> Journal {
     }
     let db = rusqlite::Connection::open(copy.path().join("journal.db")).unwrap();
     Journal { db, _copy: copy }
+}
+
+/// How many files the journal of a run that is under way tells of; its files come and go while they are looked at.
+pub fn recorded_by_now(root: &Path) -> i64 {
+    let path = root.join(".mailhaul/journal.db");
+    let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
+    let count = rusqlite::Connection::open_with_flags(path, flags)
+        .and_then(|journal| journal.query_row("SELECT count(*) FROM file", [], |row| row.get::<_, i64>(0)));
+    count.unwrap_or(0)
 }
 
 /// A file as the journal tells of it.

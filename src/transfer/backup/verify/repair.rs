@@ -38,8 +38,6 @@ impl Repair<'_> {
     /// The store cannot be written, the server cannot be asked, a signal. What was put right until then stays so.
     pub fn run(mut self, found: &mut Found) -> Result<()> {
         let mut touched: HashSet<AccountId> = HashSet::new();
-        let written: Vec<(String, Folder)> =
-            found.suspects.iter().map(|suspect| (suspect.account.name.clone(), suspect.folder.folder.clone())).collect();
         let strays = std::mem::take(&mut found.strays);
         let mut suspects = std::mem::take(&mut found.suspects);
         let strays = self.moved(strays, &mut suspects, &mut touched, found)?;
@@ -53,9 +51,13 @@ impl Repair<'_> {
             }
         }
         self.fetch(suspects, &mut touched, found)?;
-        for (account, folder) in written.into_iter().collect::<HashSet<_>>().difference(&unknown) {
-            // All that lies there is in the journal: what writing left word of is over.
-            self.store.vault.complete(account, folder)?;
+        for account in self.store.archive.accounts()? {
+            for folder in self.store.archive.folders(account.id)? {
+                // All that lies there is in the journal: what writing left word of, this time or when a repair died, is over.
+                if !unknown.contains(&(account.name.clone(), folder.folder.clone())) {
+                    self.store.vault.complete(&account.name, &folder.folder)?;
+                }
+            }
         }
         let wrong: HashMap<AccountId, usize> = found.manifests.drain(..).map(|(account, finding)| (account.id, finding)).collect();
         for account in self.store.archive.accounts()? {
