@@ -282,3 +282,19 @@ fn the_judge_knows_what_a_sync_covers() {
     assert_eq!(faults(&[&whole[..], &[manifest, synced, replace, other]].concat()), [""; 0]);
     assert!(!faults(&[&whole[..], &[manifest, replace, other]].concat()).is_empty());
 }
+
+#[test]
+fn every_level_above_a_new_store_is_synced_as_well() {
+    if !can_watch() {
+        return;
+    }
+    let mut scene = Scene::new(Kind::Plain, Layout::Maildir, 1, 30);
+    scene.at = "deep/er/store";
+    let calls = strace::parse(&watch(&scene));
+    let work = scene.tool.path("").canonicalize().unwrap();
+    for level in ["", "deep", "deep/er", "deep/er/store"] {
+        let path = work.join(level);
+        let shown = format!("<{}>", path.to_str().unwrap().trim_end_matches('/'));
+        assert!(calls.iter().any(|call| call.name == "fsync" && call.arguments.ends_with(&shown)), "{shown} is never synced");
+    }
+}
