@@ -29,7 +29,7 @@ impl Run<'_> {
     pub(super) fn leftovers(&mut self) -> Result<()> {
         for record in self.job.store.archive.folders(self.job.account.id)? {
             if let Some(to) = record.renaming_to.clone() {
-                self.rename(record, &to)?;
+                self.rename(&record, &to)?;
             }
         }
         prune::finish(self.job.store, &self.job.account, self.job.context)?;
@@ -58,7 +58,7 @@ impl Run<'_> {
             let free = plans.iter().position(|plan| !plans.iter().any(|other| other.record.folder == plan.to));
             if let Some(next) = free {
                 let plan = plans.remove(next);
-                self.rename(plan.record, &plan.to)?;
+                self.rename(&plan.record, &plan.to)?;
                 continue;
             }
             // Names that go round in a circle: one steps aside.
@@ -67,7 +67,7 @@ impl Run<'_> {
             let mut record = plan.record.clone();
             record.folder.clone_from(&aside);
             let from = std::mem::replace(&mut plan.record, record);
-            if !self.rename(from, &aside)? {
+            if !self.rename(&from, &aside)? {
                 break;
             }
         }
@@ -235,7 +235,7 @@ impl Run<'_> {
     }
 
     /// Renames a folder here: the intent first, then its directory, then the fact. `false` when the name is taken.
-    fn rename(&mut self, record: ArchiveFolder, to: &Folder) -> Result<bool> {
+    fn rename(&mut self, record: &ArchiveFolder, to: &Folder) -> Result<bool> {
         let archive = &mut self.job.store.archive;
         if record.renaming_to.as_ref() != Some(to) {
             archive.commit(&[ArchiveChange::Renaming { folder: record.id, to: to.clone() }])?;

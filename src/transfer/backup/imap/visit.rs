@@ -169,7 +169,7 @@ impl Run<'_> {
         }
         let mut found = UidSet::new();
         for set in suspects.split_by_count(u32::try_from(CHUNK).unwrap_or(u32::MAX)) {
-            let mut now: HashMap<u32, (Option<u64>, Option<i64>, Option<Digest>)> = HashMap::new();
+            let mut now: HashMap<u32, Looks> = HashMap::new();
             self.line.ask_in(folder, uid_validity, |origin| {
                 now.clear();
                 origin.arrivals(&set, &mut |arrival| {
@@ -358,6 +358,9 @@ impl Run<'_> {
         compare(&mut self.job, self.is_gmail, &mut self.problems, folder, era, now)
     }
 }
+
+/// What a server tells of a message: size, date in seconds since 1970 UTC, header digest.
+type Looks = (Option<u64>, Option<i64>, Option<Digest>);
 
 /// A message whose flags or labels changed.
 struct Changed {
