@@ -52,6 +52,9 @@ pub struct Args {
     /// whichever is more]
     #[arg(long, value_name = "N|P%", requires = "mirror")]
     pub max_delete: Option<Ceiling>,
+    /// Believe a folder list that lost more than a fifth of its folders, for they were deleted on purpose
+    #[arg(long)]
+    pub fewer_folders: bool,
     /// How line ends lie in the files of a new store [default: lf]
     #[arg(long, value_name = "HOW", value_enum)]
     pub line_ends: Option<LineEnds>,
@@ -452,6 +455,7 @@ fn options(args: &Args, account: &Account, limits: Limits) -> Options {
         mirror: args.mirror.then(|| args.max_delete.unwrap_or_default()),
         connections: u32::try_from(account.server.connections).unwrap_or(1).max(1),
         limits,
+        fewer_folders: args.fewer_folders,
         pop3_anyway: args.pop3_anyway,
     }
 }

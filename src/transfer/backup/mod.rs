@@ -63,6 +63,8 @@ pub struct Options {
     pub connections: u32,
     /// Limits of this run.
     pub limits: Limits,
+    /// A folder list that is much shorter than before is believed.
+    pub fewer_folders: bool,
     /// Go on with a Gmail maildrop over POP3, which shows but a part.
     pub pop3_anyway: bool,
 }

@@ -123,6 +123,18 @@ fn a_list_much_shorter_than_before_is_not_believed() {
 }
 
 #[test]
+fn a_list_that_a_person_made_shorter_is_believed_when_told_so() {
+    let server = with_folders(modern(), &SIX);
+    let scene = Scene::at(&server);
+    scene.ok();
+    ["A", "B"].iter().for_each(|name| server.remove(name));
+    scene.run(&[]).expect_code(10).expect_stderr("--fewer-folders: A, B");
+    let told = scene.run(&["--fewer-folders"]).expect_code(0).json();
+    assert_eq!(counts(&told, &["copied", "gone"]), [0, 55]);
+    scene.ok();
+}
+
+#[test]
 fn folders_are_chosen_by_name_and_a_choice_of_none_is_an_error() {
     let server = with_folders(Behaviour::default(), &SIX);
     let scene = Scene::at(&server);

@@ -147,7 +147,7 @@ fn mendable() -> Vec<Damage> {
                     "DROP INDEX IF EXISTS entry_uid; DROP INDEX IF EXISTS entry_key;
                 INSERT INTO entry (era, uid, key, file, flags, labels, listed_size, since, gone_at)
                 SELECT era, uid, key, file, flags, labels, listed_size, since, gone_at FROM entry ORDER BY id LIMIT 3",
-                )
+                );
             },
             found("contradiction"),
         ),
@@ -179,7 +179,7 @@ fn mendable() -> Vec<Damage> {
             "garbage in the journal",
             |scene| {
                 rewrite(&state(scene, "journal.db"), |bytes| {
-                    bytes.iter_mut().skip(100).for_each(|byte| *byte = byte.wrapping_mul(31) ^ 0x5a)
+                    bytes.iter_mut().skip(100).for_each(|byte| *byte = byte.wrapping_mul(31) ^ 0x5a);
                 });
             },
             refused(7, "rebuild"),
@@ -222,7 +222,7 @@ fn mendable() -> Vec<Damage> {
             |scene| {
                 rewrite(&scene.root().join("work.sha256"), |bytes| {
                     bytes[0] = if bytes[0] == b'a' { b'b' } else { b'a' };
-                })
+                });
             },
             found("manifest"),
         ),

@@ -62,7 +62,7 @@ impl Run<'_> {
     fn weigh(&mut self, place: &str) {
         let before = self.known.iter().filter(|record| record.gone_at.is_none() && self.is_meant(&record.folder)).count();
         let now = self.works.len();
-        if now > 0 && now * 5 >= before * 4 {
+        if now > 0 && (self.job.options.fewer_folders || now * 5 >= before * 4) {
             return;
         }
         let names: Vec<String> = self.vanished().map(|record| record.folder.to_string()).take(5).collect();
@@ -73,7 +73,7 @@ impl Run<'_> {
         };
         let mut error = Error::new(Kind::Safety, format!("{words}, so nothing was marked as gone")).at(place);
         if now > 0 {
-            error = error.hint(format!("if they were deleted on purpose, leave them out with --exclude: {}", names.join(", ")));
+            error = error.hint(format!("if these were deleted on purpose, say so once with --fewer-folders: {}", names.join(", ")));
         }
         self.suspicious = Some(error.message().to_owned());
         self.safety = Some(error);
