@@ -14,8 +14,8 @@ use super::journal::named;
 use super::{Batch, Change, CopyId, GenerationId, Journal, NewIntent, State, schema};
 
 impl Journal {
-    /// Makes a batch durable, all of it or nothing. Returns the numbers of the copies that [`Change::Intend`] and
-    /// [`Change::Adopted`] name, in their order.
+    /// Makes a batch durable, all of it or nothing. Returns the numbers of the copies that [`Change::Intend`],
+    /// [`Change::Adopted`] and [`Change::Counted`] name, in their order.
     ///
     /// # Errors
     /// [`crate::error::Kind::Safety`] for a change the copy's state forbids (an intent or unknown is never sent again before it is
@@ -48,6 +48,7 @@ impl<'a> Writing<'a> {
         match change {
             Change::Intend(copy) => begun.push(self.begin(copy, State::Intent, None)?),
             Change::Adopted { copy, uid } => begun.push(self.begin(copy, State::Done, *uid)?),
+            Change::Counted { copy } => begun.push(self.begin(copy, State::Merged, None)?),
             Change::Done { copy, uid, altered } => self.done(*copy, *uid, *altered)?,
             Change::Placed { copy, uid } => self.placed(*copy, *uid)?,
             Change::Renamed { copy, key } => {

@@ -266,6 +266,11 @@ pub enum Change {
         /// Which.
         copy: CopyId,
     },
+    /// The message is there already, brought by another source whose copy stays that one's: it counts as merged with it.
+    Counted {
+        /// What would have been sent.
+        copy: NewIntent,
+    },
     /// A connection was lost at an intent or unknown: its tries go up by one.
     Lost {
         /// Which.

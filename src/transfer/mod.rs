@@ -359,9 +359,12 @@ impl Transfer<'_> {
             let wanted: Vec<Listed> = flowing.iter().chain(&suspects).cloned().collect();
             settle::adoptable(sink, self.journal, &target, seen, source.header_digests(&wanted).as_ref())?
         };
-        if self.asked == Asked::Back && self.options.adopt && work.brought.is_none() {
+        if self.asked.adopts() && self.options.adopt && work.brought.is_none() {
             // Once in a run: what counts for one message counts for no other after a loss either.
-            work.brought = Some(settle::brought_by_others(sink, self.journal, &target, &self.source_name, &folder)?);
+            work.brought = Some(match self.asked {
+                Asked::Back => settle::brought_by_others(sink, self.journal, &target, &self.source_name, &folder)?,
+                _ => settle::brought_by_restore(sink, self.journal, &target, seen)?,
+            });
         }
         // Suspects go last and alone, so that a message that makes a server hang up does not stall the others.
         let mut groups: Vec<Vec<Listed>> = if flowing.is_empty() { Vec::new() } else { vec![flowing] };
@@ -385,6 +388,7 @@ impl Transfer<'_> {
                 again: &again,
                 adoptable: &mut adoptable,
                 brought: work.brought.get_or_insert_default(),
+                counts_for_ever: self.asked.lists_all(),
                 tally: &mut work.tally,
                 twins: &mut twins,
             }

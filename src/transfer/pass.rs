@@ -53,7 +53,7 @@ impl Adoptable {
     }
 
     /// The lowest UID that is the same message, which nobody else gets then.
-    fn claim(&mut self, content: Digest, parts: impl FnOnce() -> Result<(Digest, Digest)>) -> Result<Option<u32>> {
+    pub(super) fn claim(&mut self, content: Digest, parts: impl FnOnce() -> Result<(Digest, Digest)>) -> Result<Option<u32>> {
         if self.by_content.is_empty() {
             return Ok(None);
         }
@@ -87,6 +87,8 @@ pub(super) struct Pass<'a> {
     pub(super) adoptable: &'a mut Adoptable,
     /// Copies of other sources that are there. One that counts for a message of this one stays the other's in the journal.
     pub(super) brought: &'a mut Adoptable,
+    /// That they count is recorded, so that it does for ever.
+    pub(super) counts_for_ever: bool,
     /// Fates by key, of this run.
     pub(super) tally: &'a mut HashMap<String, Fate>,
     /// How often a content digest was met among messages that have no other key.
@@ -432,6 +434,10 @@ impl Between<'_, '_> {
         if self.pass.brought.claim(content, || Ok((header, body)))?.is_some() {
             self.budget.give(octets);
             self.end.settled += 1;
+            if self.pass.counts_for_ever {
+                group.changes.push(Change::Counted { copy: intent });
+                group.messages.push((None, sent(CopyId::default())));
+            }
             group.fates.push((name, Fate::AlreadyThere));
             return Ok(());
         }

@@ -13,6 +13,9 @@ use crate::message::{Digest, header_digest, header_len};
 use crate::state::{Batch, Change, CopyId, GenerationId, Intent, Journal};
 use crate::store::{FolderInfo, Listed, Sink, SpecialUse};
 
+/// How the names of stores of backups begin, as sources.
+const STORES: &str = "store:";
+
 /// The digests by which a message at the destination is recognised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Seen {
@@ -143,6 +146,27 @@ pub(super) fn brought_by_others(
     for one in brought.into_iter().filter(|one| there.contains(&one.uid)) {
         // One whose parts were not taken is found by its content alone.
         found.add(one.uid, one.content, (one.header.unwrap_or(one.content), one.body.unwrap_or(one.content)));
+    }
+    Ok(found)
+}
+
+/// What runs of `restore` brought to the destination, is there still, and counts for no message of any source yet.
+pub(super) fn brought_by_restore(sink: &mut dyn Sink, journal: &mut Journal, target: &Target, seen: &mut SeenByUid) -> Result<Adoptable> {
+    let mut found = Adoptable::default();
+    if journal.unplaced(target.mailbox, target.generation)?.iter().any(|copy| copy.source.starts_with(STORES)) {
+        place(sink, journal, target, seen)?;
+    }
+    let brought = journal.brought_from(STORES, target.mailbox, target.generation)?;
+    if brought.is_empty() {
+        return Ok(found);
+    }
+    let there: HashSet<u32> = sink.look(1)?.messages.into_iter().map(|listed| listed.id).collect();
+    // A message may be in several stores, or have been restored twice: each UID is one message there.
+    for one in brought.into_iter().filter(|one| there.contains(&one.uid)) {
+        found.add(one.uid, one.content, (one.header.unwrap_or(one.content), one.body.unwrap_or(one.content)));
+    }
+    for (content, parts) in journal.merged(target.mailbox)? {
+        found.claim(content, || Ok(parts.unwrap_or((content, content))))?;
     }
     Ok(found)
 }

@@ -659,3 +659,30 @@ fn a_store_whose_journal_was_made_anew_without_the_server_comes_back_whole() {
     let second = tool.run(&["restore", "store", "to", "--json"]).expect_code(0).json();
     assert_eq!(second["copied"], 0);
 }
+
+#[test]
+fn what_a_restore_brought_is_not_brought_again_by_a_migration() {
+    let (from, to) = (dovecot_user!("restore-then-from"), dovecot_user!("restore-then-to"));
+    let twin = mail::plain(1, 100);
+    from.deliver("INBOX", &[twin.clone(), mail::plain(2, 100), twin.clone()]);
+    let tool = tool(&from, &to);
+    backup(&tool, "from");
+    tool.run(&["restore", "store", "to", "--json"]).expect_code(0);
+    // A third twin is one more, and so is what came since.
+    from.deliver("INBOX", &[twin.clone(), mail::plain(3, 100)]);
+    let first = tool.run(&["migrate", "from", "to", "--json"]).expect_code(0).json();
+    assert_eq!(counts(&first), (5, 2, 3));
+    from.deliver("INBOX", &[twin.clone()]);
+    let second = tool.run(&["migrate", "from", "to", "--json"]).expect_code(0).json();
+    assert_eq!(counts(&second), (6, 1, 5), "a copy that counts for one message counts for no other");
+    // What was migrated once does not come back.
+    let uid = to.messages("INBOX").iter().find(|one| one.body == mail::plain(2, 100)).map(|one| one.uid).unwrap();
+    expunge(&to, "INBOX", &uid.to_string());
+    let third = tool.run(&["migrate", "from", "to", "--json"]).expect_code(0).json();
+    assert_eq!(counts(&third), (6, 0, 6));
+    // A restore after it brings nothing twice either.
+    backup(&tool, "from");
+    let back = tool.run(&["restore", "store", "to", "--json"]).expect_code(0).json();
+    assert_eq!(counts(&back), (6, 1, 5));
+    assert_same_mail(&from.bodies("INBOX"), &to.bodies("INBOX"));
+}
