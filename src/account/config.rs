@@ -137,7 +137,7 @@ impl Config {
     }
 
     /// The environment variables that hold passwords of any account.
-    pub(super) fn secret_variables(&self) -> impl Iterator<Item = String> {
+    pub fn secret_variables(&self) -> impl Iterator<Item = String> {
         let levels = self.accounts.values().flat_map(|account| {
             let sides = [&account.imap, &account.pop3].into_iter().flatten().map(|side| &side.settings);
             std::iter::once(&account.settings).chain(sides)

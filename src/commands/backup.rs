@@ -191,7 +191,8 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
             written = summary.write(&results, format, &mut std::io::stdout().lock());
         }
         if app.global.verbose > 0 {
-            summary.total.write_altered(&mut std::io::stderr().lock())?;
+            // Standard error may be closed; the hook runs all the same.
+            let _ = summary.total.write_altered(&mut std::io::stderr().lock());
         }
     }
     let hidden: Vec<String> = accounts.iter().flat_map(|account| account.server.credential.hidden_env().to_vec()).collect();

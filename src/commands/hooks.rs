@@ -35,7 +35,7 @@ pub(super) struct Ended<'a> {
     pub(super) exit: ExitCode,
     /// The summary, one line of JSON.
     pub(super) summary: Vec<u8>,
-    /// Variables that hold secrets.
+    /// Variables that hold secrets, beside those of the config file.
     pub(super) hidden: &'a [String],
 }
 
@@ -70,7 +70,7 @@ fn shell(script: &str, ended: Ended<'_>, app: &App) -> Result<()> {
         .stdin(Stdio::piped())
         // Standard output is the summary's.
         .stdout(std::io::stderr());
-    for name in ended.hidden {
+    for name in app.config.secret_variables().chain(ended.hidden.iter().cloned()) {
         command.env_remove(name);
     }
     let mut child = command.spawn().map_err(|error| Error::local(format!("cannot run sh: {}", io_words(&error))).because(error))?;

@@ -417,7 +417,8 @@ impl Job<'_> {
                 written = summary.write(format, &mut std::io::stdout().lock());
             }
             if app.global.verbose > 0 {
-                summary.write_altered(&mut std::io::stderr().lock())?;
+                // Standard error may be closed; the hook runs all the same.
+                let _ = summary.write_altered(&mut std::io::stderr().lock());
             }
         }
         let hidden = self.destination.server().map_or(&[][..], |server| server.credential.hidden_env());

@@ -199,7 +199,7 @@ impl Verify<'_> {
     }
 
     fn looking<'b>(&'b self, progress: &'b crate::output::Progress, sample: Option<Sample>) -> Look<'b> {
-        Look { context: &self.app.context, report: progress, trace: &self.app.trace, root: self.root(), sample }
+        Look { context: &self.app.context, report: progress, trace: &self.app.trace, root: self.root(), sample, mend: self.args.repair }
     }
 
     fn compare(

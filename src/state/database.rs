@@ -354,6 +354,11 @@ pub(super) fn fault(scheme: &Scheme, path: &Path, error: rusqlite::Error) -> Err
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
             Error::local(format!("{what}: another program holds the journal open")).hint("close it and run the same command again")
         }
+        // Rows that SQLite reads and nobody could have written.
+        None => match error {
+            rusqlite::Error::InvalidQuery => damaged(scheme, path, "a row in it makes no sense"),
+            _ => damaged(scheme, path, &error.to_string()),
+        },
         _ => Error::local(format!("{what}: {error}")),
     };
     ours.because(error)

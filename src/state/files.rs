@@ -305,7 +305,7 @@ pub(super) fn exchange_database(dir: &Path, new: &Path, context: &Context) -> Re
         }
         context.step("journal.before-aside");
         if name == COUNTER {
-            std::fs::copy(&from, &to).map_err(at)?;
+            keep_counter(&from, &to).map_err(at)?;
         } else {
             std::fs::rename(&from, &to).map_err(at)?;
         }
@@ -315,7 +315,8 @@ pub(super) fn exchange_database(dir: &Path, new: &Path, context: &Context) -> Re
         sync_dir(dir)?;
         context.step("journal.after-aside");
     }
-    if there(&new.join(COUNTER))? {
+    let counted = there(&new.join(COUNTER))?;
+    if counted {
         std::fs::rename(new.join(COUNTER), dir.join(COUNTER)).map_err(at)?;
         sync_dir(dir)?;
     }
@@ -323,7 +324,28 @@ pub(super) fn exchange_database(dir: &Path, new: &Path, context: &Context) -> Re
     std::fs::rename(new.join(DATABASE), dir.join(DATABASE)).map_err(at)?;
     sync_dir(dir)?;
     context.step("journal.after-exchange");
+    if !counted {
+        // Nothing was written to the new one yet, which the old one's counter would take for a loss.
+        std::fs::remove_file(dir.join(COUNTER)).map_err(at)?;
+        sync_dir(dir)?;
+    }
     Ok(old)
+}
+
+/// A copy of the counter, as far as it is one: what stands in its place may be no file at all.
+fn keep_counter(from: &Path, to: &Path) -> std::io::Result<()> {
+    let mut text = Vec::new();
+    let read = open_private(from, OFlags::RDONLY).and_then(|file| match file.metadata()?.is_file() {
+        true => file.take(64).read_to_end(&mut text),
+        false => Ok(0),
+    });
+    // A symbolic link, say: it held no counter.
+    if read.is_err() {
+        text.clear();
+    }
+    let mut file = open_private(to, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL)?;
+    file.write_all(&text)?;
+    file.sync_all()
 }
 
 /// Makes the database file private before SQLite opens it; its companions inherit the mode.

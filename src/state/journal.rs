@@ -334,7 +334,7 @@ impl Journal {
                 content: row.get(5)?,
                 header: row.get(6)?,
                 body: row.get(7)?,
-                length: row.get::<_, i64>(8)?.unsigned_abs(),
+                length: row.get::<_, i64>(8)?.unsigned_abs().min(1 << 47),
                 floor: row.get(9)?,
                 generation: row.get::<_, Option<i64>>(10)?.map(GenerationId),
                 intended_at: row.get(11)?,

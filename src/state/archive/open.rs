@@ -16,6 +16,8 @@ use crate::state::files;
 
 /// The finished runs of an account that are remembered, beside the last complete one.
 const RUNS_KEPT: u32 = 500;
+/// More octets (or messages) than any store holds: an eighth of a petabyte.
+const MOST: u64 = 1 << 47;
 /// A progress file is a few lines; whatever is longer is not ours.
 const PROGRESS_BYTES: u64 = 1024 * 1024;
 
@@ -306,10 +308,16 @@ fn folder_of(row: &Row<'_>) -> rusqlite::Result<ArchiveFolder> {
         era: row.get::<_, Option<i64>>(8)?.map(EraId),
         mark,
         complete_at: row.get(13)?,
-        messages: number(14)?.unwrap_or(0),
-        gone: number(15)?.unwrap_or(0),
-        octets: number(16)?.unwrap_or(0),
+        messages: amount(row, 14)?,
+        gone: amount(row, 15)?,
+        octets: amount(row, 16)?,
     })
+}
+
+/// A count or a sum of octets: what no store can hold is no such thing, and sums of what is left cannot overflow.
+pub(super) fn amount(row: &Row<'_>, index: usize) -> rusqlite::Result<u64> {
+    let found: i64 = row.get(index)?;
+    u64::try_from(found).ok().filter(|amount| *amount <= MOST).ok_or(rusqlite::Error::IntegralValueOutOfRange(index, found))
 }
 
 fn name_of(name: &str) -> rusqlite::Result<Folder> {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use rusqlite::Row;
 
+use super::open::amount;
 use super::{AccountId, Archive, ArchiveFile, ArchiveFolderId, Entry, EntryId, EraId, FileId, Form, Held, PutAside};
 use crate::error::Result;
 use crate::imap::uid_set::UidSet;
@@ -228,12 +229,12 @@ fn file_of(row: &Row<'_>) -> rusqlite::Result<ArchiveFile> {
         folder: ArchiveFolderId(row.get(1)?),
         stem: row.get(2)?,
         form: if row.get(3)? { Form::LineFeeds } else { Form::AsReceived },
-        octets: row.get::<_, i64>(4)?.unsigned_abs(),
+        octets: amount(row, 4)?,
         digest: row.get(5)?,
         exact: row.get(6)?,
         content: row.get(7)?,
         header: row.get(8)?,
-        length: row.get::<_, i64>(9)?.unsigned_abs(),
+        length: amount(row, 9)?,
         internal_date,
         object_id: row.get(12)?,
     })

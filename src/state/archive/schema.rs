@@ -124,6 +124,8 @@ pub(super) static ARCHIVE: Scheme = Scheme {
     elsewhere: "name another store",
     rival: "another run over the same store",
     foreign: |path, found, wanted| {
+        // Whatever stands there came from a file.
+        let found: String = found.chars().take(64).collect();
         Error::new(Kind::Safety, format!("the journal {} belongs to the store {found}, and this is the store {wanted}", path.display()))
             .hint(format!(
                 "put back the files of {} that belong together, or build the journal anew from the files with: mailhaul rebuild {}",

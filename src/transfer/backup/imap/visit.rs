@@ -15,6 +15,8 @@ use crate::store::origin::{Flagged, Remote, Since, Visit};
 
 /// Flags told of by the visit that are kept until it is over; where there are more, all are asked for and compared as they come.
 const FLAGS_KEPT: usize = 20_000;
+/// Octets that they may take: a server can give every message a thousand keywords.
+const FLAGS_OCTETS: usize = 8 * 1024 * 1024;
 /// Flags compared with the archive at once.
 const CHUNK: usize = 2000;
 /// Changes in one transaction.
@@ -242,10 +244,11 @@ impl Run<'_> {
     fn look(&mut self, folder: &Folder, since: Option<&Since>) -> Result<(Visit, Option<Vec<Flagged>>)> {
         let mut ask = |since: Option<&Since>| {
             self.line.ask(|origin| {
-                let mut flags = Some(Vec::new());
+                let (mut flags, mut octets) = (Some(Vec::new()), 0);
                 let visit = origin.visit(folder, since, &mut |flagged| {
+                    octets += weight(&flagged);
                     match &mut flags {
-                        Some(kept) if kept.len() < FLAGS_KEPT => kept.push(flagged),
+                        Some(kept) if kept.len() < FLAGS_KEPT && octets <= FLAGS_OCTETS => kept.push(flagged),
                         many => *many = None,
                     }
                     Ok(())
@@ -361,6 +364,12 @@ impl Run<'_> {
 
 /// What a server tells of a message: size, date in seconds since 1970 UTC, header digest.
 type Looks = (Option<u64>, Option<i64>, Option<Digest>);
+
+/// Octets that it takes, roughly.
+fn weight(flagged: &Flagged) -> usize {
+    let words = flagged.flags.iter().map(|flag| flag.wire().len()).chain(flagged.labels.iter().map(String::len));
+    size_of::<Flagged>() + words.map(|octets| octets + size_of::<String>()).sum::<usize>()
+}
 
 /// A message whose flags or labels changed.
 struct Changed {

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::Arc;
 
 use super::{Found, Look, Stray, Suspect, manifest};
 use crate::error::{Result, Scope};
@@ -12,6 +13,8 @@ use crate::store::vault::{Layout, Lying, Vault};
 
 /// So many files of a folder are compared at a time: some 12 MiB. A larger folder is listed several times.
 const AT_ONCE: u64 = 32 * 1024;
+/// So many files of other programs are named in a folder (or a part of it); the rest is counted.
+const FOREIGN_NAMED: u64 = 1000;
 
 /// The name of a file in 16 octets.
 pub(in super::super) type Short = [u8; 16];
@@ -69,7 +72,7 @@ pub(super) fn check(look: &Look<'_>, archive: &Archive, vault: &mut dyn Vault, f
                 Ok(())
             })?;
             all += files;
-            folders.push((account.clone(), folder, files));
+            folders.push((account.clone(), Arc::new(folder), files));
         }
     }
     let wanted = look.sample.map_or(all, |sample| sample.of(all));
@@ -78,7 +81,7 @@ pub(super) fn check(look: &Look<'_>, archive: &Archive, vault: &mut dyn Vault, f
     }
     let mut lot = Lot { left: all, wanted, state: RandomState::new() };
     let mut strangers = strange_directories(archive, vault)?;
-    for account in archive.accounts()? {
+    for account in archive.accounts()?.into_iter().map(Arc::new) {
         let mut sum = manifest::Sum::default();
         let missing = found.checked.missing;
         for (_, folder, files) in folders.iter().filter(|(of, ..)| of.id == account.id) {
@@ -91,7 +94,7 @@ pub(super) fn check(look: &Look<'_>, archive: &Archive, vault: &mut dyn Vault, f
         {
             let finding = found.note(Fault::Manifest, Some(&account), None, words);
             found.name(finding, None, Some(format!("{}.sha256", account.name)));
-            found.manifests.push((account, finding));
+            found.manifests.push((Account::clone(&account), finding));
         }
     }
     strangers.sort();
@@ -136,11 +139,16 @@ fn strange_directories(archive: &Archive, vault: &mut dyn Vault) -> Result<Vec<(
     Ok(strange)
 }
 
+/// Whether this program never gave a file such a name.
+fn is_foreign(file: &Lying) -> bool {
+    file.uid.is_none() && file.key.is_none()
+}
+
 struct OneFolder<'a, 'b> {
     look: &'a Look<'b>,
     archive: &'a Archive,
-    account: &'a Account,
-    folder: &'a ArchiveFolder,
+    account: &'a Arc<Account>,
+    folder: &'a Arc<ArchiveFolder>,
     lot: &'a mut Lot,
     sum: &'a mut manifest::Sum,
 }
@@ -176,7 +184,7 @@ impl OneFolder<'_, '_> {
         })?;
         expected.sort_unstable_by_key(|one| one.name);
         let mut lying = Vec::new();
-        let mut strays = Vec::new();
+        let (mut strays, mut foreign) = (Vec::new(), 0);
         let sum = &mut *self.sum;
         vault.scan(&self.account.name, &self.folder.folder, &mut |file| {
             let name = short(&file.stem);
@@ -191,7 +199,12 @@ impl OneFolder<'_, '_> {
                 }
                 Some(_) => strays.push((file, true)),
                 None if removing.contains(&file.stem) => {}
-                None => strays.push((file, false)),
+                None => {
+                    foreign += u64::from(is_foreign(&file));
+                    if foreign <= FOREIGN_NAMED || !is_foreign(&file) {
+                        strays.push((file, false));
+                    }
+                }
             }
             Ok(())
         })?;
@@ -218,7 +231,13 @@ impl OneFolder<'_, '_> {
         }
         drop(expected);
         self.name_wrong(&wrong, &ours, found)?;
-        self.name_strays(strays, found)
+        self.name_strays(strays, found)?;
+        if foreign > FOREIGN_NAMED {
+            let more = foreign - FOREIGN_NAMED;
+            let words = format!("{} more that another program put here", counted(more, "file"));
+            found.notes(Fault::Extra, Some(self.account), Some(self.folder), words, more);
+        }
+        Ok(())
     }
 
     /// Reads a file, if it is to be read. The words say what is wrong with it.
@@ -269,7 +288,6 @@ impl OneFolder<'_, '_> {
                     found.name(finding, uid, None);
                     self.suspect(file, entries, None, finding, found);
                 }
-                None if entries.is_empty() => found.nameless.push((self.account.clone(), self.folder.clone(), file, usize::MAX)),
                 None => {}
             }
             Ok(())
@@ -286,7 +304,10 @@ impl OneFolder<'_, '_> {
     }
 
     fn suspect(&self, file: ArchiveFile, entries: Vec<Entry>, path: Option<String>, finding: usize, found: &mut Found) {
-        let (account, folder) = (self.account.clone(), self.folder.clone());
+        if !self.look.mend {
+            return;
+        }
+        let (account, folder) = (Arc::clone(self.account), Arc::clone(self.folder));
         found.suspects.push(Suspect { account, folder, file, entries, path, finding });
     }
 
@@ -309,7 +330,10 @@ impl OneFolder<'_, '_> {
             };
             let finding = found.note(Fault::Extra, Some(self.account), Some(self.folder), words);
             found.name(finding, lying.uid.map(|(_, uid)| uid), Some(lying.path.clone()));
-            let (account, folder) = (self.account.clone(), self.folder.clone());
+            if !self.look.mend {
+                continue;
+            }
+            let (account, folder) = (Arc::clone(self.account), Arc::clone(self.folder));
             found.strays.push(Stray { account, folder, lying, twin, finding });
         }
         Ok(())

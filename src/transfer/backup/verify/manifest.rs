@@ -1,6 +1,6 @@
 //! The manifest of an account against what lies there, compared without holding either in memory.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
 use super::files::{by_folder, short};
@@ -8,6 +8,9 @@ use crate::error::Result;
 use crate::message::Digest;
 use crate::state::archive::Account;
 use crate::store::vault::{self, Layout};
+
+/// A line is a digest and a path of some hundred octets; one that goes on and on is no line.
+const LINE: u64 = 64 * 1024;
 
 /// A sum over lines that does not depend on their order.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -50,8 +53,9 @@ pub(super) fn differs(root: &Path, account: &Account, layout: Layout, there: &Su
         return Ok((there.lines > 0).then(|| "the manifest is not there".to_owned()));
     };
     let mut listed = Sum::default();
-    for line in BufReader::new(file).split(b'\n') {
-        let Some((digest, path)) = line.ok().and_then(|line| String::from_utf8(line).ok()).and_then(|line| parse(&line)) else {
+    let mut file = BufReader::new(file);
+    while let Some(line) = next(&mut file) {
+        let Some((digest, path)) = line.and_then(|line| parse(&line)) else {
             return Ok(Some("the manifest holds lines that are none".to_owned()));
         };
         listed.add(digest, &path);
@@ -65,6 +69,19 @@ pub(super) fn differs(root: &Path, account: &Account, layout: Layout, there: &Su
         format!("the manifest lists {} files, and {} of the journal are there", listed.lines, there.lines)
     };
     Ok(Some(words))
+}
+
+/// The next line; `Some(None)` for one that cannot be read or is too long.
+fn next(file: &mut impl BufRead) -> Option<Option<String>> {
+    let mut line = Vec::new();
+    match file.by_ref().take(LINE).read_until(b'\n', &mut line) {
+        Ok(0) => None,
+        Ok(_) => {
+            let whole = line.pop_if(|last| *last == b'\n').is_some() || (line.len() as u64) < LINE;
+            Some(String::from_utf8(line).ok().filter(|_| whole))
+        }
+        Err(_) => Some(None),
+    }
 }
 
 fn parse(line: &str) -> Option<(Digest, String)> {
@@ -92,6 +109,17 @@ mod tests {
         ] {
             assert_ne!(sum, other);
         }
+    }
+
+    #[test]
+    fn a_line_without_an_end_is_none_and_takes_no_memory() {
+        let mut endless = BufReader::new(std::io::repeat(b'a'));
+        assert_eq!(next(&mut endless), Some(None));
+        let mut lines = BufReader::new(&b"one\ntwo"[..]);
+        assert_eq!(
+            [next(&mut lines), next(&mut lines), next(&mut lines)],
+            [Some(Some("one".to_owned())), Some(Some("two".to_owned())), None]
+        );
     }
 
     #[test]

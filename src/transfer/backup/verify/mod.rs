@@ -8,6 +8,7 @@ mod repair;
 mod server;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::context::Context;
 use crate::error::Result;
@@ -52,12 +53,14 @@ pub struct Look<'a> {
     pub root: &'a Path,
     /// How many files are read; `None` for all.
     pub sample: Option<Sample>,
+    /// Whether what is wrong is to be put right, and so more is kept of it than words.
+    pub mend: bool,
 }
 
 /// A file that is not as the journal has it.
 pub(super) struct Suspect {
-    pub(super) account: Account,
-    pub(super) folder: ArchiveFolder,
+    pub(super) account: Arc<Account>,
+    pub(super) folder: Arc<ArchiveFolder>,
     pub(super) file: ArchiveFile,
     pub(super) entries: Vec<Entry>,
     /// Its path below the store; `None` for one that is not there.
@@ -68,8 +71,8 @@ pub(super) struct Suspect {
 
 /// A file that the journal does not have.
 pub(super) struct Stray {
-    pub(super) account: Account,
-    pub(super) folder: ArchiveFolder,
+    pub(super) account: Arc<Account>,
+    pub(super) folder: Arc<ArchiveFolder>,
     pub(super) lying: Lying,
     /// Whether another file of the folder has the same name but for its flags.
     pub(super) twin: bool,
@@ -77,15 +80,13 @@ pub(super) struct Stray {
     pub(super) finding: usize,
 }
 
-/// What is wrong, with all that is needed to put it right.
+/// What is wrong, and where [`Look::mend`] asks for it all that is needed to put it right.
 #[derive(Default)]
 pub struct Found {
     /// The counts and findings.
     pub checked: Checked,
     pub(super) suspects: Vec<Suspect>,
     pub(super) strays: Vec<Stray>,
-    /// Files that no message names: the account, the file and the finding.
-    pub(super) nameless: Vec<(Account, ArchiveFolder, ArchiveFile, usize)>,
     /// Whether the journal contradicts itself or the names of files: it has to be made anew.
     pub(super) contradicts: bool,
     /// Accounts whose manifest is not right.
@@ -100,6 +101,18 @@ impl Found {
         folder: Option<&ArchiveFolder>,
         reason: impl Into<String>,
     ) -> usize {
+        self.notes(kind, account, folder, reason, 1)
+    }
+
+    /// One finding that stands for several.
+    pub(super) fn notes(
+        &mut self,
+        kind: Fault,
+        account: Option<&Account>,
+        folder: Option<&ArchiveFolder>,
+        reason: impl Into<String>,
+        count: u64,
+    ) -> usize {
         self.checked.found(
             Finding {
                 kind,
@@ -110,7 +123,7 @@ impl Found {
                 reason: reason.into(),
                 repaired: false,
             },
-            1,
+            count,
         );
         self.checked.findings.len() - 1
     }

@@ -3,6 +3,7 @@
 //! unless its content is the one on record.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use super::server::taken;
 use super::{Found, Look, Stray, Suspect};
@@ -221,7 +222,7 @@ impl Repair<'_> {
         let served: HashSet<Folder> = taken(remotes, is_gmail).map(|remote| remote.info.folder).collect();
         // A message may be asked for under the folder of its entry, which is not the one its file lies in when that was moved.
         let mut by_folder: HashMap<ArchiveFolderId, Vec<Suspect>> = HashMap::new();
-        let mut folders: HashMap<ArchiveFolderId, ArchiveFolder> = HashMap::new();
+        let mut folders: HashMap<ArchiveFolderId, Arc<ArchiveFolder>> = HashMap::new();
         for suspect in suspects {
             let key = suspect.folder.id;
             folders.entry(key).or_insert_with(|| suspect.folder.clone());
