@@ -36,7 +36,7 @@ impl Call {
     }
 
     /// The path behind the first descriptor: `7</a/b>`.
-    fn descriptor(&self) -> Option<String> {
+    pub fn descriptor(&self) -> Option<String> {
         descriptor(&self.arguments)
     }
 }
