@@ -55,13 +55,16 @@ impl Dir {
         if let Some(dir) = Self::open(path)? {
             return Ok(dir);
         }
+        let missing: Vec<&Path> = path.ancestors().take_while(|part| !part.as_os_str().is_empty() && !part.exists()).collect();
         let mut builder = std::fs::DirBuilder::new();
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
         builder.recursive(true).create(path).map_err(|error| Error::io(path.display(), error))?;
-        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty())
-            && let Some(parent) = Self::open(parent)?
-        {
-            parent.sync()?;
+        for made in missing {
+            // A power cut must not take a level above, and everything with it; a lone name stands in the working directory.
+            let parent = made.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            if let Some(parent) = Self::open(parent)? {
+                parent.sync()?;
+            }
         }
         Self::open(path)?.ok_or_else(|| Error::local(format!("{}: it vanished as soon as it was made", path.display())))
     }

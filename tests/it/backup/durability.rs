@@ -27,7 +27,7 @@ pub fn can_watch() -> bool {
 }
 
 /// A run under strace, which must end with 0; its calls.
-fn watch(scene: &Scene) -> String {
+pub fn watch(scene: &Scene) -> String {
     let file = scene.tool.path("calls");
     let wrapper = ["strace", "-f", "-y", "-s", strace::OCTETS, "-o", file.to_str().unwrap(), "-e", strace::CALLS];
     let output = scene.tool.run_under(&wrapper, &scene.arguments());
@@ -152,8 +152,10 @@ fn doctored(text: &str, root: &Path, fresh: bool, case: &str) {
             assert!(!strace::judge(&failed, &store).faults.is_empty(), "{case}: a sync that failed is no fault");
         }
     }
-    // A sync may be one too many (two directories synced for one name); most must be needed.
-    assert!(needed * 2 >= single, "{case}: the judge would miss only {needed} of {single} syncs");
+    // Many are one too many here (a name is kept by the sync of its directory and by the next one of the whole file system), but
+    // the judge must miss some of them one by one.
+    assert!(needed >= 3, "{case}: the judge would miss only {needed} of {single} syncs");
+    say(&format!("{case}: {needed} of {single} syncs are missed when they alone are taken out"));
     // Every sync a little too late: behind the page that follows it.
     let mut late = calls.clone();
     for index in (0..late.len()).rev() {
@@ -270,4 +272,20 @@ fn the_judge_knows_what_a_sync_covers() {
     let synced = "1 fsync(7</s/.work.sha256.new>) = 0\n";
     assert_eq!(faults(&[&whole[..], &[manifest, synced, replace, other]].concat()), [""; 0]);
     assert!(!faults(&[&whole[..], &[manifest, replace, other]].concat()).is_empty());
+}
+
+#[test]
+fn every_level_above_a_new_store_is_synced_as_well() {
+    if !can_watch() {
+        return;
+    }
+    let mut scene = Scene::new(Kind::Plain, Layout::Maildir, 1, 30);
+    scene.at = "deep/er/store";
+    let calls = strace::parse(&watch(&scene));
+    let work = scene.tool.path("").canonicalize().unwrap();
+    for level in ["", "deep", "deep/er", "deep/er/store"] {
+        let path = work.join(level);
+        let shown = format!("<{}>", path.to_str().unwrap().trim_end_matches('/'));
+        assert!(calls.iter().any(|call| call.name == "fsync" && call.arguments.ends_with(&shown)), "{shown} is never synced");
+    }
 }
