@@ -1,7 +1,11 @@
 //! How long work tells of itself: events as they happen and counts at the end. Whoever shows them (`output`) and whoever
 //! makes them (`transfer`) meet here and nowhere else.
 
+mod checked;
+
 use serde::Serialize;
+
+pub use checked::{Checked, Fault, Finding, Sampled};
 
 /// How progress is shown.
 #[derive(clap::ValueEnum, Debug, Clone, Copy, Default, PartialEq, Eq)]

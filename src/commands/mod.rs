@@ -364,13 +364,23 @@ EXAMPLES
 
 const VERIFY_EXAMPLES: &str = "\
 EXAMPLES
-    # see --help
-    mailhaul verify --help";
+    # every file against its digest
+    mailhaul verify ~/backup
+    # and is everything on the server in it
+    mailhaul verify ~/backup work
+    # every message read again and compared
+    mailhaul verify ~/backup work --full
+    # a part, each night another
+    mailhaul verify ~/backup --sample 5%
+    # put right what can be
+    mailhaul verify ~/backup work --repair";
 
 const REBUILD_EXAMPLES: &str = "\
 EXAMPLES
-    # see --help
-    mailhaul rebuild --help";
+    # from the files; the next backup proves which messages they are
+    mailhaul rebuild ~/backup
+    # and confirmed by the server at once
+    mailhaul rebuild ~/backup work";
 
 const STATUS_EXAMPLES: &str = "\
 EXAMPLES

@@ -107,6 +107,8 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
     let mut store = backup::open_store(&root, card, &app.context).map_err(at)?;
     for account in store.archive.accounts().map_err(at)? {
         prune::finish(&mut store, &account, &app.context).map_err(at)?;
+        // What a dead run removed is in its manifest still.
+        prune::renew_manifest(&mut store, &account, &app.context).map_err(at)?;
     }
     let plan = planned(&store.archive, before).map_err(at)?;
     args.max_delete.unwrap_or_default().check(plan.messages, plan.of, "the store").map_err(at)?;

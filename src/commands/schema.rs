@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::exit::ExitCode;
 use crate::output::{
     AttachmentsDocument, BackupSummary, ChangedDocument, CopySummary, ErrorObject, FolderChangesDocument, FoldersDocument, ListDocument,
-    ParsedDocument, ProblemsDocument, ProgressLine, ProgressMessage, PruneDocument, StatusDocument,
+    ParsedDocument, ProblemsDocument, ProgressLine, ProgressMessage, PruneDocument, RebuildDocument, StatusDocument, VerifyDocument,
 };
 
 /// The arguments of `schema`.
@@ -75,6 +75,8 @@ pub fn schemas() -> &'static [Named] {
         ("status", || of("Status").document::<StatusDocument>("mailhaul.status/1").schema()),
         ("problems", || of("Problems").document::<ProblemsDocument>("mailhaul.problems/1").schema()),
         ("prune", || of("Prune").document::<PruneDocument>("mailhaul.prune/1").schema()),
+        ("verify", || of("Verify").document::<VerifyDocument>("mailhaul.verify/1").schema()),
+        ("rebuild", || of("Rebuild").document::<RebuildDocument>("mailhaul.rebuild/1").schema()),
         ("error", || of("Error").value::<ErrorObject<'_>>().schema()),
         ("progress", || of("Progress").value::<ProgressLine<'_>>().value::<ProgressMessage<'_>>().schema()),
     ]

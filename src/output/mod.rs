@@ -13,6 +13,7 @@ mod progress;
 mod rows;
 pub mod sanitize;
 mod table;
+mod verified;
 
 pub use crate::report::{Format, ProgressMode};
 pub use backed_up::{AccountResult, BackedUpAccount, BackupSummary};
@@ -28,6 +29,7 @@ pub use parsed::{AttachmentRow, AttachmentsDocument, ParsedDocument, ParsedMessa
 pub use progress::{Progress, ProgressLine, ProgressMessage, Verbosity};
 pub use rows::{Head, Row, Rows};
 pub use table::{Column, bytes_for_people, terminal_width};
+pub use verified::{RebuildDocument, VerifyDocument, finding_line};
 
 #[cfg(test)]
 mod tests {

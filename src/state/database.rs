@@ -208,6 +208,22 @@ impl Database {
         }
     }
 
+    /// Opens a copy of the database in `dir` for what can still be read of it, whoever's it is and however old. `None` when nothing can.
+    pub(super) fn salvage(dir: &Path, scheme: &'static Scheme) -> Option<Self> {
+        let dir = files::existing_dir(dir, scheme.elsewhere).ok()??;
+        let copy = tempfile::Builder::new().prefix("mailhaul-journal-").tempdir().ok()?;
+        if !files::copy_database(&dir, copy.path()).ok()? {
+            return None;
+        }
+        let path = copy.path().join(DATABASE);
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&path, flags).ok()?;
+        prepare(&connection).ok()?;
+        let application: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0)).ok()?;
+        connection.pragma_update(None, "query_only", true).ok()?;
+        (application == scheme.application).then_some(Self { connection, path, scheme, writer: None, _copy: Some(copy) })
+    }
+
     /// What only the writing process has.
     pub(super) fn writer(&self) -> Result<&Writer> {
         self.writer.as_ref().ok_or_else(read_only)

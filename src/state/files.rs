@@ -274,6 +274,58 @@ pub(super) fn set_database_aside(dir: &Path, context: &Context) -> Result<Option
     Ok(database)
 }
 
+/// Puts a database that was made in `new` into the place of the one in `dir`, which is kept under names that nobody looks for.
+/// At no moment is there neither a database nor a counter that says that there was one. Returns the old one's new name.
+pub(super) fn exchange_database(dir: &Path, new: &Path, context: &Context) -> Result<Option<PathBuf>> {
+    let at = |error| Error::io(dir.display(), error);
+    let there = |path: &Path| match std::fs::symlink_metadata(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(at(error)),
+    };
+    let mut stem = String::new();
+    for number in 1..u32::MAX {
+        stem = format!("aside-{number}-");
+        let mut taken = false;
+        for name in PARTS {
+            taken |= there(&dir.join(format!("{stem}{name}")))?;
+        }
+        if !taken {
+            break;
+        }
+    }
+    if !there(&dir.join(COUNTER))? {
+        replace(dir, COUNTER, b"1\n", true).map_err(at)?;
+    }
+    let mut old = None;
+    for name in PARTS {
+        let (from, to) = (dir.join(name), dir.join(format!("{stem}{name}")));
+        if !there(&from)? {
+            continue;
+        }
+        context.step("journal.before-aside");
+        if name == COUNTER {
+            std::fs::copy(&from, &to).map_err(at)?;
+        } else {
+            std::fs::rename(&from, &to).map_err(at)?;
+        }
+        if name == DATABASE {
+            old = Some(to);
+        }
+        sync_dir(dir)?;
+        context.step("journal.after-aside");
+    }
+    if there(&new.join(COUNTER))? {
+        std::fs::rename(new.join(COUNTER), dir.join(COUNTER)).map_err(at)?;
+        sync_dir(dir)?;
+    }
+    context.step("journal.before-exchange");
+    std::fs::rename(new.join(DATABASE), dir.join(DATABASE)).map_err(at)?;
+    sync_dir(dir)?;
+    context.step("journal.after-exchange");
+    Ok(old)
+}
+
 /// Makes the database file private before SQLite opens it; its companions inherit the mode.
 pub(super) fn make_database(dir: &Path) -> Result<()> {
     let path = dir.join(DATABASE);

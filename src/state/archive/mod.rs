@@ -2,6 +2,7 @@
 //! and since when it is gone from the server. It records only facts that are already true outside, one transaction a batch, and
 //! must never know how files are written or a server is asked.
 
+mod anew;
 mod commit;
 mod open;
 mod read;
@@ -12,6 +13,7 @@ mod tests;
 use crate::folder::Folder;
 use crate::message::{Digest, Flag, InternalDate, Key};
 
+pub use anew::Still;
 pub use open::Archive;
 
 /// An account of the store: one folder of it.

@@ -54,6 +54,10 @@ impl Archive {
         Ok(Database::read_only(dir, &ARCHIVE, store_id)?.map(|database| Self { database, runs: HashMap::new() }))
     }
 
+    pub(super) fn salvaged(dir: &Path) -> Option<Self> {
+        Some(Self { database: Database::salvage(dir, &ARCHIVE)?, runs: HashMap::new() })
+    }
+
     /// All accounts, by name.
     ///
     /// # Errors
@@ -73,6 +77,14 @@ impl Archive {
         let all = self.accounts()?;
         if let Some(found) = all.iter().find(|account| account.identity == identity) {
             return Ok(found.clone());
+        }
+        if let Some(rebuilt) = all.iter().find(|account| account.name == wanted && account.is_unproved()) {
+            // Files without entries: whose they are is proved by their content when the account is read.
+            self.database.transact(|transaction, path| {
+                let update = "UPDATE account SET identity = ?2 WHERE id = ?1";
+                transaction.execute(update, (rebuilt.id.0, identity)).map(drop).map_err(|error| schema::error(path, error))
+            })?;
+            return Ok(Account { identity: identity.to_owned(), ..rebuilt.clone() });
         }
         // The manifest of an account lies beside its directory, under a name that another account might have.
         let manifest = |name: &str| format!("{name}.sha256");

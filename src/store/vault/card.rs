@@ -131,6 +131,29 @@ pub fn establish(root: &Path, layout: Layout, as_received: bool, context: &Conte
     same(there, root, layout, as_received)
 }
 
+/// Puts a card under a new identity into the place of one that is lost or damaged; a damaged one is kept beside it.
+pub(super) fn put_new(state: &Dir, layout: Layout, as_received: bool) -> Result<StoreCard> {
+    if let Some(old) = state.small_text(CARD, CARD_BYTES) {
+        if parse(&old).is_err_and(|words| words.contains("newer")) {
+            return Err(Error::local(format!("{}: it was made by a newer mailhaul", state.path().join(CARD).display())));
+        }
+    }
+    if state.stat(OsStr::new(CARD))?.is_some() {
+        let aside = format!("aside-{}-{CARD}", files::nonce());
+        state.publish(OsStr::new(CARD), state, OsStr::new(&aside))?;
+    }
+    let card = StoreCard { id: format!("{}{}", files::nonce(), files::nonce()), layout, as_received };
+    let temporary = format!("{CARD}.{}", files::nonce());
+    let temporary = OsStr::new(&temporary);
+    let mut file = state.create(temporary)?;
+    file.write_all(text(&card).as_bytes())
+        .and_then(|()| file.sync_all())
+        .map_err(|error| Error::io(state.path().join(CARD).display(), error))?;
+    state.publish(temporary, state, OsStr::new(CARD))?;
+    state.sync()?;
+    Ok(card)
+}
+
 fn same(card: StoreCard, root: &Path, layout: Layout, as_received: bool) -> Result<StoreCard> {
     if card.layout != layout {
         return Err(Error::usage(format!("{}: the store holds {}, not {}", root.display(), card.layout.name(), layout.name()))

@@ -79,6 +79,15 @@ impl Drop for Manifest {
     }
 }
 
+/// Opens the manifest of an account to be read; `None` where there is none.
+///
+/// # Errors
+/// [`crate::error::Kind::Local`] when it cannot be.
+pub fn manifest(root: &Path, account: &str) -> Result<Option<File>> {
+    let Some(root) = Dir::open(root)? else { return Ok(None) };
+    Ok(root.file(&file_name(account))?.map(|(file, _)| file))
+}
+
 /// The file name of the manifest of an account.
 fn file_name(account: &str) -> OsString {
     OsString::from(format!("{}{}", names::account(account), names::MANIFEST))

@@ -5,6 +5,7 @@ mod card;
 mod home;
 mod manifest;
 mod mbox;
+mod mend;
 mod names;
 mod syncing;
 mod tree;
@@ -17,8 +18,9 @@ use crate::folder::Folder;
 use crate::message::{Digest, Flag, InternalDate, Message};
 
 pub use card::{card, establish};
-pub use manifest::Manifest;
+pub use manifest::{Manifest, manifest};
 pub use mbox::MboxVault;
+pub use mend::{found_layout, key_digits, key_of, new_card, promises, set_aside, settle_file, uid_of};
 pub use tree::TreeVault;
 
 /// How messages lie in a store.

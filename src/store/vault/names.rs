@@ -12,7 +12,8 @@ const ACCOUNT_BYTES: usize = 200;
 /// How manifests end.
 pub(super) const MANIFEST: &str = ".sha256";
 
-fn digits(digest: Digest) -> String {
+/// A digest as it stands in names.
+pub(super) fn digits(digest: Digest) -> String {
     digest.to_string().chars().take(DIGITS).collect()
 }
 

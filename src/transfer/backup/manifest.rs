@@ -1,10 +1,12 @@
 //! The manifest of an account, which `sha256sum -c` checks: written anew from the archive when its mail changed since.
 
+use std::path::Path;
+
 use super::OpenStore;
 use crate::context::Context;
 use crate::error::Result;
-use crate::state::archive::{AccountId, ArchiveChange};
-use crate::store::vault::{Layout, Manifest};
+use crate::state::archive::{Account, AccountId, Archive, ArchiveChange};
+use crate::store::vault::{Layout, Manifest, Vault};
 
 /// Writes the manifest of an account, if it is not current.
 ///
@@ -15,6 +17,14 @@ pub(super) fn renew(store: &mut OpenStore, account: AccountId, context: &Context
         return Ok(());
     };
     let OpenStore { root, vault, archive, .. } = store;
+    write(root, archive, vault.as_mut(), &account, context)
+}
+
+/// Writes the manifest of an account from the archive, current or not.
+///
+/// # Errors
+/// As [`renew`].
+pub(super) fn write(root: &Path, archive: &mut Archive, vault: &mut dyn Vault, account: &Account, context: &Context) -> Result<()> {
     let mut manifest = Manifest::begin(root, &account.name)?;
     for record in archive.folders(account.id)? {
         context.check()?;

@@ -1,6 +1,7 @@
 //! A server whose mail changes, a store, and the program with a clock that jumps: made afresh for every case of the crash,
 //! network and disk tests. What the store must hold in the end is known from the server alone.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
@@ -235,13 +236,6 @@ impl Scene {
         }
     }
 
-    /// What must be in the store: all that is on the server, and what went from it.
-    pub fn wanted(&self) -> Mail {
-        let mut wanted = self.served();
-        store::join(&mut wanted, &self.gone);
-        self.bare(store::as_kept(&wanted, self.layout))
-    }
-
     /// What is in the store.
     pub fn kept(&self) -> Mail {
         self.bare(store::mail(&self.root(), &self.account(), self.layout))
@@ -303,10 +297,46 @@ impl Scene {
         self.expect_idle(case);
     }
 
+    /// Insists that the store holds what is on the server, just as it is there, and what went from there; nothing else, and nothing
+    /// twice. A file of one that went may stand for an identical one that came.
     #[track_caller]
     pub fn expect_kept(&self, case: &str) {
-        let (kept, wanted) = (self.kept(), self.wanted());
+        let served = self.bare(store::as_kept(&self.served(), self.layout));
+        let mut wanted = served.clone();
+        let mut kept = self.kept();
+        let contents = |mail: &Mail| {
+            let mut counts: BTreeMap<(String, String), usize> = BTreeMap::new();
+            for (folder, letters) in mail {
+                for (letter, count) in letters {
+                    *counts.entry((folder.clone(), letter.content.clone())).or_default() += count;
+                }
+            }
+            counts
+        };
+        let (here, there, gone) = (contents(&kept), contents(&served), contents(&self.gone));
+        for (key, count) in &gone {
+            let on_server = there.get(key).copied().unwrap_or(0);
+            let most = on_server + count;
+            let least = if on_server > 0 { on_server } else { most };
+            let found = here.get(key).copied().unwrap_or(0);
+            assert!((least..=most).contains(&found), "{case}: {found} in the store of {key:?}, {on_server} on the server, {count} went");
+        }
+        // What went is counted; with which flags it went nobody can know.
+        for mail in [&mut kept, &mut wanted] {
+            for (folder, letters) in mail.iter_mut() {
+                letters.retain(|letter, _| !gone.contains_key(&(folder.clone(), letter.content.clone())));
+            }
+            mail.retain(|_, letters| !letters.is_empty());
+        }
         assert!(kept == wanted, "{case}: {}", differences(&kept, &wanted));
+        let all = self.kept();
+        // Of twins of such, those on the server are there with their flags.
+        for (folder, letters) in served {
+            for (letter, count) in letters {
+                let found = all.get(&folder).and_then(|letters| letters.get(&letter)).copied().unwrap_or(0);
+                assert!(found >= count, "{case}: {found} in the store, {count} on the server: {folder} {letter:?}");
+            }
+        }
     }
 
     /// Insists that a further run reads, writes and renames nothing.
@@ -320,9 +350,9 @@ impl Scene {
             assert_eq!(summary[count], 0, "{case}: {count}: {again}");
         }
         assert_eq!(summary["balanced"], true, "{case}: {again}");
-        // Without unique-ids only reading tells that nothing is new.
-        let reads = matches!(&self.from, From::Pop3(server) if server.has_no_uidl());
-        assert!(reads || self.bodies_asked() == asked, "{case}: the further run read mail: {again}");
+        // Without unique-ids mail is known by its content alone.
+        let read = self.bodies_asked() - asked;
+        assert!(read == 0 || self.kind == Kind::Pop3Bare, "{case}: the further run read mail: {again}");
         let after = store::untouched(&self.root());
         let changed: Vec<_> = after.iter().filter(|(path, meta)| before.get(*path) != Some(meta)).map(|(path, _)| path).collect();
         assert!(before == after, "{case}: the further run touched {changed:?}, or removed something");
@@ -358,7 +388,8 @@ fn change_imap(server: &Imapd, change: Change) {
                 expunge(mailbox, 2);
                 expunge(mailbox, 5);
             });
-            server.change("Lists", |mailbox| expunge(mailbox, 1));
+            let lists = if server.folders().iter().any(|name| name == "Rolls") { "Rolls" } else { "Lists" };
+            server.change(lists, |mailbox| expunge(mailbox, 1));
         }
         Change::Flags => {
             server.change("INBOX", |mailbox| {
@@ -406,8 +437,9 @@ fn change_pop3(server: &Pop3d, change: Change) {
             }
         }),
         Change::Departures => server.maildrop(|maildrop| {
-            maildrop.remove(1);
-            maildrop.remove(4);
+            // Not one of the twins: the file of one that went may well stand for one that came.
+            maildrop.remove(5);
+            maildrop.remove(8);
         }),
         _ => {}
     }

@@ -493,6 +493,16 @@ impl User {
         }
     }
 
+    /// Makes a copy of a directory the user's Maildir, so that Dovecot serves it.
+    pub fn serve(&self, from: &Path) {
+        let account = &self.dovecot.0.account;
+        fs::create_dir_all(self.home()).unwrap();
+        let to = self.home().join("Maildir");
+        assert!(Command::new("cp").arg("-a").arg(from).arg(&to).status().unwrap().success());
+        let owner = format!("{}:{}", account.uid, account.gid);
+        assert!(Command::new("chown").arg("-R").arg(owner).arg(self.home()).status().unwrap().success());
+    }
+
     /// Appends through the independent client: what IMAP can carry, with flags and keywords.
     pub fn append(&self, folder: &str, body: &[u8], flags: &[&str]) {
         let mut client = self.client();
