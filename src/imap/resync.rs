@@ -170,7 +170,7 @@ impl Session {
     /// counts cannot be reconciled.
     pub fn resync(&mut self, wire_name: &[u8], known: Option<Known<'_>>, each: &mut dyn FnMut(Flagged) -> Result<()>) -> Result<Resynced> {
         let gmail = self.is_gmail();
-        let usable = known.filter(|known| known.mod_seq.is_some() && self.keeps_mod_seqs());
+        let usable = known.filter(|known| known.uid_validity > 0 && known.mod_seq.is_some_and(|then| then > 0) && self.keeps_mod_seqs());
         let manner = match usable {
             // QRESYNC's answers hold no labels.
             Some(_) if !gmail && self.capabilities.has("QRESYNC") && self.qresync != Qresync::Off => Manner::Changes,
@@ -428,7 +428,7 @@ impl Selected<'_> {
             Ok(())
         });
         self.session.wire.expected = 0;
-        self.take_news(news);
+        self.take_news(&news);
         match outcome {
             Err(error) if error.kind() == Kind::Refused => Ok(false),
             other => other.map(|_| !unclear),

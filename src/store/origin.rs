@@ -310,7 +310,7 @@ fn told_figures(told: Result<MailboxStatus>) -> std::result::Result<Figures, Str
 }
 
 fn flagged(told: resync::Flagged) -> Flagged {
-    Flagged { uid: told.uid, flags: sorted(told.flags), labels: labels(told.gm_labels) }
+    Flagged { uid: told.uid, flags: sorted(told.flags), labels: labels(&told.gm_labels) }
 }
 
 fn sorted(mut flags: Vec<Flag>) -> Vec<Flag> {
@@ -326,12 +326,12 @@ fn arrival(meta: Meta) -> Arrival {
         (None, Some(id)) => Some(format!("gmail:{id}")),
         (None, None) => None,
     };
-    let labels = labels(marks.gm_labels.unwrap_or_default());
+    let labels = labels(marks.gm_labels.as_deref().unwrap_or_default());
     Arrival { uid: meta.uid, size: meta.size, internal_date: meta.internal_date, object_id, labels, flags: sorted(meta.flags) }
 }
 
 /// Labels as people read them: system labels (`\Inbox`) as they are, others out of modified UTF-7.
-fn labels(wire: Vec<Vec<u8>>) -> Vec<String> {
+fn labels(wire: &[Vec<u8>]) -> Vec<String> {
     let mut labels: Vec<String> =
         wire.iter().map(|label| utf7::decode(label).unwrap_or_else(|| String::from_utf8_lossy(label).into_owned())).collect();
     labels.sort_unstable();

@@ -14,7 +14,7 @@ use mailhaul::net::Trace;
 use mailhaul::store::origin::{Arrival, Figures, Origin, Since, Visit};
 
 use crate::dovecot_user;
-use crate::support::imapd::{Behaviour, Imapd};
+use crate::support::imapd::{Behaviour, Imapd, Mailbox};
 use crate::support::mail;
 use crate::support::proxy::{Direction, Proxy, Weather};
 use crate::support::script::Script;
@@ -174,7 +174,7 @@ fn whatever_happens_between_two_visits_the_second_tells_it_all() {
                         imapd.change("INBOX", |mailbox| mailbox.reflag(uid, how));
                     }
                     (8..=10, Some(uid)) => imapd.change("INBOX", |mailbox| mailbox.expunge(uid)),
-                    (_, Some(_)) if round % 10 == 9 => imapd.change("INBOX", |mailbox| mailbox.renumber()),
+                    (_, Some(_)) if round % 10 == 9 => imapd.change("INBOX", Mailbox::renumber),
                     _ => imapd.change("INBOX", |mailbox| {
                         // The last one goes, so that `n:*` finds one below n.
                         let last = mailbox.messages.last().map(|message| message.uid);
@@ -565,7 +565,9 @@ fn dovecot_tells_all_changes_between_two_visits() {
     user.deliver("INBOX", &mail::many(40, 300));
     user.create("Archiv/Entwürfe");
     user.deliver("Archiv/Entwürfe", &mail::many(3, 100));
-    let mut origin = connect(&tool, &user.imaps());
+    let path = tool.path("trace");
+    let place = server(&tool, &user.imaps());
+    let mut origin = Origin::connect(&place, &Context::from_environment(), &Trace::to_file(&path).unwrap()).unwrap();
     let remotes = origin.folders().unwrap();
     for remote in &remotes {
         let figures = remote.figures.as_ref().unwrap();
@@ -579,6 +581,12 @@ fn dovecot_tells_all_changes_between_two_visits() {
     for round in 0..12 {
         if round == 6 {
             origin.finish().unwrap();
+            let trace = std::fs::read_to_string(&path).unwrap();
+            let sent: Vec<&str> = trace.lines().filter(|line| line.contains("C: ")).collect();
+            assert_eq!(sent.iter().filter(|line| line.contains("ENABLE QRESYNC")).count(), 1, "{sent:#?}");
+            assert!(sent.iter().any(|line| line.contains("(QRESYNC (")) && trace.contains("VANISHED (EARLIER)"), "{sent:#?}");
+            // Changes never took a listing of all.
+            assert_eq!(sent.iter().filter(|line| line.ends_with("RETURN (ALL) ALL")).count(), 1, "{sent:#?}");
             origin = connect(&tool, &user.imaps());
         }
         let before = user.messages("INBOX");
