@@ -54,7 +54,7 @@ pub struct Since {
     pub uid_next: Option<u32>,
     /// HIGHESTMODSEQ then.
     pub highest_mod_seq: Option<u64>,
-    /// UIDs that were there then.
+    /// UIDs that were there then (all of them: those put aside as well), and any that are known of what came later.
     pub known: UidSet,
 }
 
@@ -176,7 +176,12 @@ impl Origin {
     pub fn visit(&mut self, folder: &Folder, since: Option<&Since>, each: &mut dyn FnMut(Flagged) -> Result<()>) -> Result<Visit> {
         self.open = None;
         let wire_name = self.wire_name(folder)?;
-        let known = since.map(|since| Known { uid_validity: since.uid_validity, mod_seq: since.highest_mod_seq, uids: &since.known });
+        let known = since.map(|since| Known {
+            uid_validity: since.uid_validity,
+            uid_next: since.uid_next,
+            mod_seq: since.highest_mod_seq,
+            uids: &since.known,
+        });
         let Resynced { state, there, flags_told } =
             self.session.resync(&wire_name, known, &mut |told| each(flagged(told))).map_err(|error| in_folder(error, folder))?;
         self.open = Some(Open { folder: folder.clone(), wire_name, uid_validity: state.uid_validity });
