@@ -375,7 +375,7 @@ mod tests {
             pop3 = "pop3s://ann@pop.example.org"
             password-command = ["pass", "show", "mail/work"]
             [accounts.gmail]
-            imap = { url = "imaps://ann@h", ca-file = "ca.pem", connections = 3, timeout = 30, allow-preauth = true }
+            imap = { url = "imaps://ann@h", ca-file = "ca.pem", connections = 3, timeout = 30, allow-preauth = true, compress = "no" }
             oauth2 = { provider = "google", token-command = ["token"] }
         "#;
         let config = Config::parse(text, Path::new("/etc/mailhaul/config.toml")).unwrap();
@@ -389,6 +389,7 @@ mod tests {
         let side = &gmail.imap.as_ref().unwrap().settings;
         assert_eq!(side.ca_file.as_deref(), Some(Path::new("/etc/mailhaul/ca.pem")));
         assert_eq!((side.connections, side.timeout.unwrap().as_secs(), side.allow_preauth), (Some(3), 30, Some(true)));
+        assert_eq!(side.compress, Some(crate::account::Compress::No));
     }
 
     #[test]

@@ -35,7 +35,8 @@ pub enum LineEnds {
 /// The arguments of `backup`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// One or more accounts or URLs (with a folder: just that), then the store: PATH or maildir:PATH, mbox:PATH, eml:PATH
+    /// One or more accounts or URLs (with a folder: just that; ?connections=4 for more sessions at once), then the store: PATH (a
+    /// Maildir tree, or what is there already) or maildir:PATH, mbox:PATH, eml:PATH
     #[arg(value_name = "PLACE", required = true, num_args = 2..)]
     pub places: Vec<String>,
     /// Only folders that match PATTERN, in which * stands for anything, / too; may be repeated
@@ -63,7 +64,7 @@ pub struct Args {
     /// Begin no message after this time, and exit with 8
     #[arg(long, value_name = "TIME", value_parser = duration, help_heading = "Limits")]
     pub max_duration: Option<Duration>,
-    /// Fetch at most this many octets (500M, 2G), and exit with 8
+    /// Fetch at most this many octets (500M, 2G; one message in any case), and exit with 8
     #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Limits")]
     pub max_transfer: Option<u64>,
     /// Fetch at most N messages, and exit with 8
@@ -334,6 +335,10 @@ fn all(
         let counts = &result.outcome.counts;
         limits.octets = limits.octets.map(|octets| octets.saturating_sub(counts.bytes));
         limits.messages = limits.messages.map(|messages| messages.saturating_sub(counts.copied));
+        // One message is let through whatever its size, once: not for each account.
+        if limits.octets == Some(0) && counts.bytes > 0 {
+            limits.messages = Some(0);
+        }
         stop = stop.or(result.error.as_ref().map(Error::kind).filter(|kind| matches!(kind, Kind::Interrupted(_) | Kind::Limit)));
         results.push(result);
     }

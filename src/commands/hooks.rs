@@ -64,7 +64,8 @@ fn shell(script: &str, ended: Ended<'_>, app: &App) -> Result<()> {
     command
         .args(["-c", script])
         .env("MAILHAUL_EXIT", ended.exit.code().to_string())
-        .env("MAILHAUL_STORE", ended.store)
+        // Wherever the command goes from here.
+        .env("MAILHAUL_STORE", std::path::absolute(ended.store).unwrap_or_else(|_| ended.store.to_owned()))
         .env("MAILHAUL_VERB", ended.verb)
         .stdin(Stdio::piped())
         // Standard output is the summary's.

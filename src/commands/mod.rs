@@ -400,7 +400,7 @@ EXAMPLES
     # this one is known to be broken; no run ends with 3 for it any more
     mailhaul problems ~/mail-backup 3f9a1c0b2d --ignore
     # what the server gives for them, and a text about each
-    mailhaul problems ~/mail-backup --export broken --from work";
+    mailhaul problems ~/mail-backup --export broken --source work";
 
 const PRUNE_EXAMPLES: &str = "\
 EXAMPLES

@@ -1,5 +1,5 @@
 //! `mailhaul problems`: what was put aside or refused, and what a person decides about it. It lists unless it is told to do
-//! something; nothing here fetches mail but `--export --from`, read-only.
+//! something; nothing here fetches mail but `--export --source`, read-only.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -48,12 +48,12 @@ pub struct Args {
     /// With --ignore: all of them
     #[arg(long, requires = "ignore", conflicts_with = "ids")]
     pub all: bool,
-    /// Write what is known of each into files in DIR and, with --from, the message itself if it can be had now
+    /// Write what is known of each into files in DIR and, with --source, the message itself if it can be had now
     #[arg(long, value_name = "DIR", group = "action", value_hint = clap::ValueHint::DirPath)]
     pub export: Option<PathBuf>,
     /// With --export: the account that the messages are on
     #[arg(long, value_name = "PLACE", requires = "export")]
-    pub from: Option<String>,
+    pub source: Option<String>,
     /// Where the journal of a migration lies, if it was kept elsewhere (as with migrate)
     #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     pub state: Option<PathBuf>,
@@ -259,8 +259,8 @@ fn decide(args: &Args, subject: &Subject, app: &App) -> Result<Vec<Known>> {
 
 /// Writes a text about each and, as far as it can be had, the message.
 fn export(args: &Args, dir: &Path, known: &mut [Known], app: &App) -> Result<ExitCode> {
-    let place = match &args.from {
-        Some(from) => Some(app.place(from, &args.credentials.overrides(&app.global)?)?),
+    let place = match &args.source {
+        Some(source) => Some(app.place(source, &args.credentials.overrides(&app.global)?)?),
         None => None,
     };
     let mut reader = place.as_ref().map(|place| Reader::new(place, app)).transpose()?;
@@ -334,7 +334,7 @@ impl<'a> Reader<'a> {
     /// The message, or why it cannot be had.
     fn message(&mut self, one: &Known) -> Result<Message> {
         if one.identity != self.identity {
-            return Err(Error::refused("it is of another account than the one of --from"));
+            return Err(Error::refused("it is of another account than the one of --source"));
         }
         if self.losses >= LOSSES {
             return Err(Error::new(Kind::Network, format!("not asked for after {LOSSES} sessions were lost in a row")));
@@ -404,7 +404,7 @@ mod tests {
         };
         let first = all()[0].row.id.clone();
         assert_eq!(first.len(), ID_DIGITS);
-        assert_eq!(ids(&[&first[..6], "uidl:x"]).unwrap(), ["uid:1:1", "uidl:x"]);
+        assert_eq!(ids(&[first.get(..6).unwrap(), "uidl:x"]).unwrap(), ["uid:1:1", "uidl:x"]);
         assert_eq!(ids(&[]).unwrap().len(), 3);
         for wrong in ["", "zz", "uid:1:3"] {
             assert_eq!(ids(&[wrong]).unwrap_err().kind(), Kind::Usage);

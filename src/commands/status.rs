@@ -71,7 +71,14 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
     let told = serde_json::to_value(&places).map_err(|error| Error::local("cannot write JSON").because(error))?;
     let head = Head { schema: SCHEMA, members: vec![("late", Value::from(is_late)), ("places", told)], rows: "rows" };
     let fields = if places.len() > 1 { StatusRow::SEVERAL } else { StatusRow::DEFAULT };
-    let mut out = Rows::new::<StatusRow>(std::io::stdout().lock(), format, &head, None, fields, terminal_width(std::io::stdout()))?;
+    // People are spared columns without a word in them; programs find each where it always is.
+    let said = |field: &str| match field {
+        "doing" => rows.iter().any(|row| row.doing.is_some()),
+        "note" => rows.iter().any(|row| row.note.is_some()),
+        _ => true,
+    };
+    let fields: Vec<&str> = fields.iter().copied().filter(|field| format != Format::Table || said(field)).collect();
+    let mut out = Rows::new::<StatusRow>(std::io::stdout().lock(), format, &head, None, &fields, terminal_width(std::io::stdout()))?;
     rows.iter().try_for_each(|row| out.row(row))?;
     out.finish()?;
     if format == Format::Table {

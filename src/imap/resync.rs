@@ -27,9 +27,11 @@ const MAX_FLAGS: usize = 1000;
 pub struct Known<'a> {
     /// UIDVALIDITY.
     pub uid_validity: u32,
+    /// UIDNEXT: below it, all that was there then and is there still is known.
+    pub uid_next: Option<u32>,
     /// HIGHESTMODSEQ.
     pub mod_seq: Option<u64>,
-    /// The UIDs that were there.
+    /// The UIDs that were there, and any that are known of what came later.
     pub uids: &'a UidSet,
 }
 
@@ -170,7 +172,7 @@ impl Session {
     /// counts cannot be reconciled.
     pub fn resync(&mut self, wire_name: &[u8], known: Option<Known<'_>>, each: &mut dyn FnMut(Flagged) -> Result<()>) -> Result<Resynced> {
         let gmail = self.is_gmail();
-        let usable = known.filter(|known| known.mod_seq.is_some() && self.keeps_mod_seqs());
+        let usable = known.filter(|known| known.uid_validity > 0 && known.mod_seq.is_some_and(|then| then > 0) && self.keeps_mod_seqs());
         let manner = match usable {
             // QRESYNC's answers hold no labels.
             Some(_) if !gmail && self.capabilities.has("QRESYNC") && self.qresync != Qresync::Off => Manner::Changes,
@@ -325,7 +327,8 @@ impl Questions {
         let (mut listing, mut floor, mut changed) = (search_all_command(&session.capabilities), 1, None);
         if let Some(known) = usable {
             let extended = session.capabilities.has("ESEARCH") || session.capabilities.has("IMAP4REV2");
-            floor = known.uids.last().unwrap_or(0).saturating_add(1);
+            // Of what came since then only a part may be known (a run that was broken off), so that all of it is listed.
+            floor = known.uids.last().unwrap_or(0).saturating_add(1).min(known.uid_next.unwrap_or(1));
             let search = Command::new("UID SEARCH").raw(if extended { " RETURN (ALL) UID " } else { " UID " });
             listing = search.number(u64::from(floor)).raw(":*");
         }
@@ -396,9 +399,10 @@ impl Selected<'_> {
             None => true,
         };
         let (Some(arrived), None) = (arrived, self.arrived) else { return Ok((None, told)) };
-        let mut there = left.unwrap_or_else(|| known.uids.clone());
+        let above = UidSet::range(questions.floor, u32::MAX);
+        let mut there = left.as_ref().unwrap_or(known.uids).difference(&above);
         // `n:*` finds the last message even where it lies below n.
-        there.extend(arrived.iter().filter(|uid| *uid >= questions.floor));
+        there.extend(arrived.iter().filter(|uid| above.contains(*uid)));
         Ok(((there.len() == self.state.exists).then_some(there), told))
     }
 
@@ -428,7 +432,7 @@ impl Selected<'_> {
             Ok(())
         });
         self.session.wire.expected = 0;
-        self.take_news(news);
+        self.take_news(&news);
         match outcome {
             Err(error) if error.kind() == Kind::Refused => Ok(false),
             other => other.map(|_| !unclear),

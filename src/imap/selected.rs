@@ -281,7 +281,7 @@ impl<'a> Selected<'a> {
             Ok(())
         });
         self.session.wire.expected = 0;
-        self.take_news(news);
+        self.take_news(&news);
         outcome?;
         all.extend(found.iter());
         Ok(all.finish())
@@ -326,7 +326,7 @@ impl<'a> Selected<'a> {
             if listed > most { Err(too_many()) } else { Ok(()) }
         });
         self.session.wire.expect_long_lines(false);
-        self.take_news(news);
+        self.take_news(&news);
         if fetched {
             // It may belong to a FETCH that went ahead, which has to be asked once more.
             self.session.wire.spoil_ahead();
@@ -334,7 +334,7 @@ impl<'a> Selected<'a> {
         outcome.map(|_| answered.then(|| found.finish()))
     }
 
-    pub(super) fn take_news(&mut self, news: News) {
+    pub(super) fn take_news(&mut self, news: &News) {
         // They are not missing from what was found.
         self.state.exists = self.state.exists.saturating_sub(news.gone);
         self.arrived = news.exists.or(self.arrived.map(|exists| exists.saturating_sub(news.gone)));

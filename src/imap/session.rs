@@ -3,8 +3,8 @@
 
 use std::collections::HashSet;
 
-use super::encode::Command;
 use super::compress::Pace;
+use super::encode::Command;
 use super::opening::Ahead;
 use super::selected::{MailboxState, Selected};
 use super::types::{ListEntry, MailboxStatus, Namespaces, Response, StatusLine, Untagged};

@@ -163,14 +163,21 @@ fn walk(dir: &Dir, way: &[OsString], levels: &[String], found: &mut Vec<Found>, 
 }
 
 /// A level as a directory name. What other programs would take for modified UTF-7 does not stand there plainly.
-pub(super) fn encode_level(level: &str) -> String {
+fn encode_level(level: &str) -> String {
     let name = files::encode_level(level);
     if shifted(&name).is_some() { name.replace('&', "%26") } else { name }
 }
 
+/// A level as Maildir++ has it, in modified UTF-7: Dovecot up to 2.3 and Courier open no directory named in UTF-8.
+pub(super) fn standard_level(level: &str) -> String {
+    String::from_utf8_lossy(&utf7::encode(&files::encode_level(level))).into_owned()
+}
+
 /// The level of a directory name: Courier and Dovecot write modified UTF-7.
 fn decode_level(name: &str) -> String {
-    shifted(name).unwrap_or_else(|| files::decode_level_of(name, encode_level))
+    let Some(text) = shifted(name) else { return files::decode_level_of(name, encode_level) };
+    let level = files::decode_level_of(&text, files::encode_level);
+    if standard_level(&level) == name { level } else { text }
 }
 
 /// What a name says in modified UTF-7, where that is something else than it says plainly.

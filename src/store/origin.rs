@@ -54,7 +54,7 @@ pub struct Since {
     pub uid_next: Option<u32>,
     /// HIGHESTMODSEQ then.
     pub highest_mod_seq: Option<u64>,
-    /// UIDs that were there then.
+    /// UIDs that were there then (all of them: those put aside as well), and any that are known of what came later.
     pub known: UidSet,
 }
 
@@ -176,7 +176,12 @@ impl Origin {
     pub fn visit(&mut self, folder: &Folder, since: Option<&Since>, each: &mut dyn FnMut(Flagged) -> Result<()>) -> Result<Visit> {
         self.open = None;
         let wire_name = self.wire_name(folder)?;
-        let known = since.map(|since| Known { uid_validity: since.uid_validity, mod_seq: since.highest_mod_seq, uids: &since.known });
+        let known = since.map(|since| Known {
+            uid_validity: since.uid_validity,
+            uid_next: since.uid_next,
+            mod_seq: since.highest_mod_seq,
+            uids: &since.known,
+        });
         let Resynced { state, there, flags_told } =
             self.session.resync(&wire_name, known, &mut |told| each(flagged(told))).map_err(|error| in_folder(error, folder))?;
         self.open = Some(Open { folder: folder.clone(), wire_name, uid_validity: state.uid_validity });
@@ -310,7 +315,7 @@ fn told_figures(told: Result<MailboxStatus>) -> std::result::Result<Figures, Str
 }
 
 fn flagged(told: resync::Flagged) -> Flagged {
-    Flagged { uid: told.uid, flags: sorted(told.flags), labels: labels(told.gm_labels) }
+    Flagged { uid: told.uid, flags: sorted(told.flags), labels: labels(&told.gm_labels) }
 }
 
 fn sorted(mut flags: Vec<Flag>) -> Vec<Flag> {
@@ -326,12 +331,12 @@ fn arrival(meta: Meta) -> Arrival {
         (None, Some(id)) => Some(format!("gmail:{id}")),
         (None, None) => None,
     };
-    let labels = labels(marks.gm_labels.unwrap_or_default());
+    let labels = labels(marks.gm_labels.as_deref().unwrap_or_default());
     Arrival { uid: meta.uid, size: meta.size, internal_date: meta.internal_date, object_id, labels, flags: sorted(meta.flags) }
 }
 
 /// Labels as people read them: system labels (`\Inbox`) as they are, others out of modified UTF-7.
-fn labels(wire: Vec<Vec<u8>>) -> Vec<String> {
+fn labels(wire: &[Vec<u8>]) -> Vec<String> {
     let mut labels: Vec<String> =
         wire.iter().map(|label| utf7::decode(label).unwrap_or_else(|| String::from_utf8_lossy(label).into_owned())).collect();
     labels.sort_unstable();

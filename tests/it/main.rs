@@ -9,6 +9,7 @@ mod support;
 mod backup;
 mod choosing;
 mod completion;
+mod compress;
 mod crash;
 mod delete;
 mod everyday;

@@ -14,7 +14,7 @@ use mailhaul::net::Trace;
 use mailhaul::store::origin::{Arrival, Figures, Origin, Since, Visit};
 
 use crate::dovecot_user;
-use crate::support::imapd::{Behaviour, Imapd};
+use crate::support::imapd::{Behaviour, Imapd, Mailbox};
 use crate::support::mail;
 use crate::support::proxy::{Direction, Proxy, Weather};
 use crate::support::script::Script;
@@ -88,7 +88,7 @@ impl Keeper {
         if !visit.flags_told {
             let mut before = 0;
             origin
-                .flags(&mailhaul::imap::uid_set::UidSet::range(1, u32::MAX), &mut |flagged| {
+                .flags(&visit.there, &mut |flagged| {
                     assert!(flagged.uid > before);
                     before = flagged.uid;
                     self.flags.insert(flagged.uid, words(&flagged.flags));
@@ -174,7 +174,7 @@ fn whatever_happens_between_two_visits_the_second_tells_it_all() {
                         imapd.change("INBOX", |mailbox| mailbox.reflag(uid, how));
                     }
                     (8..=10, Some(uid)) => imapd.change("INBOX", |mailbox| mailbox.expunge(uid)),
-                    (_, Some(_)) if round % 10 == 9 => imapd.change("INBOX", |mailbox| mailbox.renumber()),
+                    (_, Some(_)) if round % 10 == 9 => imapd.change("INBOX", Mailbox::renumber),
                     _ => imapd.change("INBOX", |mailbox| {
                         // The last one goes, so that `n:*` finds one below n.
                         let last = mailbox.messages.last().map(|message| message.uid);
@@ -209,6 +209,29 @@ fn whatever_happens_between_two_visits_the_second_tells_it_all() {
             let same = before.is_some_and(|since| since.uid_validity == now.uid_validity);
             assert!(!same || !resyncs || hides || visit.flags_told, "{name}: flags had to be asked for");
         }
+        origin.finish().unwrap();
+    }
+}
+
+#[test]
+fn what_a_broken_off_run_left_out_is_found_although_the_count_would_fit_without_it() {
+    let tool = Tool::new();
+    for (name, behaviour) in kinds() {
+        let imapd = Imapd::start(behaviour);
+        imapd.fill("INBOX", &mail::many(10, 100));
+        let mut origin = connect(&tool, &imapd.url());
+        let mut keeper = Keeper::default();
+        keeper.visit(&mut origin, &Folder::inbox());
+        imapd.fill("INBOX", &mail::many(3, 50));
+        imapd.change("INBOX", |mailbox| {
+            mailbox.expunge(4);
+            mailbox.expunge(5);
+        });
+        // Of the three that came, the run before stored the last one alone, and two others went.
+        let mut since = keeper.since.unwrap();
+        since.known.insert(13);
+        let visit = origin.visit(&Folder::inbox(), Some(&since), &mut |_| Ok(())).unwrap();
+        assert_eq!(visit.there.to_string(), "1:3,6:13", "{name}");
         origin.finish().unwrap();
     }
 }
@@ -353,7 +376,7 @@ fn gmails_labels_and_ids_come_with_arrivals_and_changes() {
     assert_eq!(told.iter().map(|flagged| (flagged.uid, flagged.labels.clone())).collect::<Vec<_>>(), [(2, vec!["Work".to_owned()])]);
     let mut all = Vec::new();
     origin
-        .flags(&mailhaul::imap::uid_set::UidSet::range(1, u32::MAX), &mut |flagged| {
+        .flags(&visit.there, &mut |flagged| {
             all.push(flagged.labels.len());
             Ok(())
         })
@@ -565,7 +588,9 @@ fn dovecot_tells_all_changes_between_two_visits() {
     user.deliver("INBOX", &mail::many(40, 300));
     user.create("Archiv/Entwürfe");
     user.deliver("Archiv/Entwürfe", &mail::many(3, 100));
-    let mut origin = connect(&tool, &user.imaps());
+    let path = tool.path("trace");
+    let place = server(&tool, &user.imaps());
+    let mut origin = Origin::connect(&place, &Context::from_environment(), &Trace::to_file(&path).unwrap()).unwrap();
     let remotes = origin.folders().unwrap();
     for remote in &remotes {
         let figures = remote.figures.as_ref().unwrap();
@@ -579,6 +604,12 @@ fn dovecot_tells_all_changes_between_two_visits() {
     for round in 0..12 {
         if round == 6 {
             origin.finish().unwrap();
+            let trace = std::fs::read_to_string(&path).unwrap();
+            let sent: Vec<&str> = trace.lines().filter(|line| line.contains("C: ")).collect();
+            assert_eq!(sent.iter().filter(|line| line.contains("ENABLE QRESYNC")).count(), 1, "{sent:#?}");
+            assert!(sent.iter().any(|line| line.contains("(QRESYNC (")) && trace.contains("VANISHED (EARLIER)"), "{sent:#?}");
+            // Changes never took a listing of all.
+            assert_eq!(sent.iter().filter(|line| line.ends_with("RETURN (ALL) ALL")).count(), 1, "{sent:#?}");
             origin = connect(&tool, &user.imaps());
         }
         let before = user.messages("INBOX");

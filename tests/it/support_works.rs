@@ -222,7 +222,8 @@ fn the_scripted_server_speaks_tls_and_resets() {
 #[test]
 fn the_proxy_delays_cuts_and_resets() {
     let script = Script::every("!literal 1000\n!stall");
-    let weather = Weather { delay: Duration::from_millis(1), cut: Some((Direction::ToClient, 300, Cut::Fin)), cuts: 1, one_byte: true };
+    let weather =
+        Weather { delay: Duration::from_millis(1), cut: Some((Direction::ToClient, 300, Cut::Fin)), cuts: 1, one_byte: true, rate: None };
     let proxy = Proxy::start(script.port(), weather);
     assert_eq!(dialogue(proxy.port(), b"").len(), 300);
     let mut whole = vec![0; 1000];

@@ -13,6 +13,10 @@ use crate::net::Phase;
 
 /// Octets of messages asked for by one command: what is held back until its OK.
 const SET_OCTETS: u64 = 4 * 1024 * 1024;
+/// While the link is measured, so many sets are of so many octets: what is in flight when compression is decided on still comes
+/// without it.
+const SMALL_SETS: usize = 6;
+const SMALL_OCTETS: u64 = 1024 * 1024;
 /// What a message counts whose size nobody told.
 const UNKNOWN_OCTETS: u64 = 64 * 1024;
 /// UIDs in one command, where sizes are tiny or wrong.
@@ -166,9 +170,9 @@ impl Selected<'_> {
         missed: &mut dyn FnMut(u32, Error),
     ) -> Result<()> {
         let mut idle = 0;
-        let mut sets = cut(wanted).into_iter().peekable();
         let mut in_flight: VecDeque<Request> = VecDeque::new();
         let mut measure = self.session.measure();
+        let mut sets = cut(wanted, if measure.is_some() { SMALL_SETS } else { 0 }).into_iter().peekable();
         // What is in flight comes in, and then the connection is compressed.
         let mut draining = false;
         loop {
@@ -254,14 +258,15 @@ fn next_to_come(in_flight: &VecDeque<Request>) -> Option<u32> {
     in_flight.iter().find_map(|request| request.uids.iter().find(|&uid| !came(request, uid)))
 }
 
-/// Cuts `wanted` into sets of about [`SET_OCTETS`] whose text fits a command line.
-fn cut(wanted: &[Wanted]) -> Vec<UidSet> {
+/// Cuts `wanted` into sets of about [`SET_OCTETS`] whose text fits a command line; the first `small` ones are smaller.
+fn cut(wanted: &[Wanted], small: usize) -> Vec<UidSet> {
     let mut sets: Vec<UidSet> = Vec::new();
     let mut octets = 0;
     let mut messages = 0;
     for wanted in wanted {
         let size = wanted.size.unwrap_or(UNKNOWN_OCTETS);
-        let full = messages >= SET_MESSAGES || (messages > 0 && octets + size > SET_OCTETS);
+        let most = if sets.len() <= small { SMALL_OCTETS } else { SET_OCTETS };
+        let full = messages >= SET_MESSAGES || (messages > 0 && octets + size > most);
         if full || sets.is_empty() {
             sets.push(UidSet::new());
             (octets, messages) = (0, 0);

@@ -124,7 +124,7 @@ fn mailbox_status(cursor: &mut Cursor) -> Option<Untagged> {
             b"SIZE" => items.size = cursor.number(),
             b"HIGHESTMODSEQ" => items.highest_mod_seq = cursor.number().filter(|value| *value > 0),
             b"MAILBOXID" => match cursor.strings() {
-                Some(ids) => items.mailbox_id = ids.first().map(|id| lossy(id)),
+                Some(ids) => items.mailbox_id = ids.first().and_then(|id| fetch::object_id(id)),
                 None => cursor.skip_value(),
             },
             _ => cursor.skip_value(),

@@ -89,7 +89,7 @@ fn value(cursor: &mut Cursor, name: &[u8], fetch: &mut Fetch) {
         b"RFC822.SIZE" => fetch.size = cursor.number(),
         b"MODSEQ" => fetch.mod_seq = cursor.number().filter(|value| *value > 0),
         b"EMAILID" => match cursor.strings() {
-            Some(ids) => fetch.email_id = ids.first().map(|id| lossy(id)).filter(|id| !id.is_empty()),
+            Some(ids) => fetch.email_id = ids.first().and_then(|id| object_id(id)),
             None => cursor.skip_value(),
         },
         b"X-GM-MSGID" => fetch.gm_msgid = cursor.number(),
@@ -127,6 +127,12 @@ fn header(cursor: &mut Cursor) -> Option<Vec<u8>> {
         BodyValue::Inline(octets) => Some(octets),
         _ => None,
     }
+}
+
+/// An identifier of RFC 8474, which has 255 octets at most; what is none of these identifies nothing.
+pub(super) fn object_id(octets: &[u8]) -> Option<String> {
+    let fits = (1..=255).contains(&octets.len()) && octets.iter().all(u8::is_ascii_graphic);
+    fits.then(|| lossy(octets))
 }
 
 pub(super) fn small(value: Option<u64>) -> Option<u32> {

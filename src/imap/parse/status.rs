@@ -118,7 +118,10 @@ fn known(name: &str, args: &[u8]) -> Option<Code> {
         "USEATTR" => Code::UseAttr,
         "REFERRAL" => Code::Referral(lossy(args)),
         "BADURL" => Code::BadUrl(lossy(args)),
-        "MAILBOXID" => Code::MailboxId(lossy(args).trim_matches(['(', ')', ' ']).to_owned()),
+        "MAILBOXID" => {
+            let inner = args.strip_prefix(b"(").and_then(|rest| rest.strip_suffix(b")")).unwrap_or(args);
+            Code::MailboxId(super::fetch::object_id(inner.trim_ascii())?)
+        }
         "THROTTLED" => Code::Throttled,
         _ => return None,
     })

@@ -475,3 +475,13 @@ mod differential {
         }
     }
 }
+
+#[test]
+fn identifiers_are_read_where_they_are_some() {
+    let id = |line: &str| fetched(format!("* 1 FETCH (UID 3 EMAILID {line} FLAGS (\\Seen))\r\n").as_bytes());
+    assert_eq!(id("(M6d99ac3275bb4e)").email_id.as_deref(), Some("M6d99ac3275bb4e"));
+    for none in ["NIL", "()", "(\"a b\")", &format!("({})", "x".repeat(256))] {
+        let fetch = id(none);
+        assert_eq!((fetch.email_id, fetch.flags), (None, Some(flags(&["\\Seen"]))), "{none}");
+    }
+}

@@ -498,3 +498,49 @@ fn a_hundred_thousand_messages_are_read_one_at_a_time_and_cost_a_run_nothing() {
         assert!(!plan.iter().any(|step| step.starts_with("SCAN") || step.contains("TEMP B-TREE")), "{sql}: {plan:?}");
     }
 }
+
+#[test]
+fn a_kill_between_the_two_counters_is_no_alarm_and_the_other_order_is() {
+    let place = Place::new();
+    let (mut archive, _, folder, era) = begun(&place);
+    let counter = place.dir().join("runs");
+    let before = std::fs::read_to_string(&counter).unwrap();
+    archive.close().unwrap();
+    archive.commit(&[kept(folder, era, 1)]).unwrap();
+    let after = std::fs::read_to_string(&counter).unwrap();
+    assert_ne!(before, after);
+    drop(archive);
+    std::fs::write(&counter, &before).unwrap();
+    let mut archive = place.open().unwrap();
+    assert_eq!(archive.uids(era, false).unwrap().len(), 1);
+    archive.commit(&[kept(folder, era, 2)]).unwrap();
+    drop(archive);
+    std::fs::write(&counter, "100\n").unwrap();
+    refused_with(&place, "older state");
+    std::fs::write(&counter, "x\n").unwrap();
+    assert_eq!(place.refused().kind(), Kind::Local);
+}
+
+#[test]
+fn an_archive_that_was_closed_in_order_is_not_read_whole_again_within_a_week() {
+    let place = Place::new();
+    let (mut archive, ..) = begun(&place);
+    archive.close().unwrap();
+    drop(archive);
+    let checked = |archive: &Archive| archive.one("SELECT checked FROM meta", [], |row| row.get::<_, i64>(0)).unwrap().unwrap();
+    let set = |at: i64| {
+        let database = Connection::open(place.dir().join("journal.db")).unwrap();
+        database.execute("UPDATE meta SET checked = ?1", [at]).unwrap();
+    };
+    let now = checked(&place.open().unwrap());
+    assert!(now > 0);
+    set(now - 100_000);
+    assert_eq!(checked(&place.open().unwrap()), now - 100_000, "a day ago is good enough");
+    for wrong in [now - 700_000, now + 100_000] {
+        set(wrong);
+        assert!((now..now + 1000).contains(&checked(&place.open().unwrap())));
+    }
+    set(now - 100_000);
+    std::fs::write(place.dir().join("journal.db-wal"), b"a run died").unwrap();
+    assert!(checked(&place.open().unwrap()) >= now, "after a death all is read");
+}

@@ -416,3 +416,12 @@ fn a_keyword_that_no_line_can_hold_is_left_out() {
     assert_eq!(put(&mut sink, 1, &["a b", "a\nb", "\\Odd", &"x".repeat(300)]).len(), 4);
     assert!(!root.path().join("dovecot-keywords").exists());
 }
+
+proptest::proptest! {
+    #[test]
+    fn names_in_modified_utf_7_are_safe_and_come_back(level in "(.|[&%./,~+-]|cur|%2E|&APw-|ü|\\PC){1,60}") {
+        let name = standard_level(&level);
+        proptest::prop_assert!(name.is_ascii() && !name.contains(['/', '.', '\0']), "{name:?}");
+        proptest::prop_assert_eq!(decode_level(&name), level);
+    }
+}

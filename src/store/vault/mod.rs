@@ -7,6 +7,7 @@ mod manifest;
 mod mbox;
 mod mend;
 mod names;
+mod put;
 mod syncing;
 mod tree;
 

@@ -3,7 +3,6 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
@@ -11,38 +10,30 @@ use rustix::fs::FileType;
 use sha2::{Digest as _, Sha256};
 
 use super::home::{self, CUR, Home};
+use super::put::{
+    self, SEARCHES, Staged, TEMPORARY, UNRECORDED, letters, make_child, make_halves, note_unrecorded, publish, reletter, write_body,
+};
 use super::syncing::Syncing;
 use super::{Laid, Layout, Lying, NameKey, StoreCard, Vault, card, manifest, names};
 use crate::context::Context;
-use crate::error::{Error, Kind, Result, Scope};
+use crate::error::{Error, Result, Scope};
 use crate::folder::Folder;
 use crate::message::{Body, Digest, Digester, Flag, Message};
 use crate::store::Source;
-use crate::store::delivery::holds;
 use crate::store::eml::EmlSource;
 use crate::store::files::{self, Dir};
+use crate::store::maildir;
 use crate::store::maildir::keywords::Keywords;
-use crate::store::maildir::{self, system_letter};
 use crate::store::mbox::{Traits, wire};
 
-/// What our temporary files are called.
-const TEMPORARY: &str = "mailhaul-";
-/// Stands in `tmp` as long as files of the folder may not be in the journal.
-const UNRECORDED: &str = "mailhaul-unrecorded";
 /// Where files of an account of `.eml` files are written.
 const EML_TEMPORARY: &str = ".mailhaul-tmp";
-const MAILDIR: [&str; 3] = ["cur", "new", "tmp"];
 /// So many folders are kept open.
 const HOMES: usize = 16;
 /// So many files are kept open.
 const STAGED: usize = 256;
 /// From so many files on, one sync of the file system is cheaper than one of each.
 const SYNC_ALL_FROM: usize = 8;
-/// So many names are tried for one message before something else must be wrong.
-const NAME_TRIES: u32 = 100_000;
-/// A folder that keeps changing is searched so many times in one call.
-const SEARCHES: usize = 16;
-const PIECE: usize = 64 * 1024;
 
 /// The files of a store with a file for each message.
 pub struct TreeVault {
@@ -66,25 +57,11 @@ pub struct TreeVault {
     count: u64,
 }
 
-/// A message in a temporary file.
-struct Staged {
-    ticket: u64,
-    home: usize,
-    file: File,
-    temporary: OsString,
-    base: String,
-    letters: String,
-    line_feeds: bool,
-    octets: u64,
-    digest: Digest,
-    altered: Vec<String>,
-}
-
 impl TreeVault {
     /// Opens the files of the store at `root`.
     ///
     /// # Errors
-    /// [`Kind::Local`] when it cannot be opened, or others may write there.
+    /// [`crate::error::Kind::Local`] when it cannot be opened, or others may write there.
     pub fn open(root: &Path, store: &StoreCard, context: &Context) -> Result<Self> {
         let root = Dir::open(root)?.ok_or_else(|| Error::local(format!("{}: there is no such directory", root.display())))?;
         card::closed(&root)?;
@@ -122,7 +99,7 @@ impl TreeVault {
         if self.eml {
             return levels.map(|level| files::fit(files::encode_level(level)).into()).collect();
         }
-        let levels: Vec<String> = levels.map(|level| maildir::encode_level(level)).collect();
+        let levels: Vec<String> = levels.map(|level| maildir::standard_level(level)).collect();
         vec![files::fit(format!(".{}", levels.join("."))).into()]
     }
 
@@ -145,6 +122,13 @@ impl TreeVault {
         }
         if self.homes.len() >= HOMES {
             self.commit()?;
+            // What a folder keeps word of is taken back when it is complete, open or not.
+            let noted: Vec<_> =
+                self.homes.iter().filter(|home| home.noted).map(|home| (home.account.clone(), home.folder.clone())).collect();
+            for (account, folder) in noted {
+                let way = self.way(&account, &folder);
+                self.unrecorded.insert((account, way));
+            }
             self.homes.clear();
         }
         self.homes.push(home);
@@ -353,120 +337,6 @@ impl TreeVault {
     }
 }
 
-/// Opens a directory, or makes it; whether it was made. Not synced yet.
-fn make_child(dir: &Dir, name: &OsStr) -> Result<(Dir, bool)> {
-    let made = dir.mkdir(name)?;
-    let child = dir.child(name)?.ok_or_else(|| files::no_directory(&dir.path().join(name)))?;
-    Ok((child, made))
-}
-
-/// Makes the three directories of a Maildir; whether `cur` was missing.
-fn make_halves(dir: &Dir) -> Result<bool> {
-    let [cur, _, _] = MAILDIR.map(|name| dir.mkdir(OsStr::new(name)));
-    cur
-}
-
-/// Leaves word that files of the folder may not be in the journal.
-fn note_unrecorded(dir: &Dir) -> Result<()> {
-    let path = dir.path().join(UNRECORDED);
-    dir.create_new(OsStr::new(UNRECORDED)).map(drop).map_err(|error| Error::io(path.display(), error))
-}
-
-/// Writes a message; gives the octets written, and their digest unless they are the message's own.
-fn write_body(file: &mut File, body: &Body, line_feeds: bool, path: &Path) -> Result<(u64, Option<Digest>)> {
-    let mut put = |bytes: &[u8]| file.write_all(bytes).map_err(|error| Error::io(path.display(), error));
-    if !line_feeds {
-        body.each_chunk(put)?;
-        return Ok((body.len(), None));
-    }
-    let (mut octets, mut hash, mut out) = (0, Sha256::new(), Vec::with_capacity(PIECE));
-    body.each_chunk(|chunk| {
-        for piece in chunk.chunks(PIECE) {
-            out.clear();
-            // Every CR stands before an LF here.
-            piece.split(|&byte| byte == b'\r').for_each(|part| out.extend_from_slice(part));
-            octets += out.len() as u64;
-            hash.update(&out);
-            put(&out)?;
-        }
-        Ok(())
-    })?;
-    Ok((octets, Some(Digest(hash.finalize().into()))))
-}
-
-/// The letters of flags in a folder, new keywords being noted there. What gets no letter stands in the journal alone.
-fn letters(home: &mut Home, flags: &[Flag], context: &Context) -> Result<String> {
-    if home.eml {
-        return Ok(String::new());
-    }
-    let keywords: Vec<Flag> = flags.iter().filter(|flag| !flag.is_recent() && system_letter(flag).is_none()).cloned().collect();
-    let wanted: Vec<Flag> = keywords.iter().filter(|keyword| !home.roomless.contains(keyword)).cloned().collect();
-    if !wanted.is_empty() {
-        match home.keywords.add(&home.dir, &wanted, context) {
-            Err(error) if error.kind() == Kind::Busy => {}
-            other => other?,
-        }
-        let left: Vec<Flag> = wanted.into_iter().filter(|keyword| home.keywords.letter(keyword).is_none()).collect();
-        home.roomless.extend(left);
-    }
-    let letters: std::collections::BTreeSet<u8> =
-        flags.iter().filter_map(|flag| system_letter(flag).or_else(|| home.keywords.letter(flag))).collect();
-    Ok(letters.into_iter().map(char::from).collect())
-}
-
-/// The `number`-th unique part that is tried.
-fn stem(eml: bool, staged: &Staged, number: u32) -> String {
-    let further = if number == 1 { String::new() } else { format!("-{number}") };
-    if eml { format!("{}{further}", staged.base) } else { format!("{}{further},S={}", staged.base, staged.octets) }
-}
-
-/// Gives a synced file its name, or finds the message there already; gives the unique part of the name.
-fn publish(home: &mut Home, staged: &Staged, published: &mut Vec<(usize, OsString)>) -> Result<String> {
-    let gone = || Error::local("a folder that is not open to write");
-    for number in 1..=NAME_TRIES {
-        let stem = stem(home.eml, staged, number);
-        let name = home::file_name(home.eml, &stem, &staged.letters);
-        if let Some((half, found)) = elsewhere(home, &stem, &staged.letters)? {
-            let dir = home.half(half).ok_or_else(gone)?;
-            if !holds(dir, &found, staged.digest) {
-                continue;
-            }
-            // A run that died had given it the flags of that time.
-            if (half != CUR || found != name) && dir.publish(&found, home.cur()?, &name)? {
-                home.renamed(&stem, &name);
-            }
-            home.temporary.as_ref().ok_or_else(gone)?.remove(&staged.temporary);
-            return Ok(stem);
-        }
-        let temporary = home.temporary.as_ref().ok_or_else(gone)?;
-        if temporary.publish(&staged.temporary, home.cur()?, &name)? {
-            published.push((staged.home, name));
-            return Ok(stem);
-        }
-        if holds(home.cur()?, &name, staged.digest) {
-            temporary.remove(&staged.temporary);
-            return Ok(stem);
-        }
-    }
-    Err(Error::local(format!("{}: no free name for {}", home.path, staged.base)))
-}
-
-/// Where a file with this unique part lies under other flags: one that no journal knows, or that a mail program marked.
-fn elsewhere(home: &mut Home, stem: &str, letters: &str) -> Result<Option<(usize, OsString)>> {
-    if home.eml || home.fresh {
-        return Ok(None);
-    }
-    if home.doubtful {
-        if home.known.is_none() {
-            home.list()?;
-        }
-        if let Some(found) = home.find_known(stem)? {
-            return Ok(Some(found));
-        }
-    }
-    Ok(home.guess(stem, letters)?.map(|name| (CUR, name)))
-}
-
 impl Vault for TreeVault {
     fn layout(&self) -> Layout {
         if self.eml { Layout::Eml } else { Layout::Maildir }
@@ -476,14 +346,14 @@ impl Vault for TreeVault {
         manifest::sweep(&self.root)?;
         let Some(dir) = self.account_dir(account)? else { return Ok(()) };
         if self.eml {
-            return dir.child(OsStr::new(EML_TEMPORARY))?.map_or(Ok(()), |dir| sweep(&dir).map(|_| ()));
+            return dir.child(OsStr::new(EML_TEMPORARY))?.map_or(Ok(()), |dir| put::sweep(&dir).map(|_| ()));
         }
         let hidden =
             dir.entries()?.into_iter().filter(|entry| entry.kind == FileType::Directory && files::text(&entry.name).starts_with('.'));
         for way in std::iter::once(Vec::new()).chain(hidden.map(|entry| vec![entry.name])) {
             let home = way.first().map_or_else(|| dir.again().map(Some), |name| dir.child(name))?;
             if let Some(temporary) = home.map(|home| home.child(OsStr::new("tmp"))).transpose()?.flatten()
-                && sweep(&temporary)?
+                && put::sweep(&temporary)?
             {
                 self.unrecorded.insert((account.to_owned(), way));
             }
@@ -545,6 +415,11 @@ impl Vault for TreeVault {
         self.context.step("vault.after-rename-folder");
         dir.sync()?;
         forget_other_name(&dir, new, to)?;
+        // What a run left word of moved along.
+        let noted = self.homes.iter().any(|home| home.account == account && home.folder == *from && home.noted);
+        if self.unrecorded.remove(&(account.to_owned(), vec![old.clone()])) || noted {
+            self.unrecorded.insert((account.to_owned(), vec![new.clone()]));
+        }
         self.forget(account, from);
         self.forget(account, to);
         self.make_folder(account, to)?;
@@ -722,44 +597,6 @@ fn forget_other_name(dir: &Dir, name: &OsStr, folder: &Folder) -> Result<()> {
         Some(child) if files::recorded_name(&child).is_some_and(|recorded| recorded != *folder) => files::forget_name(&child),
         _ => Ok(()),
     }
-}
-
-/// Gives a file other letters; whether it had others, `None` when it is not there.
-fn reletter(home: &mut Home, stem: &str, letters: &str, context: &Context) -> Result<Option<bool>> {
-    for _ in 0..SEARCHES {
-        let Some((half, name)) = home.find(stem, letters)? else { return Ok(None) };
-        let wanted = home.relettered(stem, &name, letters);
-        if half == CUR && name == wanted {
-            return Ok(Some(false));
-        }
-        let Some(from) = home.half(half) else { return Ok(None) };
-        context.step("vault.before-reflag");
-        match from.publish(&name, home.cur()?, &wanted) {
-            Ok(true) => {
-                home.renamed(stem, &wanted);
-                return Ok(Some(true));
-            }
-            // A file with these flags is there as well: two names of one, or two copies, of which verify tells.
-            Ok(false) => return Ok(Some(false)),
-            // Somebody was quicker: it has another name by now.
-            Err(_) if home.open(half, &name)?.is_none() => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(None)
-}
-
-/// Removes our temporary files; whether a run left word that it had not come to its end.
-fn sweep(dir: &Dir) -> Result<bool> {
-    let mut unrecorded = false;
-    for entry in dir.entries()? {
-        if entry.name == UNRECORDED {
-            unrecorded = true;
-        } else if entry.kind == FileType::RegularFile && files::text(&entry.name).starts_with(TEMPORARY) {
-            dir.remove(&entry.name);
-        }
-    }
-    Ok(unrecorded)
 }
 
 impl TreeVault {

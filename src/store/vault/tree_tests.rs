@@ -3,6 +3,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
 
 use super::*;
+use crate::error::Kind;
+use crate::message::Digest;
 use crate::message::InternalDate;
 use crate::store::vault::{self, establish};
 
@@ -140,6 +142,21 @@ fn after_a_complete_visit_no_word_stays_behind() {
     vault.complete("work", &folder("A")).unwrap();
     assert!(!word.exists());
     assert_eq!(fs::read_dir(store.root().join("work/.A/tmp")).unwrap().count(), 0);
+}
+
+#[test]
+fn what_a_run_left_word_of_moves_with_its_folder() {
+    let store = Store::new(Layout::Maildir);
+    let mut vault = store.open();
+    one(&mut *vault, "A", 1, &message(b"x", &[]));
+    assert!(vault.rename_folder("work", &folder("A"), &folder("B")).unwrap());
+    drop(vault);
+    let mut vault = store.open();
+    assert!(vault.rename_folder("work", &folder("B"), &folder("C")).unwrap());
+    one(&mut *vault, "C", 1, &message(b"x", &["\\Seen", "\\Flagged", "\\Answered"]));
+    assert_eq!(store.files().len(), 1);
+    vault.complete("work", &folder("C")).unwrap();
+    assert_eq!(fs::read_dir(store.root().join("work/.C/tmp")).unwrap().count(), 0);
 }
 
 #[test]
@@ -292,7 +309,7 @@ fn a_scan_tells_of_everything_in_order_with_what_names_say() {
 #[test]
 fn folders_and_accounts_are_found_again_under_their_names_however_hostile() {
     let long = "x".repeat(300);
-    let levels: [&[&str]; 16] = [
+    let levels: [&[&str]; 17] = [
         &["INBOX"],
         &["A"],
         &["A", "b"],
@@ -308,6 +325,7 @@ fn folders_and_accounts_are_found_again_under_their_names_however_hostile() {
         &["INBOX", "cur"],
         &["a\nb"],
         &["\u{202e}x", "é"],
+        &["ü.x", "&APw-", "a&b"],
         &[&long],
     ];
     for layout in [Layout::Maildir, Layout::Eml, Layout::Mbox] {

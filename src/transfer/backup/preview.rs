@@ -145,13 +145,12 @@ impl Look<'_> {
             messages: figures.messages,
         };
         let mut preview = Preview::new(folder.clone(), figures.messages.unwrap_or_default());
-        let visit;
         let here = record.and_then(|record| record.mark) == Some(now) && now.highest_mod_seq.is_some() && now.uid_next.is_some();
         if here && !aside.iter().any(|one| record.is_some_and(|record| record.id == one.folder)) {
             preview.already_there = preview.listed;
             return Ok(preview);
         }
-        visit = origin.visit(folder, None, &mut |_| Ok(()))?;
+        let visit = origin.visit(folder, None, &mut |_| Ok(()))?;
         preview.listed = visit.there.len();
         let uid_validity = visit.figures.uid_validity.unwrap_or(now.uid_validity);
         let mut missing = visit.there.clone();
@@ -229,7 +228,7 @@ impl Look<'_> {
             preview.unsure = Some("messages without a unique-id of their own are read each time, and kept where they are not here yet");
         }
         if !is_partial {
-            let left = keys.into_iter().filter(|(key, (_, gone))| !gone && !(any_loose && key.starts_with("content:")));
+            let left = keys.into_iter().filter(|(key, (_, gone))| !gone && (!any_loose || !key.starts_with("content:")));
             preview.gone = left.map(|_| Would::default()).collect();
         }
         Ok(vec![preview])

@@ -179,8 +179,8 @@ fn a_hook_is_told_everything_and_gets_no_secret() {
     assert_eq!((&told["copied"], &told["schema"]), (&2.into(), &"mailhaul.backup/1".into()));
     assert_eq!(told, output.json());
     let environment = fs::read_to_string(tool.path("told.env")).unwrap();
-    for line in ["MAILHAUL_EXIT=0", "MAILHAUL_STORE=store", "MAILHAUL_VERB=backup"] {
-        assert!(environment.lines().any(|has| has == line), "{environment}");
+    for line in ["MAILHAUL_EXIT=0", &format!("MAILHAUL_STORE={}", tool.text("store")), "MAILHAUL_VERB=backup"] {
+        assert!(environment.lines().any(|has| has == line), "{line}: {environment}");
     }
     assert!(!environment.contains("PASS_VARIABLE"));
     assert!(tool.path("free").exists() && !tool.path("wrong").exists());

@@ -146,7 +146,7 @@ print(json.dumps(found))
     backup(&tool_maildir, Layout::Maildir);
     let found = read(&tool_maildir, "maildir");
     // Dots part levels there, and what is a dot in a level stands as %2E.
-    assert_eq!(found.keys().map(String::as_str).collect::<BTreeSet<_>>(), ["INBOX", "Archive.2019", "Entwürfe", "a%2Eb"].into());
+    assert_eq!(found.keys().map(String::as_str).collect::<BTreeSet<_>>(), ["INBOX", "Archive.2019", "Entw&APw-rfe", "a%2Eb"].into());
     let mut wanted: Vec<(String, String, i64)> = inbox
         .messages
         .iter()
@@ -235,4 +235,69 @@ fn dovecot_serves_a_store_and_what_it_does_to_the_files_costs_nothing() {
     assert_eq!((lying.len(), stems.len()), (FOLDERS.len() * bodies().len() + 1, lying.len()));
     let good = sha256sum(&root);
     assert!(good.status.success(), "{}", String::from_utf8_lossy(&good.stderr));
+}
+
+/// The commands in a section of a page, one after the other.
+fn commands(page: &str, section: &str) -> Vec<String> {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(page)).unwrap();
+    let text = text.split_once(section).unwrap().1.to_owned();
+    text.split("```sh\n").skip(1).map(|block| block.split_once("```").unwrap().0.to_owned()).collect()
+}
+
+#[test]
+fn mail_comes_out_of_a_store_by_the_commands_of_the_manual_alone() {
+    let server = server();
+    for layout in [Layout::Maildir, Layout::Eml] {
+        let tool = tool(&server);
+        backup(&tool, layout);
+        let run = |command: &str, out: &str| {
+            let mut shell = Command::new("sh");
+            shell.args(["-ec", command]).env("STORE", tool.path("store")).env("OUT", tool.path(out));
+            let output = shell.output().unwrap();
+            assert!(output.status.success(), "{layout:?}: {command}\n{}", String::from_utf8_lossy(&output.stderr));
+            String::from_utf8(output.stdout).unwrap()
+        };
+        let commands = commands("docs/formats.md", "### Getting mail out");
+        let [digests, mbox, octets, figures] = &commands[..] else { panic!("{} commands", commands.len()) };
+        run(digests, "");
+        if layout == Layout::Maildir {
+            fs::create_dir(tool.path("mbox")).unwrap();
+            run(mbox, "mbox");
+            let found: Vec<_> = fs::read_dir(tool.path("mbox")).unwrap().map(|entry| entry.unwrap().path()).collect();
+            assert_eq!(found.len(), FOLDERS.len());
+            for file in found {
+                let bytes = fs::read(&file).unwrap();
+                let count = bytes.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"From MAILER-DAEMON ")).count();
+                assert_eq!(count, bodies().len(), "{}", file.display());
+            }
+        }
+        run(octets, "octets");
+        let index: Vec<serde_json::Value> = serde_json::from_slice(&fs::read(tool.path("octets/index.json")).unwrap()).unwrap();
+        for folder in FOLDERS {
+            let name = folder.replace("&APw-", "ü");
+            let mut found: Vec<(Vec<u8>, Vec<String>, i64)> = index
+                .iter()
+                .filter(|one| one["folder"] == name.as_str())
+                .map(|one| {
+                    let flags = one["flags"].as_array().unwrap().iter().map(|flag| flag.as_str().unwrap().to_owned()).collect();
+                    (fs::read(tool.path("octets").join(one["file"].as_str().unwrap())).unwrap(), flags, one["date"].as_i64().unwrap())
+                })
+                .collect();
+            let mut wanted: Vec<(Vec<u8>, Vec<String>, i64)> = server
+                .mailbox(folder)
+                .messages
+                .into_iter()
+                .map(|mut message| {
+                    message.flags.sort_by_key(|flag| flag.to_lowercase());
+                    (message.body, message.flags, store::seconds(&message.internal_date))
+                })
+                .collect();
+            found.sort();
+            wanted.sort();
+            assert!(found == wanted, "{layout:?}: {folder}: {} and {}", found.len(), wanted.len());
+        }
+        if Command::new("sqlite3").arg("--version").output().is_ok() {
+            assert_eq!(run(figures, "").lines().count(), FOLDERS.len());
+        }
+    }
 }

@@ -189,5 +189,5 @@ fn a_folder_renamed_on_a_real_server_follows() {
     let second = scene.ok();
     assert_eq!(counts(&second, &["copied", "gone"]), [0, 0]);
     assert_eq!(scene.downloads(), 0);
-    assert_eq!(super::imap::served(&user), scene.mail());
+    assert_eq!(super::imap::served(&user, &["INBOX", "After", "Other"]), scene.mail());
 }

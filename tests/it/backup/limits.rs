@@ -37,9 +37,10 @@ impl Scene {
             let before = self.kept();
             let output = self.tool.run(&[&["backup", "a", "b", "store", "--json"], limit].concat());
             added.push(self.kept() - before);
-            store::sound(&self.tool.path("store"), Layout::Maildir, "at a limit");
+            store::journal_tells_the_truth(&self.tool.path("store"), Layout::Maildir, "at a limit");
             assert_eq!(output.json()["copied"], added[added.len() - 1], "{output}");
             if output.code == 0 {
+                store::sound(&self.tool.path("store"), Layout::Maildir, "at the end");
                 assert_eq!(self.kept(), 20);
                 return added;
             }

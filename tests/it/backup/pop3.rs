@@ -271,7 +271,7 @@ fn a_limit_ends_a_run_and_the_next_goes_on() {
     let scene = Scene::new(Behaviour::default(), &messages);
     counts(&scene.run(&["--max-messages", "4"]).expect_code(8).json(), &[("copied", 4)]);
     assert_eq!((scene.asked_for("RETR"), scene.asked_for("QUIT")), (4, 1));
-    store::sound(&scene.root(), Layout::Maildir, "limit");
+    store::journal_tells_the_truth(&scene.root(), Layout::Maildir, "limit");
     let size = (messages[4].len() + messages[5].len()).to_string();
     counts(&scene.run(&["--max-transfer", &size]).expect_code(8).json(), &[("copied", 2), ("already_there", 4)]);
     counts(&scene.good(&["--max-messages", "4"]), &[("copied", 4)]);

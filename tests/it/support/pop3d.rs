@@ -145,11 +145,6 @@ impl Pop3d {
         change(&mut self.world().behaviour);
     }
 
-    /// Whether it refuses UIDL.
-    pub fn has_no_uidl(&self) -> bool {
-        self.world().behaviour.no_uidl
-    }
-
     /// Changes the maildrop; sessions that are open keep theirs.
     pub fn maildrop(&self, change: impl FnOnce(&mut Vec<Entry>)) {
         change(&mut self.world().maildrop);

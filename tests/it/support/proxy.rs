@@ -39,6 +39,8 @@ pub struct Weather {
     pub cuts: u64,
     /// Every octet travels alone.
     pub one_byte: bool,
+    /// At most so many octets a second each way.
+    pub rate: Option<u64>,
 }
 
 /// A proxy on a loopback port.
@@ -223,6 +225,9 @@ fn forward(shared: &Arc<Shared>, number: u64, direction: Direction, mut from: Tc
                 }
             }
             delivered += count as u64;
+            if let Some(rate) = weather.rate {
+                std::thread::sleep(Duration::from_micros(count as u64 * 1_000_000 / rate));
+            }
             shared.octets[direction as usize].fetch_add(count as u64, Ordering::SeqCst);
             if let Some((after, how)) = cut
                 && delivered >= after

@@ -1,6 +1,7 @@
 //! What all scripted and in-memory servers stand on: a listener on a free loopback port, a thread for each connection,
 //! and a wire that can be slow, deaf, mute, cut or upgraded to TLS. Everything ends when the server is dropped.
 
+use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -126,6 +127,8 @@ pub struct Wire {
     pub mute_after: Option<u64>,
     /// What is written is thrown away.
     pub silent: bool,
+    /// Both directions are compressed (RFC 4978).
+    deflate: Option<Box<(Decompress, Compress)>>,
 }
 
 fn gone() -> io::Error {
@@ -146,7 +149,13 @@ impl Wire {
             deaf_after: None,
             mute_after: None,
             silent: false,
+            deflate: None,
         }
+    }
+
+    /// Reads and writes compressed from here on.
+    pub fn start_deflate(&mut self) {
+        self.deflate = Some(Box::new((Decompress::new(false), Compress::new(Compression::default(), false))));
     }
 
     /// The connection's number, from 1.
@@ -174,7 +183,20 @@ impl Wire {
             Stream::Tls(stream) => stream.read(&mut piece)?,
             Stream::Gone => return Err(gone()),
         };
-        self.buffer.extend_from_slice(&piece[..count]);
+        match &mut self.deflate {
+            None => self.buffer.extend_from_slice(&piece[..count]),
+            Some(deflate) => {
+                let start = deflate.0.total_in();
+                loop {
+                    let taken = usize::try_from(deflate.0.total_in() - start).unwrap();
+                    self.buffer.reserve(16 * 1024);
+                    deflate.0.decompress_vec(&piece[taken..count], &mut self.buffer, FlushDecompress::None).map_err(io::Error::other)?;
+                    if deflate.0.total_in() - start == count as u64 && self.buffer.len() < self.buffer.capacity() {
+                        break;
+                    }
+                }
+            }
+        }
         self.received += count as u64;
         Ok(count)
     }
@@ -214,6 +236,22 @@ impl Wire {
     }
 
     fn write_now(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let mut compressed = Vec::new();
+        let bytes = match &mut self.deflate {
+            None => bytes,
+            Some(deflate) => {
+                let start = deflate.1.total_in();
+                loop {
+                    let taken = usize::try_from(deflate.1.total_in() - start).unwrap();
+                    compressed.reserve(16 * 1024);
+                    deflate.1.compress_vec(&bytes[taken..], &mut compressed, FlushCompress::Sync).map_err(io::Error::other)?;
+                    if deflate.1.total_in() - start == bytes.len() as u64 && compressed.len() < compressed.capacity() {
+                        break;
+                    }
+                }
+                &compressed
+            }
+        };
         match &mut self.stream {
             Stream::Plain(stream) => stream.write_all(bytes)?,
             Stream::Tls(stream) => stream.write_all(bytes)?,

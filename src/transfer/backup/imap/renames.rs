@@ -9,7 +9,7 @@ use crate::folder::Folder;
 use crate::imap::uid_set::UidSet;
 use crate::message::{Digest, header_digest};
 use crate::report::Event;
-use crate::state::archive::{ArchiveChange, ArchiveFolder, EraId};
+use crate::state::archive::{ArchiveChange, ArchiveFolder, ArchiveFolderId, EraId};
 use crate::store::origin::Arrival;
 use crate::transfer::backup::prune;
 
@@ -135,12 +135,13 @@ impl Run<'_> {
         if candidates.is_empty() {
             return Ok(());
         }
+        let adrift: Vec<ArchiveFolderId> = candidates.iter().map(|(record, ..)| record.id).collect();
         for index in 0..self.works.len() {
             let Some(work) = self.works.get(index) else { continue };
             let to = work.remote.info.folder.clone();
             let Some((Some(now), id)) = validity.get(&to).cloned() else { continue };
             let own = self.known.iter().find(|record| record.folder == to);
-            let is_itself = own.is_some_and(|own| !candidates.iter().any(|(record, ..)| record.id == own.id));
+            let is_itself = own.is_some_and(|own| !adrift.contains(&own.id));
             if is_itself || to.is_inbox() || plans.iter().any(|plan| plan.to == to) {
                 continue;
             }

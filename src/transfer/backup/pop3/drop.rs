@@ -81,6 +81,8 @@ pub(super) struct Maildrop<'b> {
     /// Messages that are not durable yet, by number: what this run calls them, and their keys.
     pub(super) pending: HashMap<u64, (String, String)>,
     handed_over: u64,
+    /// Messages to be read, those of earlier sessions included.
+    pub(super) planned: u64,
     gone: u64,
     /// How many messages the last complete listing had, once everything in it was dealt with.
     done: Option<u64>,
@@ -140,6 +142,7 @@ impl<'b> Maildrop<'b> {
             problems: Vec::new(),
             pending: HashMap::new(),
             handed_over: 0,
+            planned: 0,
             gone: 0,
             done: None,
         })
@@ -171,6 +174,7 @@ impl<'b> Maildrop<'b> {
         }
         let all = keyed.iter().chain(&flowing).chain(&suspects);
         let (messages, bytes) = all.fold((0, 0), |(count, octets), one| (count + 1, octets + one.listed.size.unwrap_or(0)));
+        self.planned = self.handed_over + messages;
         if messages > 0 {
             self.backup.report.event(Event::Planned { folder: self.folder.folder.to_string(), messages, bytes });
         }

@@ -216,6 +216,13 @@ impl Maildrop<'_> {
             let number = u32::try_from(ticket).unwrap_or_default();
             self.fates.insert(name, Fate::Copied { octets: length, number, altered });
         }
+        self.backup.store.archive.progress(&serde_json::json!({
+            "account": self.backup.account.name,
+            "folder": self.folder.folder.to_string(),
+            "messages_done": self.handed_over(),
+            "messages_total": self.planned,
+            "bytes_done": self.spent.octets,
+        }));
         Ok(())
     }
 

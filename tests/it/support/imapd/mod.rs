@@ -100,6 +100,8 @@ pub struct Behaviour {
     pub denies_expunges: bool,
     /// LIST-STATUS tells nothing of these mailboxes, and STATUS refuses them with these words.
     pub no_status: BTreeMap<String, String>,
+    /// What stands behind the agreement to COMPRESS, uncompressed, in place of a compressed stream.
+    pub compresses_not: Option<String>,
     /// The test clock by which [`AppendFault::StoreLate`] counts.
     pub clock: Option<PathBuf>,
 }
@@ -132,6 +134,7 @@ impl Default for Behaviour {
             forgets_expunges: false,
             denies_expunges: false,
             no_status: BTreeMap::new(),
+            compresses_not: None,
             clock: None,
         }
     }

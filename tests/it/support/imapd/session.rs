@@ -148,6 +148,22 @@ impl Session<'_> {
                 self.wire.line(&format!("{tag} BAD log in first"))?;
                 return Ok(Next::Go);
             }
+            "COMPRESS" => {
+                let behaviour = self.world.lock().unwrap().behaviour.clone();
+                if !behaviour.has("COMPRESS=DEFLATE") {
+                    self.wire.line(&format!("{tag} BAD unknown command"))?;
+                    return Ok(Next::Go);
+                }
+                assert_eq!(self.wire.buffered(), 0, "nothing may follow COMPRESS before its answer");
+                match behaviour.compresses_not {
+                    Some(more) => self.wire.write(format!("{tag} OK now\r\n{more}").as_bytes())?,
+                    None => {
+                        self.wire.line(&format!("{tag} OK now"))?;
+                        self.wire.start_deflate();
+                    }
+                }
+                return Ok(Next::Go);
+            }
             "NAMESPACE" => self.wire.line("* NAMESPACE ((\"\" \"/\")) NIL NIL")?,
             "CREATE" => {
                 let known = self.world.lock().unwrap().mailboxes.contains_key(&folder);
