@@ -425,6 +425,7 @@ fn examples(examples: &str) -> String {
 const EXIT_STATUS: &str = "\
 EXIT STATUS
     0    done, all of it
+    1    the answer is no: verify found differences, status an old backup
     2    usage, config file or place is wrong
     3    done in part: some failed; each is named on standard error
     4    authentication refused, or a login that needs a person
@@ -460,7 +461,7 @@ FILES
     $XDG_CONFIG_HOME/mailhaul/config.toml, else ~/.config/mailhaul/config.toml
 
 EXIT STATUS
-    0 done; 2 usage; 3 done in part; 4 login; 5 no connection; 6 server;
+    0 done; 1 the answer is no; 2 usage; 3 done in part; 4 login; 5 no connection; 6 server;
     7 local; 8 limit; 9 locked; 10 safety stop; 11 over quota;
     129, 130, 143 stopped by a signal";
 

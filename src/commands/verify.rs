@@ -235,16 +235,27 @@ impl Verify<'_> {
         };
         let progress = super::progress(self.app);
         let looking = self.looking(&progress, None);
-        let mut found = look(&looking, &store.archive, store.vault.as_mut())?;
-        if found.needs_rebuild() {
-            // The lock is taken again by whoever makes it anew.
-            drop(store);
-            rebuilt = Some(self.rebuild()?);
-            store = self.open()?;
-            let before = found.contradictions();
-            found = look(&looking, &store.archive, store.vault.as_mut())?;
-            found.settled(before);
-        }
+        // Damage within a database may show only where it is read.
+        let first = match look(&looking, &store.archive, store.vault.as_mut()) {
+            Err(error) if rebuilt.is_none() && is_about_the_journal(&error) => {
+                warn(&format!("{error}; it is made anew now"));
+                None
+            }
+            other => Some(other?),
+        };
+        let mut found = match first {
+            Some(found) if !found.needs_rebuild() => found,
+            first => {
+                // The lock is taken again by whoever makes it anew.
+                drop(store);
+                rebuilt = Some(self.rebuild()?);
+                store = self.open()?;
+                let before = first.map(|first| first.contradictions()).unwrap_or_default();
+                let mut found = look(&looking, &store.archive, store.vault.as_mut())?;
+                found.settled(before);
+                found
+            }
+        };
         if let Some(rebuilt) = rebuilt {
             old_journal = rebuilt.old_journal.map(|path| path.display().to_string());
         }

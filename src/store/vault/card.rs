@@ -133,10 +133,10 @@ pub fn establish(root: &Path, layout: Layout, as_received: bool, context: &Conte
 
 /// Puts a card under a new identity into the place of one that is lost or damaged; a damaged one is kept beside it.
 pub(super) fn put_new(state: &Dir, layout: Layout, as_received: bool) -> Result<StoreCard> {
-    if let Some(old) = state.small_text(CARD, CARD_BYTES) {
-        if parse(&old).is_err_and(|words| words.contains("newer")) {
-            return Err(Error::local(format!("{}: it was made by a newer mailhaul", state.path().join(CARD).display())));
-        }
+    if let Some(old) = state.small_text(CARD, CARD_BYTES)
+        && parse(&old).is_err_and(|words| words.contains("newer"))
+    {
+        return Err(Error::local(format!("{}: it was made by a newer mailhaul", state.path().join(CARD).display())));
     }
     if state.stat(OsStr::new(CARD))?.is_some() {
         let aside = format!("aside-{}-{CARD}", files::nonce());

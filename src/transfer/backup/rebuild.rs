@@ -21,6 +21,8 @@ use crate::store::vault::{self, Layout, Lying, STATE_DIR, StoreCard, Vault};
 
 /// Changes in one transaction.
 const BATCH: usize = 256;
+/// So many files of a folder are taken in at a time.
+const AT_ONCE: u64 = 32 * 1024;
 /// Messages that are read in full before the names of files are believed.
 const SAMPLE: usize = 20;
 
@@ -198,25 +200,36 @@ impl Taking<'_> {
         let folder = self.archive.folder(self.account.id, name)?;
         let label = format!("{}/{name}", self.account.name);
         rebuilt.folders += 1;
+        let (mut count, mut octets) = (0_u64, 0);
+        self.vault.scan(&self.account.name, name, &mut |lying| {
+            count += 1;
+            octets += lying.octets;
+            Ok(())
+        })?;
+        self.report.event(Event::Planned { folder: label.clone(), messages: count, bytes: octets });
+        let parts = count.div_ceil(AT_ONCE).max(1);
+        (0..parts).try_for_each(|part| self.part(&folder, &label, (part, parts), rebuilt))
+    }
+
+    /// Takes in a part of a large folder, so that its listing needs not be held whole.
+    fn part(&mut self, folder: &ArchiveFolder, label: &str, (part, parts): (u64, u64), rebuilt: &mut Rebuilt) -> Result<()> {
+        let name = &folder.folder;
         let mut all = Vec::new();
         let mut twins = HashSet::new();
         self.vault.scan(&self.account.name, name, &mut |lying| {
+            let short = super::verify::short(&lying.stem);
+            let ours = short.first().is_some_and(|first| u64::from(*first) * parts / 256 == part);
             // One that a mail program copied within the folder is there once.
-            if twins.insert(super::verify::short(&lying.stem)) {
+            if ours && twins.insert(short) {
                 all.push(lying);
             }
             Ok(())
         })?;
         drop(twins);
-        self.report.event(Event::Planned {
-            folder: label.clone(),
-            messages: all.len() as u64,
-            bytes: all.iter().map(|lying| lying.octets).sum(),
-        });
         let mut changes = Vec::new();
         for lying in all {
             self.context.check()?;
-            let file = match file_of(self.vault, self.card, &self.account.name, &folder, &lying) {
+            let file = match file_of(self.vault, self.card, &self.account.name, folder, &lying) {
                 Ok(Some((file, Ok(())))) => file,
                 Ok(Some((_, Err(words)))) => {
                     // Not in the journal, the message is missing there, and the next backup reads it again.
@@ -232,7 +245,7 @@ impl Taking<'_> {
             };
             rebuilt.files += 1;
             rebuilt.octets += file.octets;
-            self.report.event(Event::Copied { folder: label.clone(), bytes: file.octets });
+            self.report.event(Event::Copied { folder: label.to_owned(), bytes: file.octets });
             changes.push(ArchiveChange::Found { file });
             if changes.len() >= BATCH {
                 self.archive.commit(&changes)?;

@@ -12,6 +12,7 @@ use crate::imap::uid_set::UidSet;
 use crate::message::{Digest, Flag, header_digest};
 use crate::state::archive::{Archive, ArchiveChange, ArchiveFolderId, EraId, FileId, NewEntry};
 use crate::store::origin::Arrival;
+use crate::store::vault::uid_of;
 
 /// Messages that are read in full before headers are believed.
 const SAMPLE: usize = 20;
@@ -39,6 +40,8 @@ pub(super) struct Spare {
     by_content: Vec<u32>,
     by_header: Vec<u32>,
     by_object: Vec<u32>,
+    /// Places in `files` by the message they are named after.
+    by_name: HashMap<(u32, u32), u32>,
     /// How many of those with a content are taken for sure: a folder of equal messages must not cost the square of them.
     passed: HashMap<Digest, usize>,
 }
@@ -81,7 +84,8 @@ impl Spare {
         let by_header = order(&|file| (file.header, file.seconds));
         let mut by_object = order(&|file| (file.object.unwrap_or(Digest([0; 32])), None));
         by_object.retain(|&at| files.get(at as usize).is_some_and(|file| file.object.is_some()));
-        Ok(Self { files, by_content, by_header, by_object, passed: HashMap::new() })
+        let by_name = (0..).zip(&files).filter_map(|(at, file)| Some((uid_of(&file.stem)?, at))).collect();
+        Ok(Self { files, by_content, by_header, by_object, by_name, passed: HashMap::new() })
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -97,14 +101,24 @@ impl Spare {
         order.get(start..end).unwrap_or_default()
     }
 
-    /// Takes a file with this content, if one is left: its number and the unique part of its name.
-    pub(super) fn claim(&mut self, content: Digest) -> Option<(FileId, String)> {
+    /// Takes a file with this content for the message `own` (UIDVALIDITY, UID), if one is left: its number and the unique part of
+    /// its name. One that is named after another message that is `there` waits for that: its name is the one that message gets,
+    /// and so they would come to share a file.
+    pub(super) fn claim(&mut self, content: Digest, own: (u32, u32), there: &UidSet) -> Option<(FileId, String)> {
         if self.files.is_empty() {
             return None;
         }
+        if let Some(file) = self.by_name.get(&own).and_then(|&at| self.files.get_mut(at as usize))
+            && !file.taken
+            && file.content == content
+        {
+            file.taken = true;
+            return Some((file.id, file.stem.to_string()));
+        }
         let passed = self.passed.get(&content).copied().unwrap_or_default();
         let alike = self.range(&self.by_content, |file| file.content, &content);
-        let is_free = |at: &u32| self.files.get(*at as usize).is_some_and(|file| !file.taken);
+        let waits = |file: &Free| uid_of(&file.stem).is_some_and(|(uid_validity, uid)| uid_validity == own.0 && there.contains(uid));
+        let is_free = |at: &u32| self.files.get(*at as usize).is_some_and(|file| !file.taken && !waits(file));
         let next = (passed..alike.len()).find(|&at| alike.get(at).is_some_and(is_free));
         let place = next.and_then(|at| alike.get(at).copied());
         self.passed.insert(content, next.map_or(alike.len(), |at| at + 1));

@@ -38,16 +38,25 @@ impl Repair<'_> {
     /// The store cannot be written, the server cannot be asked, a signal. What was put right until then stays so.
     pub fn run(mut self, found: &mut Found) -> Result<()> {
         let mut touched: HashSet<AccountId> = HashSet::new();
+        let written: Vec<(String, Folder)> =
+            found.suspects.iter().map(|suspect| (suspect.account.name.clone(), suspect.folder.folder.clone())).collect();
         let strays = std::mem::take(&mut found.strays);
         let mut suspects = std::mem::take(&mut found.suspects);
         let strays = self.moved(strays, &mut suspects, &mut touched, found)?;
+        let mut unknown: HashSet<(String, Folder)> = HashSet::new();
         for stray in strays {
             self.look.context.check()?;
             if self.adopt(&stray, found)? {
                 touched.insert(stray.account.id);
+            } else {
+                unknown.insert((stray.account.name.clone(), stray.folder.folder.clone()));
             }
         }
         self.fetch(suspects, &mut touched, found)?;
+        for (account, folder) in written.into_iter().collect::<HashSet<_>>().difference(&unknown) {
+            // All that lies there is in the journal: what writing left word of is over.
+            self.store.vault.complete(account, folder)?;
+        }
         let wrong: HashMap<AccountId, usize> = found.manifests.drain(..).map(|(account, finding)| (account.id, finding)).collect();
         for account in self.store.archive.accounts()? {
             if touched.contains(&account.id) || wrong.contains_key(&account.id) || account.manifest_stale {
@@ -118,7 +127,11 @@ impl Repair<'_> {
         if let Err(words) = kept {
             let place = vault::set_aside(self.look.root, &name.path, self.look.context)?;
             found.beyond(stray.finding, &format!("{words}; it was moved to {place}"));
-            found.mended(stray.finding);
+            if self.has_file(stray)? {
+                found.mended(stray.finding);
+            } else {
+                found.beyond(stray.finding, "the next backup reads the message again if the server has it");
+            }
             return Ok(true);
         }
         let change = match name.uid {
@@ -130,8 +143,7 @@ impl Repair<'_> {
                     found.mended(stray.finding);
                     return Ok(true);
                 };
-                let taken = self.store.archive.uids(era.id, false)?.contains(uid) || self.store.archive.uids(era.id, true)?.contains(uid);
-                if taken {
+                if self.has_file(stray)? {
                     found.beyond(stray.finding, "its UID has another file");
                     return Ok(false);
                 }
@@ -155,6 +167,14 @@ impl Repair<'_> {
         self.look.context.step("repair.committed");
         found.mended(stray.finding);
         Ok(true)
+    }
+
+    /// Whether the message that a file's name tells of has another file.
+    fn has_file(&self, stray: &Stray) -> Result<bool> {
+        let Some((uid_validity, uid)) = stray.lying.uid else { return Ok(false) };
+        let era = self.store.archive.eras(stray.folder.id)?.into_iter().find(|era| era.uid_validity == uid_validity);
+        let Some(era) = era else { return Ok(false) };
+        Ok(self.store.archive.uids(era.id, false)?.contains(uid) || self.store.archive.uids(era.id, true)?.contains(uid))
     }
 
     fn fetch(&mut self, suspects: Vec<Suspect>, touched: &mut HashSet<AccountId>, found: &mut Found) -> Result<()> {
