@@ -25,7 +25,7 @@ use crate::state::{self, Batch, Change, CopyRow, Journal, State};
 use crate::store::open::{self, Opener};
 use crate::store::pop3::Pop3Source;
 use crate::store::{FolderInfo, Listed, Outcome, Outgoing, Sink, Source, Wait};
-use crate::transfer::{Options, SourceFlags, Transfer, locate};
+use crate::transfer::{Asked, Options, SourceFlags, Transfer, locate};
 
 /// Messages and octets that are written to files together at most.
 const GROUP_MESSAGES: usize = 256;
@@ -249,7 +249,7 @@ impl Run<'_> {
             open_sink: &|| open::sink(self.destination, Access::ReadWrite, context, &app.trace),
             only: Some(self.from.clone()),
             into: Some(self.to.clone()),
-            exactly: true,
+            asked: Asked::Named,
         }
         .run();
         let shown = offset(self.place);

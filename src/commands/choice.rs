@@ -123,6 +123,16 @@ impl Choice {
         })
     }
 
+    /// Whether UIDs say which.
+    pub(super) fn has_uids(&self) -> bool {
+        self.uids.is_some() || self.not_uids.is_some()
+    }
+
+    /// Those of `there` (ascending) that the UIDs say.
+    pub(super) fn within(&self, there: &[u32]) -> Vec<u32> {
+        self.pick_all(there.iter().copied(), there.last().copied().unwrap_or(0)).collect()
+    }
+
     /// Those of a listing (ids, and `offset` more for the numbers people see) that are wanted. What the listing does not tell
     /// of a message is read from the store; POP3 knows no flags (nothing is seen) and no arrival but what the header says.
     pub(super) fn of_listing(&self, store: &mut Store<'_>, messages: Vec<Listed>, offset: u32) -> Result<Picked> {

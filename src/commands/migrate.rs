@@ -13,7 +13,8 @@ use crate::imap::session::Access;
 use crate::state::{self, Journal};
 use crate::store::Listed;
 use crate::store::open::{self, Opener};
-use crate::transfer::{Options, Preview, Seen, SourceFlags, Transfer, preview};
+use crate::store::vault;
+use crate::transfer::{Asked, Options, Preview, Seen, SourceFlags, Transfer, preview};
 
 const SCHEMA: &str = "mailhaul.migrate/1";
 
@@ -62,6 +63,7 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
     let destination = app.place(&args.destination, &sides.to)?;
     let server = destination_server(&destination)?;
     let source_name = open::identity(&source)?;
+    not_a_store(&source)?;
     let destination_name = server.identity();
     if source_name == destination_name && (source.folder.is_none() || source.folder == destination.folder) {
         return Err(Error::usage("the source and the destination are the same").at(&destination.shown));
@@ -98,10 +100,23 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
         open_sink: &|| open::sink(&destination, Access::ReadWrite, &app.context, &app.trace),
         only: source.folder.clone(),
         into: destination.folder.clone(),
-        exactly: false,
+        asked: Asked::House,
     }
     .run();
     Over { schema: SCHEMA, source: &source.shown, destination: &destination.shown, started, outcome, error }.conclude(&args.output, app)
+}
+
+/// The root of a store of backups holds accounts and not folders, and what is gone from their servers beside what is there.
+fn not_a_store(source: &Place) -> Result<()> {
+    let (Location::Maildir(path) | Location::Mbox(path) | Location::Eml(path)) = &source.location else { return Ok(()) };
+    if !path.is_dir() || vault::card(path)?.is_none() {
+        return Ok(());
+    }
+    let shown = path.display();
+    Err(Error::usage("this is a store of backups").at(&source.shown).hint(format!(
+        "mailhaul restore {shown} PLACE puts an account of it back, with flags and dates; {}/ACCOUNT in the place of {} takes just its files",
+        source.shown, source.shown
+    )))
 }
 
 fn destination_server(place: &Place) -> Result<&Server> {
@@ -126,7 +141,8 @@ fn preview_only(
     let journal = Journal::read_only(dir, destination_name).map_err(|error| error.at(&destination.shown))?;
     let opener = Opener::new(from, &app.context, &app.trace);
     let (mut source, mut sink) = (opener.source()?, open::sink(destination, Access::ReadOnly, &app.context, &app.trace)?);
-    let previews = preview(source.as_mut(), sink.as_mut(), journal, source_name, from.folder.as_ref(), destination.folder.as_ref())?;
+    let previews =
+        preview(source.as_mut(), sink.as_mut(), journal, source_name, from.folder.as_ref(), destination.folder.as_ref(), Asked::House)?;
     source.finish()?;
     sink.finish()?;
     let named = |preview: &Preview, listed: &Listed| (preview.folder.to_string(), listed.id);

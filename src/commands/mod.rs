@@ -114,6 +114,11 @@ pub enum Command {
     )]
     Backup(Box<backup::Args>),
     /// Put messages of a store of backups back into an account or store
+    ///
+    /// With their flags, keywords and dates, under the names of their folders. Run it again at any time: what is at the destination
+    /// already, brought by an earlier run or by anybody else, is not copied again, and what was deleted there since comes back.
+    /// What was on the server at the last backup is meant, unless --gone, --only-gone, --as-of or --generation say otherwise.
+    /// A file that is not what was recorded is named and not restored. The store is only read, also while a backup runs.
     #[command(after_long_help = examples(RESTORE_EXAMPLES))]
     Restore(Box<restore::Args>),
     /// Prove that a store of backups is whole and, with a place, that nothing on the server is missing from it
@@ -359,8 +364,16 @@ EXAMPLES
 
 const RESTORE_EXAMPLES: &str = "\
 EXAMPLES
-    # see --help
-    mailhaul restore --help";
+    # everything that was on the server at the last backup, into another account
+    mailhaul restore ~/backup new
+    # what would be copied
+    mailhaul restore ~/backup//work new --dry-run
+    # one folder and what lies below it, into a folder of its own
+    mailhaul restore ~/backup new/Restored --folder Archive --folder 'Archive/*'
+    # what was deleted there and arrived in the last month
+    mailhaul restore ~/backup work --only-gone --newer-than 30d
+    # as it was in spring
+    mailhaul restore ~/backup maildir:spring --as-of 2024-04-30";
 
 const VERIFY_EXAMPLES: &str = "\
 EXAMPLES

@@ -72,6 +72,9 @@ pub fn schemas() -> &'static [Named] {
                 .document::<super::would_back_up::WouldBackUp>("mailhaul.backup/1")
                 .schema()
         }),
+        ("restore", || {
+            of("Restore").document::<CopySummary>("mailhaul.restore/1").document::<super::dry_run::DryRun>("mailhaul.restore/1").schema()
+        }),
         ("status", || of("Status").document::<StatusDocument>("mailhaul.status/1").schema()),
         ("problems", || of("Problems").document::<ProblemsDocument>("mailhaul.problems/1").schema()),
         ("prune", || of("Prune").document::<PruneDocument>("mailhaul.prune/1").schema()),

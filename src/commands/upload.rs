@@ -23,7 +23,7 @@ use crate::store::mbox::{MboxSource, is_mbox};
 use crate::store::open::{self, Spool};
 use crate::store::several::{Dates, Input, Origins, Several};
 use crate::store::{Listed, Source};
-use crate::transfer::{DateFrom, Options, Preview, SourceFlags, Transfer, preview};
+use crate::transfer::{Asked, DateFrom, Options, Preview, SourceFlags, Transfer, preview};
 
 const SCHEMA: &str = "mailhaul.upload/1";
 /// Under this name a journal knows what `--once` sent, wherever the files lay: a message is its content.
@@ -337,7 +337,7 @@ impl Job<'_> {
             open_sink: &|| open::sink(self.destination, Access::ReadWrite, &app.context, &app.trace),
             only: None,
             into: Some(self.folder()),
-            exactly: false,
+            asked: Asked::House,
         }
         .run();
         self.name(&mut outcome);
@@ -390,7 +390,7 @@ impl Job<'_> {
         let mut source = self.source();
         let mut sink = open::sink(self.destination, Access::ReadOnly, &app.context, &app.trace)?;
         let into = self.folder();
-        let previews = preview(&mut source, sink.as_mut(), journal, SOURCE_NAME, None, Some(&into))?;
+        let previews = preview(&mut source, sink.as_mut(), journal, SOURCE_NAME, None, Some(&into), Asked::House)?;
         sink.finish()?;
         if !args.create && previews.iter().any(|preview| preview.create && !preview.destination.is_inbox()) {
             return Err(Error::usage(format!("there is no folder {into}")).at(&self.destination.shown).hint("--create makes it"));

@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::folder::Folder;
 
 use super::database::{Database, clamp, misuse};
-use super::{Baseline, CopyId, CopyRow, GenerationId, Horizon, Intent, MailboxId, Quarantined, Run, State, schema};
+use super::{Baseline, Brought, CopyId, CopyRow, GenerationId, Horizon, Intent, MailboxId, Quarantined, Run, State, schema};
 
 /// The journal of copies to one destination. Facts in it are durable when a call returns.
 pub struct Journal {
@@ -270,6 +270,19 @@ impl Journal {
             found.extend(self.looked_for(condition, (mailbox.0, generation.0, uid))?);
         }
         Ok(found)
+    }
+
+    /// What others than this source folder brought into `mailbox`, where it lies, by rising UID.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Local`] when the database cannot be read.
+    pub fn brought_by_others(&self, source: &str, folder: &Folder, mailbox: MailboxId, generation: GenerationId) -> Result<Vec<Brought>> {
+        let sql = "SELECT copy.uid, copy.content, copy.header, copy.body FROM copy JOIN origin ON origin.id = copy.origin
+                   WHERE copy.mailbox = ?1 AND copy.generation = ?2 AND copy.state = 2 AND copy.uid IS NOT NULL
+                         AND NOT (origin.source = ?3 AND origin.folder = ?4) ORDER BY copy.uid";
+        self.all(sql, (mailbox.0, generation.0, source, folder.to_string()), |row| {
+            Ok(Brought { uid: row.get(0)?, content: row.get(1)?, header: row.get(2)?, body: row.get(3)? })
+        })
     }
 
     /// Whether copies were sent into `mailbox` under another UIDVALIDITY than that of `generation`.

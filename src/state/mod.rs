@@ -157,6 +157,19 @@ pub struct Intent {
     pub state: State,
 }
 
+/// A copy that is done, by where it lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Brought {
+    /// Its UID.
+    pub uid: u32,
+    /// Content digest.
+    pub content: Digest,
+    /// Header digest, where it was taken.
+    pub header: Option<Digest>,
+    /// Content digest of the body alone, where it was taken.
+    pub body: Option<Digest>,
+}
+
 /// All that is written down before a message is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewIntent {

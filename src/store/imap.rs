@@ -188,6 +188,23 @@ impl Sink for ImapSink {
         session.examined(&current.wire_name)?.leave()
     }
 
+    fn headers(&mut self, wanted: &[Listed], each: &mut dyn FnMut(usize, Result<Vec<u8>>) -> Result<()>) -> Result<()> {
+        self.session()?;
+        let (Some(session), Some(current)) = (self.session.as_mut(), self.current.as_ref()) else { return Ok(()) };
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let mut selected = session.examined(&current.wire_name)?;
+        if selected.state().uid_validity != current.uid_validity {
+            return Err(uid_validity_changed());
+        }
+        let places: HashMap<u32, usize> = wanted.iter().enumerate().map(|(index, listed)| (listed.id, index)).collect();
+        let uids = wanted.iter().map(|listed| listed.id).collect();
+        selected.headers(&uids, &mut |uid, header| places.get(&uid).map_or(Ok(()), |index| each(*index, header)))?;
+        // APPEND wants nothing selected.
+        selected.leave()
+    }
+
     fn append(&mut self, outgoing: Outgoing) -> Result<()> {
         if self.appender.is_none() {
             let mailbox = self.current.as_ref().map(|current| current.wire_name.clone());

@@ -14,11 +14,12 @@ pub mod pop3;
 pub mod several;
 pub mod vault;
 
+use std::collections::HashSet;
 use std::fmt;
 
 use crate::error::{Error, Result};
 use crate::folder::Folder;
-use crate::message::{Body, Flag, InternalDate, Key, Message, header_len};
+use crate::message::{Body, Digest, Flag, InternalDate, Key, Message, header_len};
 
 /// The special uses of RFC 6154 (and INBOX, which needs no attribute).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -119,6 +120,12 @@ pub trait Source: Send {
     /// As [`Source::read`].
     fn headers(&mut self, wanted: &[Listed], each: &mut dyn FnMut(usize, Result<Vec<u8>>) -> Result<()>) -> Result<()> {
         self.read(wanted, &mut |index, message| each(index, message.and_then(|message| header_of(&message.body))))
+    }
+
+    /// The header digests of the messages `wanted`, where the source knows them without reading those.
+    fn header_digests(&mut self, wanted: &[Listed]) -> Option<HashSet<Digest>> {
+        let _ = wanted;
+        None
     }
 
     /// The message (by its id) that was being read when the session was lost, where the source knows better than that it
@@ -231,6 +238,14 @@ pub trait Sink: Send {
     /// # Errors
     /// As [`Source::read`].
     fn read(&mut self, wanted: &[Listed], each: &mut dyn FnMut(usize, Result<Message>) -> Result<()>) -> Result<()>;
+
+    /// Reads just the headers of messages that [`Sink::look`] listed, as [`Source::headers`] does. Nothing may be outstanding.
+    ///
+    /// # Errors
+    /// As [`Source::read`].
+    fn headers(&mut self, wanted: &[Listed], each: &mut dyn FnMut(usize, Result<Vec<u8>>) -> Result<()>) -> Result<()> {
+        self.read(wanted, &mut |index, message| each(index, message.and_then(|message| header_of(&message.body))))
+    }
 
     /// Takes a message; it may only have been queued when this returns. A lost session shows in [`Sink::lost`].
     ///

@@ -2,6 +2,7 @@
 //! connection is found out about before anything is sent again. It sees sources, sinks and the journal through their
 //! seams and never a protocol.
 
+mod asked;
 pub mod backup;
 mod budget;
 mod ends;
@@ -24,6 +25,7 @@ use crate::report::{Counts, Event, FolderCounts, Outcome, Problem, Report, count
 use crate::state::{Baseline, Batch, Change, CopyRow, GenerationId, Horizon, Journal, MailboxId, State};
 use crate::store::{FolderInfo, Listed, Sink, SinkState, Source};
 use crate::summary;
+pub use asked::Asked;
 use ends::Ends;
 pub use exactly::locate;
 use pass::{Adoptable, End, Pass, Suspect, Target, name_of};
@@ -48,7 +50,8 @@ pub enum Seen {
 }
 
 impl Seen {
-    fn is_seen(self, date: InternalDate, now: InternalDate) -> bool {
+    /// Whether a message of this date counts as read.
+    pub fn is_seen(self, date: InternalDate, now: InternalDate) -> bool {
         match self {
             Self::All => true,
             Self::None => false,
@@ -133,9 +136,8 @@ pub struct Transfer<'a> {
     pub only: Option<Folder>,
     /// The folder at the destination that was named.
     pub into: Option<Folder>,
-    /// Messages were named, not a house to be moved: what the source lists is not all there is, it goes to just the folder
-    /// named, and what is no longer there is copied again when it is asked for again.
-    pub exactly: bool,
+    /// What the source's listings are.
+    pub asked: Asked,
 }
 
 /// What became of one message in this run.
@@ -159,6 +161,8 @@ struct Work {
     /// Listed messages that were done before this run.
     done_before: HashSet<String>,
     failed: Option<Error>,
+    /// Copies of other sources that are at the destination and count for none of these messages yet.
+    brought: Option<Adoptable>,
 }
 
 impl Work {
@@ -205,6 +209,7 @@ impl Transfer<'_> {
             listed: Vec::new(),
             done_before: HashSet::new(),
             failed: None,
+            brought: None,
         }));
         let mut seen = SeenByUid::new();
         for work in works.iter_mut() {
@@ -247,7 +252,7 @@ impl Transfer<'_> {
                     if let Some(horizons) = horizons {
                         self.journal.set_horizons(&horizons)?;
                     }
-                    if self.exactly {
+                    if self.asked == Asked::Named {
                         return self.exact_pairs(folders, &there).map_err(|error| error.at(place));
                     }
                     let known = self.journal.pairings(&self.source_name, self.into.as_ref())?;
@@ -301,7 +306,7 @@ impl Transfer<'_> {
         let (listing, opened) = both(|| source.list(&work.pair.source.folder), || sink.open(&work.pair.destination, self.options.create));
         let listing = listing?;
         let target = self.target(sink, &work.pair.destination, opened?)?;
-        if !self.exactly {
+        if self.asked != Asked::Named {
             self.paired(&work.pair.source.folder, target.mailbox)?;
         }
         self.settle(sink, &target, work, seen)?;
@@ -309,7 +314,7 @@ impl Transfer<'_> {
         let folder = work.pair.source.folder.clone();
         let mut copies = self.journal.copies(&self.source_name, &folder, target.mailbox)?;
         let mut again = HashSet::new();
-        if self.exactly {
+        if !self.asked.lists_all() {
             let asked: HashSet<String> = listing.messages.iter().map(name_of).collect();
             // A message without a key may be any of them that has none either.
             let keyless = listing.messages.iter().any(|listed| listed.key.is_none());
@@ -319,7 +324,7 @@ impl Transfer<'_> {
         }
         let (flowing, suspects) = self.missing(&listing.messages, &copies, work);
         // What was not named is not missing from the source.
-        let mut renamed = if self.exactly { Renamed::default() } else { Renamed::new(&listing, &copies) };
+        let mut renamed = if self.asked.lists_all() { Renamed::new(&listing, &copies) } else { Renamed::default() };
         for listed in &listing.messages {
             let name = name_of(listed);
             if work.tally.contains_key(&name) {
@@ -347,12 +352,17 @@ impl Transfer<'_> {
         });
         let (source, sink) = ends.open(self)?;
         // Whoever names messages wants them there, whatever else is.
-        let fresh = !self.options.adopt || self.exactly;
+        let fresh = !self.options.adopt || !self.asked.adopts();
         let mut adoptable = if fresh || self.journal.has_visited(&self.source_name, &folder, target.generation)? {
             Adoptable::default()
         } else {
-            settle::adoptable(sink, self.journal, &target, seen)?
+            let wanted: Vec<Listed> = flowing.iter().chain(&suspects).cloned().collect();
+            settle::adoptable(sink, self.journal, &target, seen, source.header_digests(&wanted).as_ref())?
         };
+        if self.asked == Asked::Back && self.options.adopt && work.brought.is_none() {
+            // Once in a run: what counts for one message counts for no other after a loss either.
+            work.brought = Some(settle::brought_by_others(sink, self.journal, &target, &self.source_name, &folder)?);
+        }
         // Suspects go last and alone, so that a message that makes a server hang up does not stall the others.
         let mut groups: Vec<Vec<Listed>> = if flowing.is_empty() { Vec::new() } else { vec![flowing] };
         groups.extend(suspects.into_iter().map(|suspect| vec![suspect]));
@@ -374,6 +384,7 @@ impl Transfer<'_> {
                 renamed: &mut renamed,
                 again: &again,
                 adoptable: &mut adoptable,
+                brought: work.brought.get_or_insert_default(),
                 tally: &mut work.tally,
                 twins: &mut twins,
             }
@@ -456,7 +467,7 @@ impl Transfer<'_> {
     fn visited(&mut self, folder: &Folder, generation: GenerationId, ends: &mut Ends) -> Result<()> {
         ends.losses = 0;
         // Not everything of the folder was dealt with, only what was named.
-        if self.exactly || self.journal.has_visited(&self.source_name, folder, generation)? {
+        if !self.asked.lists_all() || self.journal.has_visited(&self.source_name, folder, generation)? {
             return Ok(());
         }
         self.journal.commit(&Batch(vec![Change::Visited { source: self.source_name.clone(), folder: folder.clone(), generation }]))?;

@@ -85,6 +85,8 @@ pub(super) struct Pass<'a> {
     /// Keys of copies that are done and to be sent once more all the same.
     pub(super) again: &'a HashSet<String>,
     pub(super) adoptable: &'a mut Adoptable,
+    /// Copies of other sources that are there. One that counts for a message of this one stays the other's in the journal.
+    pub(super) brought: &'a mut Adoptable,
     /// Fates by key, of this run.
     pub(super) tally: &'a mut HashMap<String, Fate>,
     /// How often a content digest was met among messages that have no other key.
@@ -424,6 +426,12 @@ impl Between<'_, '_> {
             self.end.settled += 1;
             group.changes.push(Change::Adopted { copy: intent, uid: Some((self.pass.target.generation, uid)) });
             group.messages.push((None, sent(CopyId::default())));
+            group.fates.push((name, Fate::AlreadyThere));
+            return Ok(());
+        }
+        if self.pass.brought.claim(content, || Ok((header, body)))?.is_some() {
+            self.budget.give(octets);
+            self.end.settled += 1;
             group.fates.push((name, Fate::AlreadyThere));
             return Ok(());
         }

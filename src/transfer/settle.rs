@@ -9,7 +9,7 @@ use crate::context::Context;
 use crate::error::Result;
 use crate::folder::Folder;
 use crate::matching::pair_by_content;
-use crate::message::Digest;
+use crate::message::{Digest, header_digest, header_len};
 use crate::state::{Batch, Change, CopyId, GenerationId, Intent, Journal};
 use crate::store::{FolderInfo, Listed, Sink, SpecialUse};
 
@@ -86,20 +86,63 @@ pub(super) fn place(sink: &mut dyn Sink, journal: &mut Journal, target: &Target,
     free_messages(sink, journal, target, &[], None, seen).map(drop)
 }
 
-/// Reads what is at the destination and nobody's copy, so that a run without a journal can adopt it.
-pub(super) fn adoptable(sink: &mut dyn Sink, journal: &mut Journal, target: &Target, seen: &mut SeenByUid) -> Result<Adoptable> {
+/// Reads what is at the destination and nobody's copy, so that a run without a journal can adopt it. Where the header digests
+/// of what is looked for are known (`headers`), only messages with one of them are read: the same message has the same.
+pub(super) fn adoptable(
+    sink: &mut dyn Sink,
+    journal: &mut Journal,
+    target: &Target,
+    seen: &mut SeenByUid,
+    headers: Option<&HashSet<Digest>>,
+) -> Result<Adoptable> {
     // What is ours without our knowing under which UID must not be taken for somebody else's.
     free_messages(sink, journal, target, &[], None, seen)?;
     let claimed = journal.claimed_uids(target.generation)?;
     let mut there: Vec<Listed> = sink.look(1)?.messages;
     there.retain(|listed| !claimed.contains(&listed.id) && listed.id < target.floor);
     there.sort_by_key(|listed| listed.id);
+    if let Some(headers) = headers {
+        let mut alike = HashSet::new();
+        sink.headers(&there, &mut |index, header| {
+            // One whose header cannot be had, or has no end, is read whole: servers do not agree what a header is then.
+            let alike_or_odd = |header: Vec<u8>| header_len(&header).is_none() || headers.contains(&header_digest(&header));
+            if let Some(listed) = there.get(index)
+                && header.map_or(true, alike_or_odd)
+            {
+                alike.insert(listed.id);
+            }
+            Ok(())
+        })?;
+        there.retain(|listed| alike.contains(&listed.id));
+    }
     read_digests(sink, &there, target.generation, seen)?;
     let mut found = Adoptable::default();
     for listed in &there {
         if let Some(seen) = seen.get(&(target.generation, listed.id)) {
             found.add(listed.id, seen.content, seen.parts);
         }
+    }
+    Ok(found)
+}
+
+/// What other sources brought to the destination and is there still. It is told by the journal alone: a copy's content was proved
+/// when it was sent.
+pub(super) fn brought_by_others(
+    sink: &mut dyn Sink,
+    journal: &Journal,
+    target: &Target,
+    source: &str,
+    folder: &Folder,
+) -> Result<Adoptable> {
+    let mut found = Adoptable::default();
+    let brought = journal.brought_by_others(source, folder, target.mailbox, target.generation)?;
+    if brought.is_empty() {
+        return Ok(found);
+    }
+    let there: HashSet<u32> = sink.look(1)?.messages.into_iter().map(|listed| listed.id).collect();
+    for one in brought.into_iter().filter(|one| there.contains(&one.uid)) {
+        // One whose parts were not taken is found by its content alone.
+        found.add(one.uid, one.content, (one.header.unwrap_or(one.content), one.body.unwrap_or(one.content)));
     }
     Ok(found)
 }
