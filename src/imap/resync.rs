@@ -222,7 +222,7 @@ impl Session {
         let mut selected = Selected::opened(self, wire_name, state.clone(), false);
         let (there, flags_told) = match same {
             Some(known) => {
-                let (there, told) = selected.resume(&questions, known, opened.left, each)?;
+                let (there, told) = selected.resume(&questions, known, opened.left.as_ref(), each)?;
                 let there = there.map_or_else(|| selected.list_all(), Ok)?;
                 (there, told && !opened.flags_doubtful)
             }
@@ -387,7 +387,7 @@ impl Selected<'_> {
         &mut self,
         questions: &Questions,
         known: Known<'_>,
-        left: Option<UidSet>,
+        left: Option<&UidSet>,
         each: &mut dyn FnMut(Flagged) -> Result<()>,
     ) -> Result<(Option<UidSet>, bool)> {
         let arrived = match self.run_search(&questions.listing) {
@@ -400,7 +400,7 @@ impl Selected<'_> {
         };
         let (Some(arrived), None) = (arrived, self.arrived) else { return Ok((None, told)) };
         let above = UidSet::range(questions.floor, u32::MAX);
-        let mut there = left.as_ref().unwrap_or(known.uids).difference(&above);
+        let mut there = left.unwrap_or(known.uids).difference(&above);
         // `n:*` finds the last message even where it lies below n.
         there.extend(arrived.iter().filter(|uid| above.contains(*uid)));
         Ok(((there.len() == self.state.exists).then_some(there), told))
@@ -513,7 +513,7 @@ impl Selected<'_> {
     }
 
     /// Those of a few UIDs that SEARCH or, where it is refused, FETCH finds.
-    fn still_there(&mut self, uids: &UidSet) -> Result<UidSet> {
+    pub(super) fn still_there(&mut self, uids: &UidSet) -> Result<UidSet> {
         let command = Command::new("UID SEARCH").raw(" UID ").uid_set(uids)?;
         match self.run_search(&command) {
             Ok(found) => Ok(found.unwrap_or_default()),

@@ -10,6 +10,8 @@ use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, 
 const INPUT: usize = 16 * 1024;
 /// Octets compressed at once.
 const PIECE: usize = 64 * 1024;
+/// Pieces of input that may expand to nothing before the caller is to look at its deadline.
+const FRUITLESS: u32 = 16;
 
 /// Both directions of a compressed connection.
 pub(super) struct Deflate {
@@ -60,8 +62,10 @@ impl Deflate {
         self.garbled
     }
 
-    /// Fills `into` as far as that goes with what `source` (the stream below) has; 0 at its end.
+    /// Fills `into` as far as that goes with what `source` (the stream below) has; 0 at its end. A peer that goes on sending what
+    /// expands to nothing (empty blocks) gets no further than one that sends nothing: the read would block.
     pub(super) fn read(&mut self, into: &mut [u8], source: &mut dyn FnMut(&mut [u8]) -> io::Result<usize>) -> io::Result<usize> {
+        let mut fruitless = 0;
         loop {
             if self.ended || into.is_empty() {
                 return Ok(0);
@@ -85,6 +89,10 @@ impl Deflate {
                 return Err(self.garble());
             }
             if self.unread.is_empty() {
+                if fruitless == FRUITLESS {
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
+                fruitless += 1;
                 let count = source(&mut self.input)?;
                 if count == 0 {
                     return Ok(0);
@@ -237,6 +245,21 @@ mod tests {
             assert!(receiver.input.capacity() <= INPUT && receiver.output.capacity() == 0);
         }
         assert_eq!(sum, zeros.len());
+    }
+
+    #[test]
+    fn empty_blocks_without_end_do_not_keep_a_reader_from_its_deadline() {
+        let mut receiver = Deflate::new();
+        let (mut asked, mut piece) = (0, [0; 100]);
+        let error = receiver.read(&mut piece, &mut |into| {
+            asked += 1;
+            assert!(asked < 1000, "it reads on and on");
+            // Stored blocks of no octets, whole ones each time.
+            let count = into.len() / 5 * 5;
+            into[..count].copy_from_slice(&[0, 0, 0, 0xFF, 0xFF].repeat(count / 5));
+            Ok(count)
+        });
+        assert_eq!(error.unwrap_err().kind(), io::ErrorKind::WouldBlock);
     }
 
     #[test]

@@ -162,20 +162,21 @@ fn walk(dir: &Dir, way: &[OsString], levels: &[String], found: &mut Vec<Found>, 
     Ok(())
 }
 
-/// A level as a directory name. What other programs would take for modified UTF-7 does not stand there plainly.
-fn encode_level(level: &str) -> String {
+/// A level as earlier directories were named, in UTF-8. What other programs would take for modified UTF-7 does not stand there
+/// plainly, so that no name says one level in this spelling and another in that of [`standard_level`].
+fn plain_level(level: &str) -> String {
     let name = files::encode_level(level);
     if shifted(&name).is_some() { name.replace('&', "%26") } else { name }
 }
 
-/// A level as Maildir++ has it, in modified UTF-7: Dovecot up to 2.3 and Courier open no directory named in UTF-8.
+/// A level as a new directory is named, in modified UTF-7 as Maildir++ has it: Dovecot up to 2.3 and Courier open none in UTF-8.
 pub(super) fn standard_level(level: &str) -> String {
     String::from_utf8_lossy(&utf7::encode(&files::encode_level(level))).into_owned()
 }
 
 /// The level of a directory name: Courier and Dovecot write modified UTF-7.
 fn decode_level(name: &str) -> String {
-    let Some(text) = shifted(name) else { return files::decode_level_of(name, encode_level) };
+    let Some(text) = shifted(name) else { return files::decode_level_of(name, plain_level) };
     let level = files::decode_level_of(&text, files::encode_level);
     if standard_level(&level) == name { level } else { text }
 }
@@ -450,7 +451,7 @@ pub struct MaildirSink {
     root: PathBuf,
     context: Context,
     layout: Option<Layout>,
-    /// Where the folders lay that were there when the first one was opened, whatever program named them.
+    /// Where the folders lay that were there when the first one was opened, whatever program named them: there they stay.
     known: HashMap<Folder, Vec<OsString>>,
     open: Filling<MaildirSource>,
     /// `P<pid>R<random>`: what makes names of this sink its own.
@@ -513,7 +514,7 @@ impl MaildirSink {
 
     /// The components below the root where `folder` lies.
     fn way(folder: &Folder, layout: Layout, root_is_inbox: bool) -> Vec<OsString> {
-        let levels = folder.levels().iter().map(|level| encode_level(level));
+        let levels = folder.levels().iter().map(|level| standard_level(level));
         match layout {
             _ if folder.is_inbox() && root_is_inbox => Vec::new(),
             Layout::PlusPlus => vec![files::fit(format!(".{}", levels.collect::<Vec<_>>().join("."))).into()],

@@ -156,6 +156,11 @@ impl Selected<'_> {
             there.insert(meta.uid);
             Ok(())
         })?;
+        // A server that leaves a message out of one answer leaves it out of the other: it is gone only when SEARCH says so too.
+        let left = asked.difference(&there);
+        for set in left.split(MAX_SET) {
+            there.extend(self.still_there(&set)?.iter().filter(|uid| set.contains(*uid)));
+        }
         Ok(there)
     }
 

@@ -84,6 +84,11 @@ impl<'a> Writing<'a> {
             }
             ArchiveChange::Gone { entry, at } => self.turn(*entry, Some(*at)),
             ArchiveChange::Back { entry } => self.turn(*entry, None),
+            ArchiveChange::Supplanted { entry, at } => {
+                self.turn(*entry, Some(*at))?;
+                let sql = "UPDATE entry SET uid = NULL, key = 'was:' || uid || ':' || id WHERE id = ?1 AND uid IS NOT NULL";
+                self.run(sql, [entry.0]).map(drop)
+            }
             ArchiveChange::Removing { file } => {
                 let standing = self.standing(*file)?;
                 if standing.live > 0 {

@@ -236,6 +236,13 @@ pub enum ArchiveChange {
         /// Now.
         at: i64,
     },
+    /// Not on the server any more, and its UID is another message's: it is known by a key of its own from now on.
+    Supplanted {
+        /// Which.
+        entry: EntryId,
+        /// Now.
+        at: i64,
+    },
     /// On the server again (POP3: listed again).
     Back {
         /// Which.

@@ -344,15 +344,15 @@ fn names_in_modified_utf7_are_understood_and_ours_are_never_taken_for_such() {
     };
     assert_eq!(names(root.path()), ["INBOX", "&AC8-", "50% 日本語", "Entwürfe|A & B", "a&b"]);
     for level in ["Entw&APw-rfe", "Entwürfe", "A &- B", "&-", "&", "&AC8-", "%26-", "%&-", "日本語"] {
-        assert_eq!(decode_level(&encode_level(level)), level);
-        assert!(encode_level(level) == level || shifted(&encode_level(level)).is_none());
+        assert_eq!(decode_level(&plain_level(level)), level);
+        assert!(plain_level(level) == level || shifted(&plain_level(level)).is_none());
     }
 }
 
 proptest::proptest! {
     #[test]
     fn a_level_comes_back_whatever_it_looks_like(level in "[&A-Za-z0-9+,%~é\\-]{1,12}") {
-        proptest::prop_assert_eq!(decode_level(&encode_level(&level)), level);
+        proptest::prop_assert_eq!(decode_level(&plain_level(&level)), level);
     }
 }
 
@@ -424,4 +424,44 @@ proptest::proptest! {
         proptest::prop_assert!(name.is_ascii() && !name.contains(['/', '.', '\0']), "{name:?}");
         proptest::prop_assert_eq!(decode_level(&name), level);
     }
+}
+
+proptest::proptest! {
+    #[test]
+    fn a_directory_named_in_either_spelling_is_one_levels_alone(one in "[&A-Za-z0-9+,%é\\-]{1,6}", other in "[&A-Za-z0-9+,%é\\-]{1,6}") {
+        proptest::prop_assert!(one == other || plain_level(&one) != standard_level(&other));
+        proptest::prop_assert!(one == other || standard_level(&one) != standard_level(&other));
+    }
+}
+
+#[test]
+fn a_new_folder_is_named_in_modified_utf_7_and_one_that_lies_there_in_utf_8_stays() {
+    for (old, new) in [(".Entwürfe.Alt", ".&ZeVnLIqe-"), ("Entwürfe/Alt", "&ZeVnLIqe-")] {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir_all(root.path().join(old).join("cur")).unwrap();
+        let mut sink = sink(root.path());
+        for (ticket, name) in [(1, "Entwürfe/Alt"), (2, "日本語"), (3, "日本語")] {
+            sink.open(&info(&Folder::parse(name).unwrap()), true).unwrap();
+            assert!(put(&mut sink, ticket, &["\\Seen"]).is_empty());
+        }
+        sink.finish().unwrap();
+        let count = |name: &str| fs::read_dir(root.path().join(name).join("cur")).map_or(0, Iterator::count);
+        assert_eq!((count(old), count(new)), (1, 2), "{old}");
+        let names: Vec<String> = MaildirSource::new(root.path()).folders().unwrap().iter().map(|info| info.folder.to_string()).collect();
+        assert!(names.contains(&"Entwürfe/Alt".to_owned()) && names.contains(&"日本語".to_owned()), "{names:?}");
+        assert_eq!(names.iter().filter(|name| *name != "INBOX" && *name != "Entwürfe").count(), 2, "{names:?}");
+    }
+}
+
+#[test]
+fn a_name_too_long_for_a_directory_is_cut_and_found_again() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = Folder::parse(&"日".repeat(200)).unwrap();
+    for ticket in [1, 2] {
+        let mut sink = sink(root.path());
+        sink.open(&info(&folder), true).unwrap();
+        put(&mut sink, ticket, &[]);
+    }
+    assert_eq!(contents(root.path(), &folder).0.len(), 2);
+    assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1);
 }

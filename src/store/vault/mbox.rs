@@ -425,8 +425,11 @@ impl Vault for MboxVault {
         Ok(std::mem::take(&mut self.done))
     }
 
-    fn reflag(&mut self, _account: &str, _folder: &Folder, _files: &[(String, Vec<Flag>)]) -> Result<Vec<String>> {
-        Ok(Vec::new())
+    fn reflag(&mut self, account: &str, folder: &Folder, files: &[(String, Vec<Flag>)]) -> Result<Vec<String>> {
+        // It shows no flags, but a stretch that is not there is told of here as well.
+        let len = self.file(account, folder)?.map_or(0, |(_, _, len)| len);
+        let is_there = |stem: &str| parse_stem(stem).is_some_and(|(at, octets)| at + octets <= len);
+        Ok(files.iter().map(|(stem, _)| stem).filter(|stem| !is_there(stem)).cloned().collect())
     }
 
     fn remove(&mut self, _account: &str, _folder: &Folder, stems: &[String]) -> Result<()> {

@@ -487,12 +487,18 @@ impl Vault for TreeVault {
 
     fn reflag(&mut self, account: &str, folder: &Folder, files: &[(String, Vec<Flag>)]) -> Result<Vec<String>> {
         let context = self.context.clone();
-        if self.eml {
-            return Ok(Vec::new());
-        }
         let all = || files.iter().map(|(stem, _)| stem.clone()).collect();
         let Some(home) = self.searched(account, folder)? else { return Ok(all()) };
         let (mut missing, mut changed) = (Vec::new(), false);
+        if home.eml {
+            // Its names show no flags, but a file that is not there is told of here as well.
+            for (stem, _) in files {
+                if home.find(stem, "")?.is_none() {
+                    missing.push(stem.clone());
+                }
+            }
+            return Ok(missing);
+        }
         for (stem, flags) in files {
             let letters = letters(home, flags, &context)?;
             match reletter(home, stem, &letters, &context)? {

@@ -27,7 +27,7 @@ pub fn can_watch() -> bool {
 }
 
 /// A run under strace, which must end with 0; its calls.
-fn watch(scene: &Scene) -> String {
+pub fn watch(scene: &Scene) -> String {
     let file = scene.tool.path("calls");
     let wrapper = ["strace", "-f", "-y", "-s", strace::OCTETS, "-o", file.to_str().unwrap(), "-e", strace::CALLS];
     let output = scene.tool.run_under(&wrapper, &scene.arguments());
@@ -291,4 +291,20 @@ fn the_judge_knows_what_a_sync_covers() {
     let synced = "1 fsync(7</s/.work.sha256.new>) = 0\n";
     assert_eq!(faults(&[&whole[..], &[manifest, synced, replace, other]].concat()), [""; 0]);
     assert!(!faults(&[&whole[..], &[manifest, replace, other]].concat()).is_empty());
+}
+
+#[test]
+fn every_level_above_a_new_store_is_synced_as_well() {
+    if !can_watch() {
+        return;
+    }
+    let mut scene = Scene::new(Kind::Plain, Layout::Maildir, 1, 30);
+    scene.at = "deep/er/store";
+    let calls = strace::parse(&watch(&scene));
+    let work = scene.tool.path("").canonicalize().unwrap();
+    for level in ["", "deep", "deep/er", "deep/er/store"] {
+        let path = work.join(level);
+        let shown = format!("<{}>", path.to_str().unwrap().trim_end_matches('/'));
+        assert!(calls.iter().any(|call| call.name == "fsync" && call.arguments.ends_with(&shown)), "{shown} is never synced");
+    }
 }

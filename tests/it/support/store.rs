@@ -129,7 +129,8 @@ pub fn lying(root: &Path, account: &str, layout: Layout) -> Vec<Lying> {
                 let way = top.join(&directory);
                 // A name too long for a directory stands in full in a file beside the mail.
                 let whole = fs::read_to_string(way.join("mailhaul-folder")).ok().map(|name| name.trim_end_matches('\n').to_owned());
-                let folder = whole.unwrap_or_else(|| directory[1..].split('.').map(|name| level(&from_utf7(name))).collect::<Vec<_>>().join("/"));
+                let folder =
+                    whole.unwrap_or_else(|| directory[1..].split('.').map(|name| level(&from_utf7(name))).collect::<Vec<_>>().join("/"));
                 maildir(root, &way, &folder, &mut found);
             }
         }

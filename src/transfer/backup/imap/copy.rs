@@ -142,9 +142,8 @@ impl Writer<'_, '_> {
     fn take(&mut self, news: News) -> Result<Option<Error>> {
         match news {
             News::Read { work, arrival, message, octets } => {
-                if self.open.as_ref().is_none_or(|(open, _)| *open == work) && self.stash.is_empty() {
-                    self.lay(work, &arrival, message, octets)?;
-                } else if self.open.as_ref().is_some_and(|(open, _)| *open == work) {
+                let is_open = self.open.as_ref().map(|(open, _)| *open == work);
+                if is_open.unwrap_or(self.stash.is_empty()) {
                     self.lay(work, &arrival, message, octets)?;
                 } else {
                     self.stash_octets += octets;

@@ -10,7 +10,7 @@ use crate::error::{Error, Result, Scope};
 use crate::folder::Folder;
 use crate::imap::uid_set::UidSet;
 use crate::report::{Event, counted};
-use crate::state::archive::{ArchiveChange, FileId};
+use crate::state::archive::{ArchiveChange, FileId, Mark};
 use crate::transfer::backup::{manifest, prune};
 
 /// Changes in one transaction.
@@ -32,12 +32,21 @@ impl Run<'_> {
         }
         let figures = self.line.ask(|origin| origin.figures(&folders))?;
         let mut again = Vec::new();
-        for (&index, now) in visited.iter().zip(figures) {
+        for (place, (&index, now)) in visited.iter().zip(figures).enumerate() {
             let more = self.of_folder(index, |run| {
-                let Some(work) = run.works.get(index) else { return Ok(false) };
-                let folder = &work.remote.info.folder;
-                let now = now.map_err(|words| Error::refused(format!("the folder {folder}: {words}")).scoped(Scope::Mailbox))?;
-                let Some(visit) = &work.visit else { return Ok(false) };
+                let Some(folder) = folders.get(place) else { return Ok(false) };
+                let now = match now {
+                    Ok(now) => now,
+                    // One that opens tells the same, whatever STATUS has against it.
+                    Err(words) => run.line.ask(|origin| origin.open(folder)).map_err(|error| {
+                        if error.scope() > Scope::Mailbox {
+                            error
+                        } else {
+                            Error::refused(format!("the folder {folder}: {words}")).scoped(Scope::Mailbox)
+                        }
+                    })?,
+                };
+                let Some(visit) = run.works.get(index).and_then(|work| work.visit.as_ref()) else { return Ok(false) };
                 if now.uid_validity.is_some_and(|now| now != visit.uid_validity) {
                     return Err(uid_validity_changed(folder));
                 }
@@ -62,10 +71,11 @@ impl Run<'_> {
         let remote = work.remote.clone();
         // After a limit was reached some of it was not read.
         let handled = work.counts.balanced();
+        let counted_vanished = work.counts.vanished;
         let believed = self.suspicious.is_none();
         let mut gone = 0;
         if believed {
-            gone = self.mark_gone(&visit)?;
+            gone = self.mark_gone(&visit, handled)?;
         }
         if let Some(work) = self.works.get_mut(index) {
             work.counts.gone += gone;
@@ -87,7 +97,9 @@ impl Run<'_> {
         }
         // A folder whose losses were not believed is looked at again next time, and so is one that was not read to its end.
         if handled && (believed || visit.gone.is_empty() && !visit.has_older) {
-            changes.push(ArchiveChange::Visited { folder, mark: visit.mark, at });
+            // A message that was listed and could not be found may have vanished, or the server left it out: the next run lists all.
+            let mark = if counted_vanished > 0 { Mark { highest_mod_seq: None, ..visit.mark } } else { visit.mark };
+            changes.push(ArchiveChange::Visited { folder, mark, at });
         }
         if handled {
             self.job.store.vault.complete(&self.job.account.name, &remote.info.folder)?;
@@ -100,10 +112,11 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Marks what is not listed any more, and all of earlier generations. Returns how many messages that are.
-    fn mark_gone(&mut self, visit: &Visited) -> Result<u64> {
+    /// Marks what is not listed any more, and all of earlier generations once all of this one was dealt with (`handled`): until then
+    /// their messages may be the ones that were not read yet. Returns how many messages that are.
+    fn mark_gone(&mut self, visit: &Visited, handled: bool) -> Result<u64> {
         let mut gone = self.mark_set_gone(visit.era, &visit.gone, &HashSet::new())?;
-        if !visit.has_older {
+        if !visit.has_older || !handled {
             return Ok(gone);
         }
         // A file that a message of this generation has is not gone, whatever its old UID.
@@ -150,10 +163,15 @@ impl Run<'_> {
         if let Some(error) = prune::refusal(self.job.store.card.layout) {
             return Err(error);
         }
-        let failed: HashSet<Folder> = self.works.iter().filter(|work| work.failed).map(|work| work.remote.info.folder.clone()).collect();
+        // What went from one folder may have been moved to another, and where it is now it must have been read.
+        if self.works.iter().any(|work| work.failed || work.counts.quarantined > 0) {
+            let text = "nothing was removed from the store: not all of the server could be read, and what is gone from one folder may lie in another";
+            self.job.report.event(Event::Note(text.to_owned()));
+            return Ok(());
+        }
         let mut goners = Vec::new();
         prune::goners(&self.job.store.archive, &self.job.account, i64::MAX, &mut |goner| {
-            if self.is_meant(&goner.folder) && !failed.contains(&goner.folder) {
+            if self.is_meant(&goner.folder) {
                 goners.push(goner.file.id);
             }
             Ok(())

@@ -226,6 +226,10 @@ impl Run<'_> {
         if aside.iter().any(|aside| !aside.ignored) {
             return false;
         }
+        // What the journal lacks although it was taken for complete would never be missed again.
+        if record.messages + aside.len() as u64 != messages {
+            return false;
+        }
         let ignored = (aside.len() as u64).min(messages);
         work.counts = Counts { listed: messages, filtered: ignored, already_there: messages - ignored, ..Counts::default() };
         true

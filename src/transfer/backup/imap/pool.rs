@@ -292,7 +292,7 @@ impl Worker<'_> {
             }
             let Some(job) = self.pool.take()? else { return Ok(()) };
             let is_alone = job.uids.len() == 1;
-            let outcome = self.serve(job);
+            let outcome = self.serve(&job);
             self.pool.done(is_alone);
             outcome?;
         }
@@ -340,9 +340,9 @@ impl Worker<'_> {
     }
 
     /// Reads a job; what a lost session left of it goes back to the queue.
-    fn serve(&mut self, job: Job) -> Result<()> {
+    fn serve(&mut self, job: &Job) -> Result<()> {
         let mut through = Vec::new();
-        let Err(error) = self.read(&job, &mut through) else { return Ok(()) };
+        let Err(error) = self.read(job, &mut through) else { return Ok(()) };
         self.open = None;
         let error = match pool_folder(self.pool, job.work) {
             Some(folder) if error.kind() == Kind::Safety => uid_validity_changed(folder),

@@ -14,7 +14,7 @@ use crate::state::archive::{Archive, ArchiveChange, ArchiveFolderId, EraId, File
 use crate::store::origin::Arrival;
 use crate::store::vault::uid_of;
 
-/// Messages that are read in full before headers are believed.
+/// Messages that are read in full before headers or identities are believed.
 const SAMPLE: usize = 20;
 /// Messages recorded in one transaction.
 const BATCH: u32 = 256;
@@ -59,7 +59,7 @@ impl Spare {
     pub(super) fn of(archive: &Archive, folder: ArchiveFolderId, era: EraId) -> Result<Self> {
         let mut files = Vec::new();
         archive.files(folder, &mut |file, entries| {
-            if entries.iter().any(|entry| entry.era == era) {
+            if entries.iter().any(|entry| entry.era == era && entry.uid.is_some()) {
                 return Ok(());
             }
             files.push(Free {
@@ -133,14 +133,23 @@ impl Spare {
         }
     }
 
-    /// Pairs messages with files whose EMAILID or X-GM-MSGID is theirs.
+    /// Pairs messages with files whose EMAILID or X-GM-MSGID is theirs. One that stands for different contents, or for a message
+    /// of another size, says nothing: there are servers that number from one again, and others that give all the same.
     fn pair_by_object(&mut self, candidates: &[Candidate]) -> Vec<(u32, u32)> {
         let mut pairs = Vec::new();
-        let mut passed: HashMap<Digest, usize> = HashMap::new();
+        let mut passed: HashMap<Digest, (usize, bool)> = HashMap::new();
         for candidate in candidates {
             let Some(object) = candidate.object else { continue };
-            let from = passed.entry(object).or_default();
-            let Some(&at) = self.range(&self.by_object, |file| file.object, &Some(object)).get(*from) else { continue };
+            let alike = self.range(&self.by_object, |file| file.object, &Some(object));
+            let content = |at: &u32| self.files.get(*at as usize).map(|file| file.content);
+            let (from, one_content) = passed
+                .entry(object)
+                .or_insert_with(|| (0, alike.windows(2).all(|pair| pair.first().map(content) == pair.last().map(content))));
+            let Some(&at) = alike.get(*from).filter(|_| *one_content) else { continue };
+            let fits = |file: &Free| candidate.size.is_none_or(|size| file.length == size || file.listed == Some(size));
+            if !self.files.get(at as usize).is_some_and(fits) {
+                continue;
+            }
             *from += 1;
             self.take(at, true);
             pairs.push((candidate.uid, at));
@@ -199,7 +208,8 @@ impl Run<'_> {
         candidates.retain(|candidate| missing.contains(candidate.uid));
         candidates.sort_by_key(|candidate| candidate.uid);
         candidates.dedup_by_key(|candidate| candidate.uid);
-        let mut pairs = visited.spare.pair_by_object(&candidates);
+        let named = visited.spare.pair_by_object(&candidates);
+        let mut pairs = self.prove(folder, visited, named)?;
         let sure: UidSet = pairs.iter().map(|(uid, _)| *uid).collect();
         let dates = visited.spare.has_date();
         candidates.retain(|candidate| !sure.contains(candidate.uid) && candidate.seconds.is_some_and(|seconds| dates.contains(&seconds)));
@@ -229,7 +239,7 @@ impl Run<'_> {
         })
     }
 
-    /// Reads a sample in full: one that is not what its header promised, and none of them counts.
+    /// Reads a sample in full: one that is not what its header or its identity promised, and none of them counts.
     fn prove(&mut self, folder: &Folder, visited: &mut Visited, pairs: Vec<(u32, u32)>) -> Result<Vec<(u32, u32)>> {
         let uids: UidSet = pairs.iter().map(|(uid, _)| *uid).collect();
         let sample = spread(&uids, SAMPLE);

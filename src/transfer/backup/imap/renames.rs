@@ -29,7 +29,7 @@ impl Run<'_> {
     pub(super) fn leftovers(&mut self) -> Result<()> {
         for record in self.job.store.archive.folders(self.job.account.id)? {
             if let Some(to) = record.renaming_to.clone() {
-                self.rename(record, &to)?;
+                self.rename(&record, &to)?;
             }
         }
         prune::finish(self.job.store, &self.job.account, self.job.context)?;
@@ -38,7 +38,7 @@ impl Run<'_> {
 
     /// Finds folders that were renamed on the server, and renames them here.
     pub(super) fn renames(&mut self) -> Result<()> {
-        let mut plans = self.renamed_by_id();
+        let mut plans = self.renamed_by_id()?;
         self.renamed_by_content(&mut plans)?;
         // The new name has to be free, or to become so.
         loop {
@@ -58,7 +58,7 @@ impl Run<'_> {
             let free = plans.iter().position(|plan| !plans.iter().any(|other| other.record.folder == plan.to));
             if let Some(next) = free {
                 let plan = plans.remove(next);
-                self.rename(plan.record, &plan.to)?;
+                self.rename(&plan.record, &plan.to)?;
                 continue;
             }
             // Names that go round in a circle: one steps aside.
@@ -67,7 +67,7 @@ impl Run<'_> {
             let mut record = plan.record.clone();
             record.folder.clone_from(&aside);
             let from = std::mem::replace(&mut plan.record, record);
-            if !self.rename(from, &aside)? {
+            if !self.rename(&from, &aside)? {
                 break;
             }
         }
@@ -78,8 +78,28 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Folders whose MAILBOXID stands at another name now.
-    fn renamed_by_id(&self) -> Vec<Plan> {
+    /// Folders whose MAILBOXID stands at another name now. Where UIDVALIDITY is the same too, every UID would count as the message
+    /// kept under it, which no word of the server's alone proves: a sample of them has to agree.
+    fn renamed_by_id(&mut self) -> Result<Vec<Plan>> {
+        let mut plans = Vec::new();
+        for (plan, now) in self.moved_ids() {
+            let own = plan.record.mark.map(|mark| mark.uid_validity);
+            let proved = match plan.record.era.filter(|_| plan.record.messages > 0) {
+                Some(era) if own.is_none() || own == now => {
+                    let Some(uid_validity) = now.or(own) else { continue };
+                    self.is_the_same(&plan.to, uid_validity, era)?
+                }
+                _ => true,
+            };
+            if proved {
+                plans.push(plan);
+            }
+        }
+        Ok(plans)
+    }
+
+    /// Folders of the archive whose MAILBOXID another name has now, and its UIDVALIDITY.
+    fn moved_ids(&self) -> Vec<(Plan, Option<u32>)> {
         let mut by_id: HashMap<&str, Option<&ArchiveFolder>> = HashMap::new();
         for record in self.known.iter().filter(|record| record.gone_at.is_none()) {
             if let Some(id) = &record.mailbox_id {
@@ -101,7 +121,8 @@ impl Run<'_> {
             let Some(Some(record)) = by_id.get(id) else { continue };
             let to = &work.remote.info.folder;
             if record.folder != *to && !record.folder.is_inbox() && !to.is_inbox() {
-                plans.push(Plan { record: (*record).clone(), to: to.clone() });
+                let now = work.remote.figures.as_ref().ok().and_then(|figures| figures.uid_validity);
+                plans.push((Plan { record: (*record).clone(), to: to.clone() }, now));
             }
         }
         plans
@@ -214,7 +235,7 @@ impl Run<'_> {
     }
 
     /// Renames a folder here: the intent first, then its directory, then the fact. `false` when the name is taken.
-    fn rename(&mut self, record: ArchiveFolder, to: &Folder) -> Result<bool> {
+    fn rename(&mut self, record: &ArchiveFolder, to: &Folder) -> Result<bool> {
         let archive = &mut self.job.store.archive;
         if record.renaming_to.as_ref() != Some(to) {
             archive.commit(&[ArchiveChange::Renaming { folder: record.id, to: to.clone() }])?;

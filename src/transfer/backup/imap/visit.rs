@@ -1,12 +1,14 @@
 //! The visit of one folder: what is there, what is missing, what is gone, and flags that changed.
 
+use std::collections::HashMap;
+
 use super::line::uid_validity_changed;
 use super::recognise::Spare;
 use super::{Run, Visited, both, key_of, tidy};
 use crate::error::{Error, Result, Scope};
 use crate::folder::Folder;
 use crate::imap::uid_set::UidSet;
-use crate::message::Flag;
+use crate::message::{Digest, Flag, header_digest};
 use crate::report::Event;
 use crate::state::archive::{ArchiveChange, ArchiveFolder, EntryId, EraId, Mark};
 use crate::store::origin::{Flagged, Remote, Since, Visit};
@@ -24,6 +26,16 @@ pub(super) fn same_facts(record: &ArchiveFolder, remote: &Remote) -> bool {
     (mailbox_id.is_none() || record.mailbox_id.as_ref() == mailbox_id)
         && record.special_use == remote.info.special_use.map(|special| special.to_string())
         && record.subscribed == remote.info.subscribed
+}
+
+/// Whether a folder under its old UIDVALIDITY may be another one all the same: it was away, it has another identity, or counters went
+/// back that only rise. Servers restored from somewhere do that, and those that give every folder the same UIDVALIDITY.
+fn is_doubtful(record: &ArchiveFolder, then: Mark, now: Mark, mailbox_id: Option<&String>) -> bool {
+    let fell = |then: Option<u64>, now: Option<u64>| then.zip(now).is_some_and(|(then, now)| now < then);
+    record.gone_at.is_some()
+        || mailbox_id.is_some_and(|now| record.mailbox_id.as_ref().is_some_and(|then| then != now))
+        || fell(then.uid_next.map(u64::from), now.uid_next.map(u64::from))
+        || fell(then.highest_mod_seq, now.highest_mod_seq)
 }
 
 impl Run<'_> {
@@ -59,6 +71,9 @@ impl Run<'_> {
             return Err(uid_validity_changed(&folder));
         }
         self.line.open = Some((folder.clone(), uid_validity));
+        // Where STATUS told nothing, opening it is the first to show that its UIDs mean something else now.
+        let last = last.filter(|(mark, _)| mark.uid_validity == uid_validity);
+        let known_era = known_era.filter(|_| last.is_some());
         let era = match known_era {
             Some(era) => era,
             None => self.job.store.archive.era(record.id, uid_validity, self.job.context.unix_time())?.id,
@@ -69,8 +84,15 @@ impl Run<'_> {
             highest_mod_seq: visit.figures.highest_mod_seq.or(listed.highest_mod_seq),
             messages: visit.figures.messages.or(listed.messages),
         };
-        let here = self.job.store.archive.uids(era, false)?;
-        let back = both(&visit.there, &self.job.store.archive.uids(era, true)?);
+        let mut here = self.job.store.archive.uids(era, false)?;
+        let mut back = both(&visit.there, &self.job.store.archive.uids(era, true)?);
+        let doubted = before.is_none() && last.is_some_and(|(then, _)| is_doubtful(&record, then, mark, visit.figures.mailbox_id.as_ref()));
+        let supplanted = self.supplanted(&folder, (uid_validity, era), &both(&visit.there, &here), &back, doubted)?;
+        if let Some(work) = self.works.get_mut(index) {
+            work.counts.gone += both(&here, &supplanted).len();
+        }
+        here = here.difference(&supplanted);
+        back = back.difference(&supplanted);
         let mut visited = Visited {
             folder: record.id,
             era,
@@ -111,7 +133,7 @@ impl Run<'_> {
         };
         self.back(&folder, &visited, &back)?;
         self.follow_flags(index, &folder, &visited, known_era.is_some() && visit.flags_told, flags, &here)?;
-        if round == 0 && record.mark.is_none_or(|mark| mark.uid_validity != uid_validity) {
+        if round == 0 && (record.mark.is_none_or(|mark| mark.uid_validity != uid_validity) || !supplanted.is_empty()) {
             visited.has_older = self.job.store.archive.eras(record.id)?.len() > 1;
             if record.octets > 0 || visited.has_older {
                 visited.spare = Spare::of(&self.job.store.archive, record.id, era)?;
@@ -128,6 +150,69 @@ impl Run<'_> {
             work.visit = Some(visited);
         }
         Ok(())
+    }
+
+    /// Messages whose UID belonged to another one before, which a server must never do and which shows in what it lists of them:
+    /// the ones kept give up their UIDs, so that these are read. Messages that were gone and are back are looked at always,
+    /// those that are `here` only where the folder is `doubted`, and then down to their headers.
+    fn supplanted(
+        &mut self,
+        folder: &Folder,
+        (uid_validity, era): (u32, EraId),
+        here: &UidSet,
+        back: &UidSet,
+        doubted: bool,
+    ) -> Result<UidSet> {
+        let mut suspects = back.clone();
+        if doubted {
+            suspects.extend(here.iter());
+        }
+        let mut found = UidSet::new();
+        for set in suspects.split_by_count(u32::try_from(CHUNK).unwrap_or(u32::MAX)) {
+            let mut now: HashMap<u32, Looks> = HashMap::new();
+            self.line.ask_in(folder, uid_validity, |origin| {
+                now.clear();
+                origin.arrivals(&set, &mut |arrival| {
+                    now.insert(arrival.uid, (arrival.size, arrival.internal_date.map(|date| date.seconds), None));
+                    Ok(())
+                })?;
+                let listed: UidSet = now.keys().copied().filter(|_| doubted).collect();
+                if listed.is_empty() {
+                    return Ok(());
+                }
+                origin.headers(&listed, &mut |uid, header| {
+                    if let (Ok(header), Some(now)) = (header, now.get_mut(&uid)) {
+                        now.2 = Some(header_digest(&header));
+                    }
+                    Ok(())
+                })
+            })?;
+            let at = self.job.context.unix_time();
+            let mut changes = Vec::new();
+            self.job.store.archive.entries(era, Some(&set), &mut |held| {
+                let Some(uid) = held.entry.uid else { return Ok(()) };
+                let Some((size, seconds, header)) = now.get(&uid) else { return Ok(()) };
+                let differs = |one: Option<u64>, other: Option<u64>| one.zip(other).is_some_and(|(one, other)| one != other);
+                let other_size = differs(*size, held.entry.listed_size) && *size != Some(held.file.length);
+                let then = held.file.internal_date.map(|date| date.seconds);
+                let other_date = seconds.zip(then).is_some_and(|(now, then)| now != then);
+                if other_size || other_date || header.is_some_and(|header| header != held.file.header) {
+                    found.insert(uid);
+                    changes.push(ArchiveChange::Supplanted { entry: held.entry.id, at });
+                }
+                Ok(())
+            })?;
+            self.job.context.step("backup.supplanted");
+            self.job.store.archive.commit(&changes)?;
+        }
+        if !found.is_empty() {
+            let text = format!(
+                "the folder {folder}: the server gave the UIDs of {} to others; they are kept as gone, and the others are read",
+                crate::report::counted(found.len(), "message")
+            );
+            self.job.report.event(Event::Note(text));
+        }
+        Ok(found)
     }
 
     /// The folder in the archive, made at first sight with its directory.
@@ -273,6 +358,9 @@ impl Run<'_> {
         compare(&mut self.job, self.is_gmail, &mut self.problems, folder, era, now)
     }
 }
+
+/// What a server tells of a message: size, date in seconds since 1970 UTC, header digest.
+type Looks = (Option<u64>, Option<i64>, Option<Digest>);
 
 /// A message whose flags or labels changed.
 struct Changed {

@@ -242,7 +242,7 @@ impl Repair<'_> {
             };
             let mut wanted: HashMap<u32, Suspect> = HashMap::new();
             for suspect in suspects {
-                let uid = suspect.entries.iter().find(|entry| era.is_some_and(|era| era.id == entry.era)).and_then(|entry| entry.uid);
+                let uid = suspect.entries.iter().filter(|entry| era.is_some_and(|era| era.id == entry.era)).find_map(|entry| entry.uid);
                 match uid.filter(|uid| visit.there.contains(*uid) && !wanted.contains_key(uid)) {
                     Some(uid) => drop(wanted.insert(uid, suspect)),
                     None => found.beyond(suspect.finding, "the server has the message no more, so it cannot be fetched again"),

@@ -80,6 +80,8 @@ pub struct Behaviour {
     pub hang_up_at_uid: Option<u32>,
     /// Left out of the answer to every FETCH that asks for no part of the body, which ends with OK all the same.
     pub unlisted: Vec<u32>,
+    /// Left out of the answer to every FETCH, which ends with OK all the same; SEARCH finds them.
+    pub withheld: Vec<u32>,
     /// The answer to a right password, in place of OK: `NO [UNAVAILABLE] later`.
     pub login: Option<String>,
     /// Octets travel alone.
@@ -98,6 +100,8 @@ pub struct Behaviour {
     pub forgets_expunges: bool,
     /// QRESYNC names no expunged messages at all.
     pub denies_expunges: bool,
+    /// Every message has the same EMAILID.
+    pub same_email_ids: bool,
     /// LIST-STATUS tells nothing of these mailboxes, and STATUS refuses them with these words.
     pub no_status: BTreeMap<String, String>,
     /// What stands behind the agreement to COMPRESS, uncompressed, in place of a compressed stream.
@@ -124,6 +128,7 @@ impl Default for Behaviour {
             max_literal: None,
             hang_up_at_uid: None,
             unlisted: Vec::new(),
+            withheld: Vec::new(),
             login: None,
             drip: false,
             deaf_after: None,
@@ -133,6 +138,7 @@ impl Default for Behaviour {
             tells_everything: false,
             forgets_expunges: false,
             denies_expunges: false,
+            same_email_ids: false,
             no_status: BTreeMap::new(),
             compresses_not: None,
             clock: None,

@@ -474,6 +474,7 @@ impl Session<'_> {
         }
         let folder = self.selected.clone().unwrap_or_default();
         unlisted.retain(|_| !items.iter().any(|item| item.to_ascii_uppercase().starts_with("BODY")));
+        unlisted.extend(behaviour.withheld);
         let asked = |index: usize, uid: u32| in_set(&set, if by_number { number(index) } else { uid }, last);
         let there = mailbox.messages.iter().enumerate();
         for (index, message) in there.filter(|(index, message)| asked(*index, message.uid) && !unlisted.contains(&message.uid)) {
@@ -488,6 +489,7 @@ impl Session<'_> {
                     "FLAGS" => format!(" FLAGS ({})", message.flags.join(" ")).into_bytes(),
                     "INTERNALDATE" => format!(" INTERNALDATE \"{}\"", message.internal_date).into_bytes(),
                     "MODSEQ" => format!(" MODSEQ ({})", message.mod_seq).into_bytes(),
+                    "EMAILID" if behaviour.same_email_ids => b" EMAILID (M0)".to_vec(),
                     "EMAILID" => format!(" EMAILID (M{:016x})", identity(&message.body)).into_bytes(),
                     "X-GM-MSGID" => format!(" X-GM-MSGID {}", identity(&message.body)).into_bytes(),
                     "X-GM-LABELS" => format!(" X-GM-LABELS ({})", self.world.lock().unwrap().labels(&folder, &message.body)).into_bytes(),
