@@ -413,11 +413,13 @@ pub(super) fn replace_list(dir: &Path, name: &str, bytes: &[u8]) -> Result<()> {
 fn replace(dir: &Path, name: &str, bytes: &[u8], durable: bool) -> std::io::Result<()> {
     let temporary = dir.join(format!("{name}.tmp"));
     let mut file = open_private(&temporary, OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC)?;
-    file.write_all(bytes)?;
-    if durable {
-        file.sync_all()?;
+    let written = file.write_all(bytes).and_then(|()| if durable { file.sync_all() } else { Ok(()) });
+    let replaced = written.and_then(|()| std::fs::rename(&temporary, dir.join(name)));
+    if replaced.is_err() {
+        // A full disk has no room for what is of no use.
+        let _ = std::fs::remove_file(&temporary);
     }
-    std::fs::rename(&temporary, dir.join(name))?;
+    replaced?;
     if durable {
         File::open(dir)?.sync_all()?;
     }

@@ -351,10 +351,7 @@ impl Vault for MboxVault {
             }
             _ => self.place(account, folder, false)?,
         };
-        if let Some(place) = place {
-            place.dir.remove(&note_name(&place.name));
-        }
-        Ok(())
+        place.map_or(Ok(()), |place| place.dir.unlink(&note_name(&place.name)))
     }
 
     fn make_folder(&mut self, account: &str, folder: &Folder) -> Result<()> {

@@ -377,7 +377,8 @@ impl Vault for TreeVault {
         }
         let Some(home) = self.searched(account, folder)? else { return Ok(()) };
         if let Some(temporary) = home.dir.child(OsStr::new("tmp"))? {
-            temporary.remove(OsStr::new(UNRECORDED));
+            // Nobody else would look for it in a folder that does not change any more.
+            temporary.unlink(OsStr::new(UNRECORDED))?;
         }
         Ok(())
     }

@@ -75,9 +75,9 @@ fn visits(maildrop: &mut Maildrop<'_>) -> Result<()> {
                 return Err(error);
             }
         }
-        let before = maildrop.handed_over();
+        let before = maildrop.gained();
         let visited = maildrop.session(&mut source);
-        if maildrop.handed_over() > before {
+        if maildrop.gained() > before {
             losses = 0;
         }
         match visited {

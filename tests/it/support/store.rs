@@ -357,6 +357,14 @@ pub fn sound(root: &Path, layout: Layout, case: &str) {
     let mut there = BTreeSet::new();
     for account in names(root).into_iter().filter(|name| root.join(name).is_dir() && name != ".mailhaul") {
         there.extend(lying(root, &account, layout).into_iter().map(|lying| lying.path));
+        if layout == Layout::Mbox {
+            // A folder without messages is a file as well.
+            walk(&root.join(&account), &mut |path, _| {
+                if path.extension().is_some_and(|ending| ending == "mbox") && path.is_file() {
+                    there.insert(below(root, path));
+                }
+            });
+        }
     }
     assert_eq!(listed, there, "{case}: the manifest against what lies there");
     let journal = journal(root);

@@ -36,7 +36,7 @@ impl Call {
     }
 
     /// The path behind the first descriptor: `7</a/b>`.
-    fn descriptor(&self) -> Option<String> {
+    pub fn descriptor(&self) -> Option<String> {
         descriptor(&self.arguments)
     }
 }
@@ -244,7 +244,7 @@ pub fn judge(calls: &[Call], store: &Store<'_>) -> Verdict {
     let database = format!("{}/.mailhaul/journal.db", store.root);
     let inside = |path: &str| path.strip_prefix(store.root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     // Since when the log holds pages that no sync has covered.
-    let mut log_open: Option<usize> = None;
+    let mut log_open: BTreeMap<String, usize> = BTreeMap::new();
     for call in calls {
         if !call.succeeded() {
             if matches!(call.name.as_str(), "fsync" | "fdatasync" | "syncfs") && call.descriptor().is_some_and(|path| inside(&path)) {
@@ -277,14 +277,14 @@ pub fn judge(calls: &[Call], store: &Store<'_>) -> Verdict {
             }
             "write" | "pwrite64" | "writev" | "pwritev" | "pwritev2" | "ftruncate" | "fallocate" | "sendfile" | "copy_file_range" => {
                 let Some(path) = call.descriptor().filter(|path| inside(path)) else { continue };
-                if path == wal && call.name == "ftruncate" && call.arguments.ends_with(", 0") {
-                    // A log that was put into the database and is emptied says nothing that could be lost: were the emptying
-                    // undone, the same pages would be put there again.
-                    if let Some(since) = log_open {
-                        verdict.faults.push(format!("line {line}: the log is emptied before what was written at {} was synced", since + 1));
+                if path == wal && call.name == "ftruncate" {
+                    // Its pages are in the database, which must be synced by now.
+                    if log_open.contains_key(&database) {
+                        verdict.faults.push(format!("line {line}: the log is emptied before the database is synced"));
                     }
+                    log_open.remove(&wal);
                 } else if path == wal || path == database {
-                    log_open.get_or_insert(call.entered);
+                    log_open.entry(path).or_insert(call.entered);
                     told(&mut verdict, &pending, &messages, store, call);
                 } else {
                     pending.octets.insert(path, call.returned);
@@ -348,12 +348,18 @@ pub fn judge(calls: &[Call], store: &Store<'_>) -> Verdict {
             }
             "unlink" | "unlinkat" | "rmdir" => {
                 let Some(path) = paths(&call.arguments).pop().filter(|path| inside(path)) else { continue };
+                if path == wal {
+                    if log_open.contains_key(&database) || log_open.contains_key(&wal) {
+                        verdict.faults.push(format!("line {line}: the log is removed before the database is synced"));
+                    }
+                    log_open.remove(&wal);
+                }
                 pending.octets.remove(&path);
                 pending.times.remove(&path);
                 let was_linked = pending.entries.remove(&path).is_some() && messages.values().any(|there| stem(there) == stem(&path));
                 if is_message(store, &path) && !was_linked {
                     verdict.removed += 1;
-                    if let Some(since) = log_open {
+                    if let Some(since) = log_open.get(&wal) {
                         verdict.faults.push(format!("line {line}: {path} removed before the log written at {} was synced", since + 1));
                     }
                     pending.entries.insert(path.clone(), call.returned);
@@ -363,8 +369,8 @@ pub fn judge(calls: &[Call], store: &Store<'_>) -> Verdict {
             "fsync" | "fdatasync" => {
                 let Some(path) = call.descriptor().filter(|path| inside(path) || *path == parent(store.root)) else { continue };
                 if path == wal || path == database {
-                    if log_open.is_some_and(|since| since < call.entered) {
-                        log_open = None;
+                    if log_open.get(&path).is_some_and(|since| *since < call.entered) {
+                        log_open.remove(&path);
                         verdict.commits += 1;
                     }
                     continue;
@@ -402,8 +408,8 @@ pub fn judge(calls: &[Call], store: &Store<'_>) -> Verdict {
             verdict.faults.push(format!("at the end {what} of {path} is not synced"));
         }
     }
-    if log_open.is_some() {
-        verdict.faults.push("at the end the journal is not synced".to_owned());
+    for path in log_open.keys() {
+        verdict.faults.push(format!("at the end {path} is not synced"));
     }
     verdict
 }

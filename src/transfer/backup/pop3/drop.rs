@@ -153,6 +153,12 @@ impl<'b> Maildrop<'b> {
         self.handed_over
     }
 
+    /// How much this run found out or kept so far. What a session has to read again because nothing names it is no gain, or a
+    /// server that always hangs up at the same place would be called for ever.
+    pub(super) fn gained(&self) -> usize {
+        self.fates.len() + self.copied.len()
+    }
+
     /// Lists the maildrop and reads what is missing; says how many messages were new. Everything read is durable when it returns.
     pub(super) fn session(&mut self, source: &mut Pop3Source) -> Result<u64> {
         self.at_rest = false;
