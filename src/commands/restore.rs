@@ -159,7 +159,7 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
     let named = Named::parse(&args.store)?;
     if app.config.account(&args.store).is_some() && !named.path.exists() {
         return Err(Error::usage(format!("`{}` is an account, and the store is to stand first", args.store))
-            .hint(format!("mailhaul restore {} {}", args.place, args.store)));
+            .hint(format!("perhaps mailhaul restore {} {} is meant", args.place, args.store)));
     }
     let destination = app.place(&args.place, &args.credentials.overrides(&app.global)?)?;
     match &destination.location {

@@ -16,5 +16,6 @@ mod recipes;
 mod restore;
 mod scene;
 mod status;
+mod stranger;
 mod trouble;
 mod verify;
