@@ -37,7 +37,7 @@ pub enum LineEnds {
 pub struct Args {
     /// One or more accounts or URLs (with a folder: just that; ?connections=4 for more sessions at once), then the store: PATH (a
     /// Maildir tree, or what is there already) or maildir:PATH, mbox:PATH, eml:PATH
-    #[arg(value_name = "PLACE", required = true, num_args = 2..)]
+    #[arg(value_name = "PLACE", required = true, num_args = 1..)]
     pub places: Vec<String>,
     /// Only folders that match PATTERN, in which * stands for anything, / too; may be repeated
     #[arg(long, value_name = "PATTERN")]
@@ -227,6 +227,11 @@ fn weight(exit: ExitCode) -> u8 {
 fn ends(args: &Args, app: &App) -> Result<(Vec<Account>, Target)> {
     let Some((store, sources)) = args.places.split_last() else { return Err(Error::usage("no place is named")) };
     let target = Target::parse(store, &app.config)?;
+    if sources.is_empty() {
+        return Err(Error::usage("no account is named that this store shall be a backup of")
+            .at(&target.shown)
+            .hint("the accounts stand first, then the store, as in mailhaul backup work ~/mail-backup"));
+    }
     if sources.len() > 1 && one_for_all(&args.credentials) {
         return Err(Error::usage("one password or one certificate cannot be meant for several accounts")
             .hint("put each account's own into the config file, or back them up by a command each"));
@@ -358,12 +363,7 @@ fn all(
 /// What a run would do; reads only, and takes no lock.
 fn preview(args: &Args, app: &App, accounts: &[Account], target: &Target) -> Result<ExitCode> {
     let at_store = |error: Error| error.at(&target.shown);
-    let card = vault::card(&target.path).map_err(at_store)?;
-    if let (Some(card), Some(layout)) = (&card, target.layout)
-        && card.layout != layout
-    {
-        return Err(at_store(Error::usage("the store has another layout")));
-    }
+    let card = vault::would_be(&target.path, target.layout).map_err(at_store)?;
     if args.mirror && card.as_ref().is_some_and(|card| card.layout == Layout::Mbox) {
         return Err(at_store(no_mirror()));
     }

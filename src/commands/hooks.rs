@@ -2,7 +2,8 @@
 //! What happened reaches it through its standard input and its environment, never through its command line.
 
 use std::io::Write;
-use std::process::{Command, Stdio};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use super::App;
@@ -20,7 +21,7 @@ pub struct Hooks {
     /// MAILHAUL_VERB and MAILHAUL_EXIT are in its environment
     #[arg(long, value_name = "CMD", value_hint = clap::ValueHint::CommandString)]
     pub on_success: Option<String>,
-    /// The same for every other end, signals included
+    /// The same for every other end, signals included. A command that fails is named; after a success the exit code is 3 then
     #[arg(long, value_name = "CMD", value_hint = clap::ValueHint::CommandString)]
     pub on_failure: Option<String>,
 }
@@ -95,5 +96,13 @@ fn shell(script: &str, ended: Ended<'_>, app: &App) -> Result<()> {
         }
         std::thread::sleep(TICK);
     };
-    if status.success() { Ok(()) } else { Err(Error::local(format!("it ended with {status}"))) }
+    if status.success() { Ok(()) } else { Err(Error::local(how(status))) }
+}
+
+fn how(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("it ended with {code}"),
+        (None, Some(signal)) => format!("signal {signal} ended it"),
+        (None, None) => "it ended in an unknown way".to_owned(),
+    }
 }

@@ -22,6 +22,7 @@ use crate::summary::Summary;
 use crate::transfer::backup::{self, prune};
 
 const SCHEMA: &str = "mailhaul.prune/1";
+const NOTHING: &str = "nothing has been gone from the server for that long";
 /// So much of a file is looked at for its subject.
 const HEADER_OCTETS: u64 = 64 * 1024;
 
@@ -96,10 +97,13 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
                 app.note(&format!("{}/{}: {messages}, {}B", one.account, one.folder, bytes_for_people(one.bytes)));
             }
         }
-        let sum = format!("{} of {}B gone for that long", counted(plan.messages, "message"), bytes_for_people(plan.bytes));
         app.note(&match plan.messages {
-            0 => "nothing is gone from the server for that long".to_owned(),
-            _ => format!("{sum}; nothing was removed, --yes removes {}", if plan.messages == 1 { "it" } else { "them" }),
+            0 => NOTHING.to_owned(),
+            1 => format!("1 message ({}B) has been gone for that long; it was not removed: --yes removes it", bytes_for_people(plan.bytes)),
+            many => format!(
+                "{many} messages ({}B) have been gone for that long; none was removed: --yes removes them",
+                bytes_for_people(plan.bytes)
+            ),
         });
         args.max_delete.unwrap_or_default().check(plan.messages, plan.of, "the store").map_err(at)?;
         return Ok(ExitCode::Success);
@@ -142,7 +146,10 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
     }
     let closed = store.archive.close();
     let told = rows.end();
-    app.note(&format!("removed {} of {}B", counted(messages, "message"), bytes_for_people(bytes)));
+    app.note(&match messages {
+        0 if ended.is_ok() => NOTHING.to_owned(),
+        _ => format!("removed {} ({}B)", counted(messages, "message"), bytes_for_people(bytes)),
+    });
     ended.and(closed).map_err(at)?;
     told?;
     Ok(ExitCode::Success)

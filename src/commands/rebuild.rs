@@ -64,7 +64,7 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
     }
     let started = app.context.now();
     let named = whose.as_ref().map(|whose| Named { server: &whose.server, directory: &whose.directory });
-    let rebuilt = rebuild(&RebuildArgs { target: &target, named }, app)?;
+    let rebuilt = rebuild(&RebuildArgs { target: &target, named }, app).map_err(|error| error.at(&target.shown))?;
     let document = RebuildDocument {
         schema: SCHEMA,
         store: target.shown.clone(),

@@ -33,6 +33,8 @@ use crate::transfer::{Asked, Options, Preview, Seen, SourceFlags, Transfer, prev
 const SCHEMA: &str = "mailhaul.restore/1";
 /// So many accounts are named in an error.
 const MAX_NAMED: usize = 20;
+/// A day may end later here than in UTC, in seconds.
+const DAY: i64 = 24 * 3600;
 
 /// The arguments of `restore`.
 #[derive(clap::Args)]
@@ -155,6 +157,10 @@ impl Named {
 /// What ended the run; the summary of what was done until then is written all the same.
 pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
     let named = Named::parse(&args.store)?;
+    if app.config.account(&args.store).is_some() && !named.path.exists() {
+        return Err(Error::usage(format!("`{}` is an account, and the store is to stand first", args.store))
+            .hint(format!("perhaps mailhaul restore {} {} is meant", args.place, args.store)));
+    }
     let destination = app.place(&args.place, &args.credentials.overrides(&app.global)?)?;
     match &destination.location {
         Location::Server(server) if server.protocol == Protocol::Pop3 => {
@@ -279,8 +285,11 @@ fn say_what_is_left_out(args: &Args, app: &App, chosen: &selection::Choice, coun
                 many => format!("{many} messages are"),
             }
         ));
-    } else if count == 0 && args.as_of.is_some() && chosen.messages > 0 {
-        app.note("no backup had seen a message by that date: --as-of goes by when backups ran, --before by when messages arrived");
+    } else if let (0, Some(_)) = (count, args.as_of) {
+        app.note("no backup had seen such a message by that date: --as-of goes by when backups ran, --before by when messages arrived");
+    }
+    if args.as_of.is_some_and(|at| at > app.context.unix_time().saturating_add(DAY)) {
+        app.note("--as-of is in the future: what the last backup saw is meant");
     }
     let labelled = chosen.folders.iter().flat_map(|folder| &folder.messages).filter(|one| !one.labels.is_empty()).count();
     if labelled > 0 && !args.labels_as_folders {

@@ -290,7 +290,7 @@ fn concerns(running: &Running, account: &str) -> bool {
 
 /// What a run is doing, in a few words.
 fn at_work(running: &Running, account: Option<&str>) -> String {
-    let process = running.process.map_or_else(|| "a process".to_owned(), |number| format!("process {number}"));
+    let process = running.process.map_or_else(|| "a run, or a copy being made".to_owned(), |number| format!("process {number}"));
     let Some(progress) = &running.progress else { return process };
     let word = |name: &str| progress.get(name).and_then(Value::as_str);
     let number = |names: [&str; 2]| names.iter().find_map(|name| progress.get(*name).and_then(Value::as_u64));

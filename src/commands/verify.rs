@@ -13,10 +13,11 @@ use crate::exit::ExitCode;
 use crate::folder::Folder;
 use crate::output::{VerifyDocument, finding_line};
 use crate::plan::chosen;
+use crate::report::{Fault, Finding};
 use crate::state::archive::{Account, Archive};
 use crate::store::vault::{self, STATE_DIR, StoreCard};
 use crate::transfer::backup::rebuild::Named;
-use crate::transfer::backup::verify::{Found, Look, Reading, Repair, Sample, compare, look};
+use crate::transfer::backup::verify::{FOREIGN, Found, Look, Reading, Repair, Sample, compare, look};
 use crate::transfer::backup::{self};
 
 const SCHEMA: &str = "mailhaul.verify/1";
@@ -104,13 +105,7 @@ impl Whose {
 
 /// The card of the store that was typed.
 pub(super) fn card_of(target: &Target) -> Result<Option<StoreCard>> {
-    let card = vault::card(&target.path)?;
-    match (&card, target.layout) {
-        (Some(card), Some(layout)) if card.layout != layout => {
-            Err(Error::usage(format!("{}: the store holds {}, not {}", target.path.display(), card.layout.name(), layout.name())))
-        }
-        _ => Ok(card),
-    }
+    vault::of_form(&target.path, target.layout)
 }
 
 /// Runs `verify`.
@@ -122,7 +117,8 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
     let whose = Whose::parse(args.place.as_deref(), &args.credentials, app)?;
     let started = app.context.now();
     let verify = Verify { args, app, target: &target, whose: whose.as_ref() };
-    let (found, old_journal) = if args.repair { verify.repair()? } else { (verify.look()?, None) };
+    let looked = if args.repair { verify.repair() } else { verify.look().map(|found| (found, None)) };
+    let (found, old_journal) = looked.map_err(|error| error.at(&target.shown))?;
     let seconds = app.context.now().since(started).as_secs_f64();
     let whole = found.checked.whole();
     let shown = whose.as_ref().map(|whose| whose.shown.as_str());
@@ -136,13 +132,26 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
         document.write(format, &mut std::io::stdout().lock())?;
     }
     if !whole && !args.repair {
-        let place = args.place.as_deref().unwrap_or("PLACE");
-        app.note(&format!(
-            "mailhaul verify --repair {} {place} puts right what can be; mailhaul backup brings what is not here yet",
-            args.store
-        ));
+        app.note(&advice(&document.problems, &args.store, args.place.as_deref().unwrap_or("PLACE")));
     }
     Ok(if whole { ExitCode::Success } else { ExitCode::Differences })
+}
+
+/// What to do about what was found.
+fn advice(findings: &[Finding], store: &str, place: &str) -> String {
+    let mut ways = Vec::new();
+    let is_foreign = |finding: &Finding| finding.kind == Fault::Extra && finding.reason == FOREIGN;
+    let is_new = |finding: &Finding| finding.kind == Fault::NotYetBackedUp;
+    if findings.iter().any(|finding| !is_foreign(finding) && !is_new(finding)) {
+        ways.push(format!("mailhaul verify --repair {store} {place} puts right what can be"));
+    }
+    if findings.iter().any(is_new) {
+        ways.push(format!("mailhaul backup {place} {store} brings what is not here yet"));
+    }
+    if findings.iter().any(is_foreign) {
+        ways.push(format!("move files of another program out of the store, or let mailhaul rebuild {store} take them in"));
+    }
+    ways.join("; ")
 }
 
 struct Verify<'a> {

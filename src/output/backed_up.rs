@@ -114,8 +114,13 @@ impl<'a> BackupSummary<'a> {
         if format.is_json() {
             return json::write_document(stdout, self);
         }
+        // An account that ended before it listed anything has nothing to sum up: its error says all.
+        let told = || results.iter().filter(|result| result.error.is_none() || result.outcome.counts.listed > 0);
+        if told().next().is_none() {
+            return Ok(());
+        }
         if let [_, _, ..] = results {
-            for result in results {
+            for result in told() {
                 result.summary(&self.total.schema, &self.total.destination).write(format, stdout)?;
             }
         }

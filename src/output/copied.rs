@@ -126,7 +126,7 @@ impl CopySummary {
             let _ = writeln!(text, "{count} {words}");
         }
         if self.stopped {
-            text.push_str("stopped before the end: what the balance lacks was not reached; run the same command again to go on\n");
+            text.push_str("stopped before the end: what the counts lack was not reached\n");
         } else if !self.balanced {
             text.push_str("THE COUNTS DO NOT BALANCE: please report this; run the same command again before you rely on the copy\n");
         }

@@ -18,6 +18,8 @@ use crate::report::{Event, Problem, ProgressMode, Report};
 const JSON_EVERY: Duration = Duration::from_millis(100);
 /// Where a bar was asked for and there is no terminal: a line now and then.
 const LINE_EVERY: Duration = Duration::from_secs(5);
+/// How long a folder is named from which nothing came since.
+const LATELY: Duration = Duration::from_secs(3);
 
 /// How much is told besides progress.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,6 +53,8 @@ struct State {
     folders: BTreeMap<String, Amount>,
     total: Amount,
     current: String,
+    /// Folders from which something came lately: with several connections they change places all the time.
+    lately: BTreeMap<String, Moment>,
     started: Moment,
     shown: Option<Moment>,
     /// Whether something changed since it was last shown.
@@ -117,6 +121,7 @@ impl Progress {
             folders: BTreeMap::new(),
             total: Amount::default(),
             current: String::new(),
+            lately: BTreeMap::new(),
             started,
             shown: None,
             stale: false,
@@ -152,7 +157,10 @@ impl Progress {
         let every = match &self.shape {
             Shape::Silent => return,
             Shape::Bar(bar) => {
-                draw(bar, state);
+                // Nothing to do yet would look like all of it done.
+                if state.total.messages.1 > 0 {
+                    draw(bar, state, self.context.now());
+                }
                 return;
             }
             Shape::Lines => LINE_EVERY,
@@ -191,6 +199,9 @@ impl Report for Progress {
                     amount.messages.0 += 1;
                     amount.bytes.0 += bytes;
                 }
+                let now = self.context.now();
+                state.lately.retain(|_, at| now.since(*at) < LATELY);
+                state.lately.insert(folder.clone(), now);
                 state.current = folder;
                 state.stale = true;
                 self.show(state, false);
@@ -225,12 +236,46 @@ fn bar() -> ProgressBar {
     bar
 }
 
-fn draw(bar: &ProgressBar, state: &State) {
+fn draw(bar: &ProgressBar, state: &State, now: Moment) {
     // Lengths first: a position beyond the length would show as done.
     bar.set_length(state.total.messages.1.max(state.total.messages.0));
     bar.set_position(state.total.messages.0);
-    bar.set_message(sanitize::line(&state.current).into_owned());
-    bar.set_prefix(format!("{}B", bytes_for_people(state.total.bytes.0)));
+    bar.set_message(sanitize::line(&working(state)).into_owned());
+    bar.set_prefix(amount_and_rate(state, now));
+}
+
+/// The folder that is being worked on; of several, how far each is.
+fn working(state: &State) -> String {
+    if state.lately.len() < 2 {
+        return state.current.clone();
+    }
+    let each = state.lately.keys().map(|folder| {
+        let (done, all) = state.folders.get(folder).copied().unwrap_or_default().messages;
+        format!("{folder} {done}/{all}")
+    });
+    each.collect::<Vec<_>>().join(", ")
+}
+
+/// `12MB of 40MB, 3.1MB/s`; the sum only where sizes are known, the rate as soon as there is one.
+fn amount_and_rate(state: &State, now: Moment) -> String {
+    let (done, all) = state.total.bytes;
+    let mut text = format!("{}B", bytes_for_people(done));
+    if all > 0 {
+        text = format!("{text} of {}B", bytes_for_people(all));
+    }
+    match rate(state, now) {
+        0 => text,
+        rate => format!("{text}, {}B/s", bytes_for_people(rate)),
+    }
+}
+
+/// Octets a second, over the whole run.
+fn rate(state: &State, now: Moment) -> u64 {
+    state.total.bytes.0.saturating_mul(1000) / milliseconds(state, now)
+}
+
+fn milliseconds(state: &State, now: Moment) -> u64 {
+    u64::try_from(now.since(state.started).as_millis()).unwrap_or(u64::MAX).max(1)
 }
 
 fn json_line(value: &impl Serialize) -> String {
@@ -245,8 +290,7 @@ fn json_line(value: &impl Serialize) -> String {
 
 fn json_progress(state: &State, now: Moment) -> String {
     let amount = state.folders.get(&state.current).copied().unwrap_or_default();
-    let milliseconds = u64::try_from(now.since(state.started).as_millis()).unwrap_or(u64::MAX).max(1);
-    let rate = state.total.bytes.0.saturating_mul(1000) / milliseconds;
+    let milliseconds = milliseconds(state, now);
     // Sizes are hints and may be missing: where they are, messages tell the time left.
     let (done, all) = if state.total.bytes.1 > 0 { state.total.bytes } else { state.total.messages };
     let left = u128::from(all.saturating_sub(done)) * u128::from(milliseconds) / (u128::from(done.max(1)) * 1000);
@@ -257,7 +301,7 @@ fn json_progress(state: &State, now: Moment) -> String {
         messages_total: amount.messages.1,
         bytes_done: amount.bytes.0,
         bytes_total: amount.bytes.1,
-        bytes_per_second: rate,
+        bytes_per_second: rate(state, now),
         seconds_left: (done > 0).then(|| u64::try_from(left).unwrap_or(u64::MAX)),
     })
 }
@@ -318,6 +362,20 @@ mod tests {
         assert_eq!((last["bytes_done"].as_u64(), last["bytes_total"].as_u64()), (Some(50_000), Some(50_000)));
         assert_eq!(last["seconds_left"], 0);
         assert!(lines.iter().any(|line| line["event"] == "problem" && line["uid"] == 3));
+    }
+
+    #[test]
+    fn a_bar_tells_amount_and_rate_and_of_several_folders_how_far_each_is() {
+        let progress =
+            Progress::new(Context::from_environment(), ProgressMode::Never, Verbosity::Normal, Box::new(Shared::default()), false);
+        for folder in ["A", "B"] {
+            progress.event(Event::Planned { folder: folder.to_owned(), messages: 2, bytes: 2048 });
+            progress.event(Event::Copied { folder: folder.to_owned(), bytes: 1024 });
+        }
+        let state = progress.state.lock().unwrap();
+        assert_eq!(working(&state), "A 1/2, B 1/2");
+        let later = state.started.after(Duration::from_secs(2));
+        assert_eq!(amount_and_rate(&state, later), "2.0kB of 4.0kB, 1.0kB/s");
     }
 
     #[test]

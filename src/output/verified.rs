@@ -107,7 +107,9 @@ impl VerifyDocument {
         let _ = writeln!(text, " ({} in {:.1} s)", octets(self.bytes), self.seconds);
         if let Some(messages) = self.on_server {
             let place = self.place.as_deref().unwrap_or_default();
-            let _ = writeln!(text, "{}: {} listed", sanitize::line(place), counted(messages, "message"));
+            let lacking = self.missing + self.different + self.not_yet_backed_up;
+            let all = if lacking > 0 || messages == 0 { "" } else { ", nothing of it is missing here" };
+            let _ = writeln!(text, "{}: {} listed{all}", sanitize::line(place), counted(messages, "message"));
         }
         if let Some(sample) = self.sample {
             let _ =

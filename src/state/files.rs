@@ -156,8 +156,11 @@ pub(super) fn lock(dir: &Path, rival: &str, context: &Context) -> Result<File> {
             Err(error) => return Err(at(error.into())),
         }
     }
-    let who = read_pid(&mut file).map_or_else(String::new, |pid| format!(" (process {pid})"));
-    Err(Error::new(Kind::Locked, format!("{rival} is going on{who}; it holds {}", path.display())).hint("wait for it to end"))
+    let words = match read_pid(&mut file) {
+        Some(pid) => format!("{rival} is going on (process {pid}); it holds {}", path.display()),
+        None => format!("{rival} is going on, or a copy is being made: something holds {}", path.display()),
+    };
+    Err(Error::new(Kind::Locked, words).hint("wait for it to end"))
 }
 
 /// Keeps writers out while a dry run copies the database. `Ok(None)` when one is at work.
@@ -180,10 +183,14 @@ pub(super) struct Stillness {
     _lock: Option<File>,
 }
 
+/// The process that left its number, if there is one of that number: whoever holds a lock without leaving one (flock(1) while a copy
+/// is made) is not to be taken for a run that ended long ago.
 fn read_pid(file: &mut File) -> Option<u32> {
     let mut text = String::new();
     file.take(32).read_to_string(&mut text).ok()?;
-    text.trim().parse().ok()
+    let number: i32 = text.trim().parse().ok()?;
+    let alive = rustix::process::test_kill_process(rustix::process::Pid::from_raw(number)?);
+    if matches!(alive, Err(rustix::io::Errno::SRCH)) { None } else { u32::try_from(number).ok() }
 }
 
 /// The counter of the last transaction that opened a new stretch of the write-ahead log; 0 where there was none.

@@ -17,6 +17,7 @@ mod recipes;
 mod restore;
 mod scene;
 mod status;
+mod stranger;
 mod trouble;
 mod uids;
 mod verify;

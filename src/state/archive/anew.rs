@@ -40,9 +40,11 @@ impl Archive {
         match files::hold_still(dir)? {
             Some(lock) => Ok(Still { _lock: lock }),
             None => {
-                let who = files::holder(dir).flatten().map_or_else(String::new, |pid| format!(" (process {pid})"));
-                Err(Error::new(Kind::Locked, format!("a run over this store is going on{who}, so its files are changing"))
-                    .hint("wait for it to end"))
+                let words = match files::holder(dir).flatten() {
+                    Some(pid) => format!("a run over this store is going on (process {pid}), so its files are changing"),
+                    None => "a run over this store is going on, or a copy of it is being made".to_owned(),
+                };
+                Err(Error::new(Kind::Locked, words).hint("wait for it to end"))
             }
         }
     }

@@ -87,18 +87,11 @@ pub fn establish(root: &Path, layout: Layout, as_received: bool, context: &Conte
         return Err(Error::usage("an mbox has line ends of its own, so they cannot stay as received").hint("leave out --line-ends"));
     }
     if let Some(card) = card(root)? {
-        return same(card, root, layout, as_received);
+        return same(card, layout, as_received);
     }
+    apart(root)?;
     let dir = Dir::make(root)?;
-    let others = dir.entries()?.into_iter().find(|entry| entry.name != STATE_DIR && entry.name != "lost+found");
-    if let Some(other) = others {
-        return Err(Error::usage(format!(
-            "{}: no store of backups, and not empty ({} lies there)",
-            root.display(),
-            files::text(&other.name)
-        ))
-        .hint("name a directory that is empty or not there yet"));
-    }
+    empty(&dir)?;
     ours(&dir)?;
     // Nothing lies in it yet, so nobody can miss the access that is taken away.
     dir.make_private()?;
@@ -128,7 +121,7 @@ pub fn establish(root: &Path, layout: Layout, as_received: bool, context: &Conte
     }
     // Another process was quicker.
     let there = read(&state)?.ok_or_else(|| Error::local(format!("{}: its card vanished", root.display())))?;
-    same(there, root, layout, as_received)
+    same(there, layout, as_received)
 }
 
 /// Puts a card under a new identity into the place of one that is lost or damaged; a damaged one is kept beside it.
@@ -154,13 +147,74 @@ pub(super) fn put_new(state: &Dir, layout: Layout, as_received: bool) -> Result<
     Ok(card)
 }
 
-fn same(card: StoreCard, root: &Path, layout: Layout, as_received: bool) -> Result<StoreCard> {
+/// The card of the store at `root`, if there is one.
+///
+/// # Errors
+/// As [`card`]; [`crate::error::Kind::Usage`] when the store has another layout than the one that was named.
+pub fn of_form(root: &Path, layout: Option<Layout>) -> Result<Option<StoreCard>> {
+    match (card(root)?, layout) {
+        (Some(card), Some(layout)) if layout != card.layout => Err(another_form(&card, layout)),
+        (card, _) => Ok(card),
+    }
+}
+
+/// The card of the store at `root`, or `None` where [`establish`] would make one; changes nothing.
+///
+/// # Errors
+/// As [`establish`].
+pub fn would_be(root: &Path, layout: Option<Layout>) -> Result<Option<StoreCard>> {
+    if let Some(card) = of_form(root, layout)? {
+        return Ok(Some(card));
+    }
+    apart(root)?;
+    Dir::open(root)?.map_or(Ok(()), |dir| empty(&dir))?;
+    Ok(None)
+}
+
+fn empty(dir: &Dir) -> Result<()> {
+    match dir.entries()?.into_iter().find(|entry| entry.name != STATE_DIR && entry.name != "lost+found") {
+        None => Ok(()),
+        Some(other) => Err(Error::usage(format!("it is no store of backups, and not empty ({} lies there)", files::text(&other.name)))
+            .hint("name a directory that is empty or not there yet")),
+    }
+}
+
+/// Refuses a new store that would lie within another one or within a Maildir: whoever reads those would take it for mail of theirs.
+fn apart(root: &Path) -> Result<()> {
+    let real = root.ancestors().find_map(|above| above.canonicalize().ok()).or_else(|| std::env::current_dir().ok());
+    for above in real.iter().flat_map(|real| real.ancestors()) {
+        let within = if above.join(STATE_DIR).join(CARD).is_file() {
+            "store of backups"
+        } else if ["cur", "new", "tmp"].iter().all(|name| above.join(name).is_dir()) {
+            "Maildir"
+        } else {
+            continue;
+        };
+        return Err(Error::usage(format!(
+            "a store cannot lie in the {within} {}, whose readers would take it for mail of theirs",
+            above.display()
+        ))
+        .hint("name a directory elsewhere"));
+    }
+    Ok(())
+}
+
+fn another_form(card: &StoreCard, layout: Layout) -> Error {
+    let words = |layout: Layout| match layout {
+        Layout::Maildir => "Maildir trees",
+        Layout::Mbox => "mbox files",
+        Layout::Eml => "eml files",
+    };
+    Error::usage(format!("the store holds {}, not {}", words(card.layout), words(layout)))
+        .hint(format!("leave out `{}:` to go on with it, or name another directory", layout.name()))
+}
+
+fn same(card: StoreCard, layout: Layout, as_received: bool) -> Result<StoreCard> {
     if card.layout != layout {
-        return Err(Error::usage(format!("{}: the store holds {}, not {}", root.display(), card.layout.name(), layout.name()))
-            .hint("name another directory, or go on in the store's own form"));
+        return Err(another_form(&card, layout));
     }
     if card.as_received != as_received {
-        return Err(Error::usage(format!("{}: the store keeps line ends {}", root.display(), line_ends(card.as_received)))
+        return Err(Error::usage(format!("the store keeps line ends {}", line_ends(card.as_received)))
             .hint(format!("say --line-ends {}, or name another directory", line_ends(card.as_received))));
     }
     Ok(card)

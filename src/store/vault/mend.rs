@@ -99,6 +99,10 @@ pub fn settle_file(root: &Path, path: &str) -> Result<()> {
 /// [`crate::error::Kind::Local`] when it cannot be read.
 pub fn found_layout(root: &Path) -> Result<Option<(Layout, bool)>> {
     let Some(top) = Dir::open(root)? else { return Ok(None) };
+    // A Maildir itself: a store has a directory for each account, and its own holds no mail.
+    if ["cur", "new", "tmp"].iter().all(|name| root.join(name).is_dir()) {
+        return Ok(None);
+    }
     let mut layout = None;
     let (mut looked, mut read, mut as_received) = (0, 0, false);
     let mut waiting = vec![(top, 0)];

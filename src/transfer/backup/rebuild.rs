@@ -71,7 +71,8 @@ pub fn card(root: &Path, layout: Option<Layout>, context: &Context) -> Result<St
     match (vault::found_layout(root)?, damaged) {
         (Some((found, as_received)), _) => vault::new_card(root, layout.unwrap_or(found), as_received, context),
         (None, Some(error)) => Err(error),
-        (None, None) => Err(Error::usage("there is no store of backups, and no mail from which one could be told").at(root.display())),
+        (None, None) => Err(Error::usage("there is no store of backups, and no mail of one")
+            .hint("a store holds a directory for each account; a Maildir alone is none")),
     }
 }
 

@@ -326,7 +326,7 @@ impl OneFolder<'_, '_> {
             } else if lying.uid.is_some() || lying.key.is_some() {
                 "a run that was killed left it, or it was moved here; the journal does not know it"
             } else {
-                "another program put it here; a backup neither uses nor removes it"
+                FOREIGN
             };
             let finding = found.note(Fault::Extra, Some(self.account), Some(self.folder), words);
             found.name(finding, lying.uid.map(|(_, uid)| uid), Some(lying.path.clone()));
@@ -339,6 +339,9 @@ impl OneFolder<'_, '_> {
         Ok(())
     }
 }
+
+/// What is said of a file that no run of this program wrote.
+pub const FOREIGN: &str = "another program put it here; a backup neither uses nor removes it";
 
 /// Whether a whole mbox is one line of the manifest, and not a message.
 pub(super) fn by_folder(layout: Layout) -> bool {

@@ -17,6 +17,7 @@ use crate::report::{Checked, Fault, Finding, Report};
 use crate::state::archive::{Account, Archive, ArchiveFile, ArchiveFolder, Entry};
 use crate::store::vault::{Lying, Vault};
 
+pub use files::FOREIGN;
 pub(super) use files::short;
 pub use repair::Repair;
 pub use server::{Reading, compare};
