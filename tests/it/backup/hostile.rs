@@ -10,6 +10,8 @@ use std::time::Duration;
 use super::imap::Scene;
 use crate::support::imapd::{Behaviour, Imapd};
 use crate::support::mail;
+use crate::support::odd::{Answer, Odd, peak_memory};
+use crate::support::tool::Tool;
 
 /// KiB; these are debug builds.
 const MEMORY: u64 = 64 * 1024;
@@ -66,7 +68,7 @@ fn under_a_new_uidvalidity_emailids_save_all_but_a_sample() {
     server.fill("INBOX", &alike(0..100));
     let scene = Scene::at(&server);
     scene.ok();
-    server.change("INBOX", super::super::support::imapd::Mailbox::renumber);
+    server.change("INBOX", |mailbox| mailbox.renumber());
     std::fs::remove_file(scene.tool.trace()).unwrap();
     let summary = scene.ok();
     assert_eq!((&summary["copied"], scene.downloads() <= 20), (&0.into(), true), "{} downloads", scene.downloads());
