@@ -203,3 +203,19 @@ fn a_folder_renamed_on_a_real_server_follows() {
     assert_eq!(scene.downloads(), 0);
     assert_eq!(super::imap::served(&user, &["INBOX", "After", "Other"]), scene.mail());
 }
+
+#[test]
+fn a_copy_of_a_folder_that_was_not_meant_is_not_taken_for_its_new_name() {
+    let server = with_folders(Behaviour::default(), &SIX);
+    let scene = Scene::at(&server);
+    scene.ok();
+    // Servers that give every folder the same UIDVALIDITY exist, and copies keep dates.
+    let copy = server.mailbox("A");
+    server.fill("Copy", &[]);
+    server.change("Copy", |mailbox| *mailbox = copy);
+    let second = scene.run(&["--include", "Copy"]).expect_code(0).json();
+    assert_eq!(counts(&second, &["listed", "copied"]), [30, 30]);
+    assert!(scene.root.join("work/.A").exists() && scene.root.join("work/.Copy").exists());
+    assert_eq!(counts(&scene.ok(), &["copied", "gone"]), [0, 0]);
+    assert_eq!(store::served(&server), scene.mail());
+}

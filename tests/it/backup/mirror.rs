@@ -93,3 +93,22 @@ fn an_mbox_store_refuses_to_mirror() {
     let store = format!("mbox:{}", scene.root.display());
     scene.tool.run(&["backup", "work", &store, "--mirror"]).expect_code(2).expect_stderr("only grows");
 }
+
+#[test]
+fn while_something_on_the_server_cannot_be_read_nothing_is_removed() {
+    let server = server(60);
+    let scene = Scene::at(&server);
+    scene.ok();
+    // Moved, and where it is now it cannot be had.
+    let moved = server.bodies("INBOX").remove(4);
+    server.change("INBOX", |mailbox| mailbox.expunge(5));
+    server.fill("Work", &[moved]);
+    let uid = server.mailbox("Work").messages.last().unwrap().uid;
+    server.behave(|behaviour| behaviour.withheld = vec![uid]);
+    // Other folders have a message of that UID as well.
+    scene.run(&["--mirror"]).expect_code(3).expect_stderr("nothing was removed");
+    assert_eq!(scene.mail()["INBOX"].values().sum::<usize>(), 60);
+    server.behave(|behaviour| behaviour.withheld.clear());
+    scene.run(&["--mirror"]).expect_code(0);
+    assert_eq!(store::served(&server), scene.mail());
+}

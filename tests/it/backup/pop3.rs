@@ -318,3 +318,15 @@ fn on_any_doubt_the_connection_is_dropped_without_a_farewell() {
     let log = scene.server.log();
     assert!(!log.contains(&"1 QUIT".to_owned()) && log.contains(&"2 QUIT".to_owned()), "{log:?}");
 }
+
+#[test]
+fn without_unique_ids_too_a_message_that_loses_every_connection_is_put_aside_and_the_run_ends() {
+    let messages = mail::many(6, 300);
+    let scene = Scene::new(Behaviour { hang_up_at: vec![3; 60], ..Behaviour::default() }.without("UIDL"), &messages);
+    let first = scene.run(&[]).expect_code(3).json();
+    counts(&first, &[("listed", 6), ("copied", 5), ("quarantined", 1)]);
+    assert!(scene.server.connections() <= 6, "{}", scene.server.connections());
+    scene.server.behave(|behaviour| behaviour.hang_up_at.clear());
+    counts(&scene.good(&[]), &[("listed", 6), ("copied", 1), ("already_there", 5)]);
+    assert_eq!(scene.kept().values().sum::<usize>(), 6);
+}

@@ -30,6 +30,7 @@ impl Run<'_> {
             remotes = once_on_gmail(remotes, &mut |note| self.job.report.event(Event::Note(note)));
         }
         let any = !remotes.is_empty();
+        self.left_out = remotes.iter().map(|remote| &remote.info.folder).filter(|folder| !self.is_meant(folder)).cloned().collect();
         remotes.retain(|remote| self.is_meant(&remote.info.folder));
         if remotes.is_empty() && any {
             return Err(match &self.job.only {

@@ -11,10 +11,11 @@ mod recognise;
 mod renames;
 mod visit;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::Backup;
 use crate::error::{Error, Kind, Result, Scope};
+use crate::folder::Folder;
 use crate::imap::uid_set::UidSet;
 use crate::message::{Flag, Key};
 use crate::report::{Counts, Event, FolderCounts, Outcome, Problem};
@@ -36,6 +37,7 @@ pub(super) fn run(backup: Backup<'_>) -> (Outcome, Option<Error>) {
         line,
         works: Vec::new(),
         known: Vec::new(),
+        left_out: HashSet::new(),
         aside: HashMap::new(),
         problems: Vec::new(),
         altered: Vec::new(),
@@ -104,6 +106,8 @@ struct Run<'a> {
     works: Vec<Work>,
     /// The account's folders in the archive.
     known: Vec<ArchiveFolder>,
+    /// Folders that the server lists and the user did not mean: nothing is asked about them, and they are not gone.
+    left_out: HashSet<Folder>,
     aside: HashMap<ArchiveFolderId, Vec<PutAside>>,
     problems: Vec<Problem>,
     altered: Vec<Problem>,

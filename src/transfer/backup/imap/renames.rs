@@ -120,6 +120,10 @@ impl Run<'_> {
             let Some(id) = id_of(index).filter(|id| seen.get(id) == Some(&1)) else { continue };
             let Some(Some(record)) = by_id.get(id) else { continue };
             let to = &work.remote.info.folder;
+            // Its old name is still there: two folders that have one id, of which just one was meant.
+            if self.left_out.contains(&record.folder) {
+                continue;
+            }
             if record.folder != *to && !record.folder.is_inbox() && !to.is_inbox() {
                 let now = work.remote.figures.as_ref().ok().and_then(|figures| figures.uid_validity);
                 plans.push((Plan { record: (*record).clone(), to: to.clone() }, now));
@@ -149,6 +153,9 @@ impl Run<'_> {
                 }
             };
             let now = validity.get(&record.folder);
+            if self.left_out.contains(&record.folder) {
+                continue;
+            }
             if now.is_none_or(|(now, _)| now.is_some_and(|now| now != own)) {
                 candidates.push((record.clone(), era, own));
             }

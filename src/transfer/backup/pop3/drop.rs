@@ -68,6 +68,8 @@ pub(super) struct Maildrop<'b> {
     /// Names without a key, of the session at hand.
     loose: HashSet<String>,
     losses: HashMap<String, u32>,
+    /// Messages that were put aside in this run for the sessions they cost: without a unique-id they are listed as new each time.
+    given_up: HashSet<String>,
     pub(super) aside: HashMap<String, PutAside>,
     /// Keys stored in this run.
     pub(super) copied: HashSet<String>,
@@ -134,6 +136,7 @@ impl<'b> Maildrop<'b> {
             fates: HashMap::new(),
             loose: HashSet::new(),
             losses: HashMap::new(),
+            given_up: HashSet::new(),
             aside,
             copied: HashSet::new(),
             spare: None,
@@ -172,6 +175,10 @@ impl<'b> Maildrop<'b> {
             self.fates.remove(&name);
         }
         self.loose = loose.iter().map(|wanted| wanted.name.clone()).collect();
+        loose.retain(|wanted| !self.given_up.contains(&wanted.name));
+        for name in self.given_up.iter().filter(|name| self.loose.contains(*name)) {
+            self.fates.insert(name.clone(), Fate::Quarantined);
+        }
         let (bad, flowing): (Vec<Wanted>, Vec<Wanted>) = loose.drain(..).partition(|wanted| self.losses.contains_key(&wanted.name));
         suspects.extend(bad);
         let mut twins = Twins::default();
@@ -320,6 +327,7 @@ impl<'b> Maildrop<'b> {
         }
         let times = if *losses == 1 { "once".to_owned() } else { format!("{losses} times") };
         let reason = format!("the connection was lost {times} while it was read: {error}");
+        self.given_up.insert(wanted.name.clone());
         // It got this far, and the rest goes on without it.
         self.handed_over += 1;
         let change = self.put_aside(wanted, reason);
