@@ -158,7 +158,13 @@ impl Server {
             Protocol::Imap => "imap",
             Protocol::Pop3 => "pop3",
         };
-        format!("{protocol}://{}@{}:{}", self.user, self.endpoint.host.to_ascii_lowercase(), self.endpoint.port)
+        // The two ports of a protocol lead to one account: to go from STARTTLS to TLS must not bring all mail once more.
+        let port = match (self.protocol, self.endpoint.port) {
+            (Protocol::Imap, 143) => 993,
+            (Protocol::Pop3, 110) => 995,
+            (_, port) => port,
+        };
+        format!("{protocol}://{}@{}:{port}", self.user, self.endpoint.host.to_ascii_lowercase())
     }
 
     /// Fetches the password or token. A password is fetched once a run, so that a person is asked once; a token is
