@@ -12,9 +12,9 @@ use crate::account::{Config, Location, Overrides, Place, Protocol, Server};
 use crate::cli::{Credentials, OutputArgs, duration, size};
 use crate::error::{Error, Kind, Result};
 use crate::exit::ExitCode;
-use crate::output::{AccountResult, BackupSummary, write_document, write_error};
+use crate::output::{AccountResult, BackupSummary, Progress, write_document, write_error};
 use crate::plan::Ceiling;
-use crate::report::{Format, Outcome};
+use crate::report::{Event, Format, Outcome, Problem, Report, counted};
 use crate::state::archive::Archive;
 use crate::state::registry;
 use crate::store::vault::{self, Layout, StoreCard};
@@ -194,6 +194,15 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
             // Standard error may be closed; the hook runs all the same.
             let _ = summary.total.write_altered(&mut std::io::stderr().lock());
         }
+    }
+    let aside = summary.total.counts.quarantined;
+    if aside > 0 && !json {
+        let verb = if aside == 1 { "is" } else { "are" };
+        app.note(&format!(
+            "{} {verb} put aside and tried again next time; see mailhaul problems {}",
+            counted(aside, "message"),
+            target.shown
+        ));
     }
     let hidden: Vec<String> = accounts.iter().flat_map(|account| account.server.credential.hidden_env().to_vec()).collect();
     let ended = Ended { verb: "backup", store: &target.path, exit, summary: text, hidden: &hidden };
@@ -430,10 +439,28 @@ fn open(args: &Args, app: &App, target: &Target, card: Option<&StoreCard>) -> Re
     backup::open_store(&target.path, card, &app.context)
 }
 
+/// Progress in which problems name their account: from cron their lines may be all that is read.
+struct InAccount {
+    account: String,
+    progress: Progress,
+}
+
+impl Report for InAccount {
+    fn event(&self, event: Event) {
+        self.progress.event(match event {
+            Event::Problem(problem) => {
+                let folder = if problem.folder.is_empty() { self.account.clone() } else { format!("{}/{}", self.account, problem.folder) };
+                Event::Problem(Problem { folder, ..problem })
+            }
+            other => other,
+        });
+    }
+}
+
 fn one(args: &Args, app: &App, account: &Account, store: &mut OpenStore, limits: Limits, result: &mut AccountResult) -> Result<()> {
     let known = store.archive.account(&account.server.identity(), &account.wanted)?;
     result.account = Some(known.name.clone());
-    let progress = super::progress(app);
+    let progress = InAccount { account: known.name.clone(), progress: super::progress(app) };
     let (outcome, error) = Backup {
         context: &app.context,
         report: &progress,

@@ -4,6 +4,7 @@
 mod cache;
 mod names;
 mod scripts;
+mod stores;
 mod walk;
 
 use std::io::Write;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Arg, Command, ValueHint};
 
-use super::names;
+use super::{names, stores};
 use crate::context::Context;
 
 /// Something that may stand under the cursor.
@@ -166,6 +166,20 @@ impl<'a> Walk<'a> {
         let config = self.config.as_deref();
         let name = arg.get_value_names().and_then(|names| names.first()).map(clap::builder::Str::as_str).unwrap_or_default();
         match arg.get_value_hint() {
+            // An account of a store is named behind `//` where mail comes out of it.
+            _ if name.starts_with("STORE") && (!current.contains("//") || self.command.get_name() == "restore") => {
+                let found = stores::named(current);
+                let accounts = if name == "STORE|DEST" { names::places(current, config, context) } else { Vec::new() };
+                or_files(found.into_iter().chain(accounts).collect(), current)
+            }
+            // The store of a backup stands behind its accounts.
+            _ if name == "PLACE" && self.command.get_name() == "backup" && !self.positionals.is_empty() => {
+                let found = stores::named(current);
+                or_files(names::places(current, config, context).into_iter().chain(found).collect(), current)
+            }
+            _ if arg.get_id() == "account" => {
+                Answer::Words(self.positionals.first().map(|store| stores::accounts(store)).unwrap_or_default())
+            }
             _ if PLACES.contains(&name) => places(current, config, context),
             _ if name == "NEW" => {
                 let beside = self.positionals.first().map(|place| names::folders_beside(place, config, context));
@@ -182,6 +196,11 @@ fn places(current: &str, config: Option<&Path>, context: &Context) -> Answer {
         return Answer::Files;
     }
     Answer::Words(names::places(current, config, context))
+}
+
+/// Names of files where none of the words is meant.
+fn or_files(words: Vec<Candidate>, current: &str) -> Answer {
+    if words.iter().any(|one| one.word.starts_with(current)) { Answer::Words(words) } else { Answer::Files }
 }
 
 fn nothing() -> Answer {

@@ -118,7 +118,7 @@ fn the_store_and_the_sources_are_told_apart_and_mistakes_are_explained() {
         (&["nobody", "store"], "neither an account nor a URL"),
         (&["work", "mbox:store", "--mirror"], "only grows"),
         (&["work", "store", "--max-delete", "3"], "--mirror"),
-        (&["work"], "values"),
+        (&["work"], "no store is named"),
     ] {
         tool.run(&[&["backup"], arguments].concat()).expect_code(2).expect_stderr(words);
     }

@@ -114,3 +114,19 @@ fn a_file_of_another_program_is_not_promised_a_repair() {
     let output = tool.run(&["verify", "store"]).expect_code(1).expect_stderr("move files of another program out of the store");
     assert!(!output.stderr.contains("--repair"), "{output}");
 }
+
+#[test]
+fn stores_and_their_accounts_are_completed() {
+    let (_server, tool) = scene();
+    tool.run(&["backup", "work", "store"]).expect_code(0);
+    let answer = |line: &str| {
+        let piece = line.rsplit(' ').next().unwrap();
+        tool.run(&["__complete", "bash", line, piece]).expect_code(0).text()
+    };
+    assert!(answer("mailhaul restore store//w").contains("store//work\n"), "{}", answer("mailhaul restore store//w"));
+    assert_eq!(answer("mailhaul restore store --account "), "words\nwork\n");
+    for verb in ["verify", "rebuild", "prune", "status", "problems", "backup work"] {
+        assert!(answer(&format!("mailhaul {verb} ")).contains(&format!("{}\n", tool.text("store"))), "{verb}");
+        assert_eq!(answer(&format!("mailhaul {verb} sto")), "files\n", "{verb}");
+    }
+}
