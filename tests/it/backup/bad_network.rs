@@ -97,7 +97,7 @@ fn a_session_cut_at_any_octet_loses_and_doubles_nothing() {
             let mut positions: Vec<u64> = (first..=total).step_by(usize::try_from(stride).unwrap()).collect();
             positions.extend([total.saturating_sub(2), total]);
             for at in positions {
-                let cut = if (at + index as u64) % 2 == 0 { Cut::Fin } else { Cut::Reset };
+                let cut = if (at + index as u64).is_multiple_of(2) { Cut::Fin } else { Cut::Reset };
                 // Whole: both ways to end at every octet.
                 jobs.push((session, direction, at, cut, at % 5 == 0));
                 if full() {

@@ -264,10 +264,9 @@ pub fn judge(calls: &[Call], store: &Store<'_>) -> Verdict {
             }
             "openat" | "open" | "creat" => {
                 let Some(path) = call.result.split_once('<').map(|(_, rest)| unescape(rest.trim_end_matches('>'))) else { continue };
-                if inside(&path) && call.arguments.contains("O_CREAT") && !pending.entries.contains_key(&path) {
-                    if store.fresh || call.arguments.contains("O_EXCL") {
-                        pending.entries.insert(path.clone(), call.entered);
-                    }
+                let made = call.arguments.contains("O_CREAT") && (store.fresh || call.arguments.contains("O_EXCL"));
+                if inside(&path) && made && !pending.entries.contains_key(&path) {
+                    pending.entries.insert(path.clone(), call.entered);
                 }
                 if inside(&path) && call.arguments.contains("O_TRUNC") {
                     pending.octets.insert(path, call.entered);
