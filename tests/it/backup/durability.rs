@@ -115,7 +115,8 @@ fn whatever_the_journal_tells_of_was_synced_before() {
         let new: Vec<String> = stems(&scene).difference(&there).cloned().collect();
         assert!(new.iter().all(|stem| verdict.named.contains(stem)), "{name}: {new:?} against {:?}", verdict.named);
         if case.changes.contains(&Change::Flags) {
-            assert!(verdict.reflagged >= 4, "{name}: {verdict:?}");
+            // The other changes take some of the messages away that have new flags.
+            assert!(verdict.reflagged >= if case.changes.len() == 1 { 4 } else { 3 }, "{name}: {verdict:?}");
         }
         if case.options.contains(&"--mirror") {
             assert!(verdict.removed >= 2, "{name}: {verdict:?}");

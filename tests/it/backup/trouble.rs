@@ -259,8 +259,12 @@ fn paths(top: &Path) -> BTreeSet<String> {
 fn folders_with_hostile_names_stay_under_the_root_and_apart_and_go_back_as_they_were() {
     for layout in [Layout::Maildir, Layout::Eml, Layout::Mbox].into_iter().filter(|layout| built(*layout)) {
         let server = Imapd::start(Behaviour::default());
-        let corpus = wire();
+        let mut corpus = wire();
         assert!(corpus.len() >= 400, "{}", corpus.len());
+        if !full() && layout != Layout::Maildir {
+            // Other names in each.
+            corpus = corpus.into_iter().skip(usize::from(layout == Layout::Mbox)).step_by(5).collect();
+        }
         let mut bodies = BTreeMap::new();
         for (number, name) in corpus.iter().enumerate() {
             let body = mail::plain(number as u64, 40);

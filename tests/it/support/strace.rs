@@ -264,11 +264,8 @@ pub fn judge(calls: &[Call], store: &Store<'_>) -> Verdict {
             }
             "openat" | "open" | "creat" => {
                 let Some(path) = call.result.split_once('<').map(|(_, rest)| unescape(rest.trim_end_matches('>'))) else { continue };
-                if inside(&path)
-                    && call.arguments.contains("O_CREAT")
-                    && !pending.entries.contains_key(&path)
-                    && (store.fresh || call.arguments.contains("O_EXCL"))
-                {
+                let made = call.arguments.contains("O_CREAT") && (store.fresh || call.arguments.contains("O_EXCL"));
+                if inside(&path) && made && !pending.entries.contains_key(&path) {
                     pending.entries.insert(path.clone(), call.entered);
                 }
                 if inside(&path) && call.arguments.contains("O_TRUNC") {
@@ -400,8 +397,8 @@ pub fn judge(calls: &[Call], store: &Store<'_>) -> Verdict {
     let matters = |path: &&String| {
         let state = path.contains("/.mailhaul/");
         let temporary = name(&parent(path)) == "tmp" || path.ends_with(".tmp");
-        let fleeting = state && ["progress.json", "lock", "journal.db-shm", "journal.db-wal"].contains(&name(path).trim_start_matches('.'));
-        !temporary && !fleeting
+        !temporary
+            && !(state && ["progress.json", "lock", "journal.db-shm", "journal.db-wal"].contains(&name(path).trim_start_matches('.')))
     };
     for (what, map) in [("octets", &pending.octets), ("times", &pending.times), ("the entry", &pending.entries)] {
         for path in map.keys().filter(matters).filter(|path| !path.contains("progress")) {
