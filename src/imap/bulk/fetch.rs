@@ -31,6 +31,10 @@ const HELD_OCTETS: usize = 64 * 1024 * 1024;
 const HELD_FILES: usize = 64;
 /// Octets of flags of one message.
 const FLAG_OCTETS: usize = 8 * 1024;
+/// So many messages in a row are asked for one by one and not given; the others are not asked for so.
+const IN_VAIN: u32 = 64;
+/// What a message is put aside for.
+const NO_BODY: &str = "the server answered without the message's body";
 /// A body in vain counts as so many responses that bring nothing.
 const VAIN_BODY: u64 = 1000;
 /// Exchange answers with a made-up mail in place of one it cannot render (offlineimap#62, MailKit#1451).
@@ -136,13 +140,25 @@ impl Selected<'_> {
         let again: Vec<Wanted> = left.iter().filter(|uid| there.contains(**uid)).map(|&uid| Wanted { uid, size: size(uid) }).collect();
         let mut singles = Vec::new();
         self.window(&again, places, sizes, &mut held, each, &mut |uid, _| singles.push(uid))?;
+        let mut in_vain = 0;
         for uid in singles {
+            if in_vain == IN_VAIN {
+                // A server that gives none of so many would cost a round trip or two for each of the others as well.
+                if let Some(&place) = places.get(&uid) {
+                    each(place, Err(Error::protocol(NO_BODY).scoped(Scope::Message)))?;
+                }
+                continue;
+            }
             let mut reason = None;
             self.window(&[Wanted { uid, size: sizes(uid) }], places, sizes, &mut held, each, &mut |_, why| reason = Some(why))?;
-            if let Some(error) = reason
-                && self.which_exist(&[uid])?.contains(uid)
+            let Some(error) = reason else {
+                in_vain = 0;
+                continue;
+            };
+            if self.which_exist(&[uid])?.contains(uid)
                 && let Some(&place) = places.get(&uid)
             {
+                in_vain += 1;
                 each(place, Err(error))?;
             }
         }
@@ -354,7 +370,7 @@ fn conclude(
             broken
         } else {
             match partial.body {
-                None => "the server answered without the message's body",
+                None => NO_BODY,
                 // A listed size is no gate, but an empty answer for a message that has one is no answer.
                 Some((body, _)) if body.is_empty() && sizes(uid).unwrap_or(0) > 2 => {
                     "the server gave an empty body for a message that has one"

@@ -50,8 +50,8 @@ pub(super) fn make_child(dir: &Dir, name: &OsStr) -> Result<(Dir, bool)> {
 
 /// Makes the three directories of a Maildir; whether `cur` was missing.
 pub(super) fn make_halves(dir: &Dir) -> Result<bool> {
-    let [cur, _, _] = MAILDIR.map(|name| dir.mkdir(OsStr::new(name)));
-    cur
+    let [cur, new, tmp] = MAILDIR.map(|name| dir.mkdir(OsStr::new(name)));
+    new.and(tmp).and(cur)
 }
 
 /// Leaves word that files of the folder may not be in the journal.

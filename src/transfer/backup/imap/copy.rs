@@ -32,6 +32,8 @@ const LINGER: Duration = Duration::from_millis(5);
 const TICK: Duration = Duration::from_millis(100);
 /// Messages put aside that share a transaction.
 const ASIDE: usize = 256;
+/// Messages of one folder at most that are put aside and named in one run.
+pub(super) const MOST_NAMED: u64 = 1000;
 
 impl Run<'_> {
     /// Reads what is missing of these folders.
@@ -257,15 +259,26 @@ impl Writer<'_, '_> {
         let folder = self.name(index);
         let Some(work) = self.works.get_mut(index) else { return Ok(()) };
         let Some(visited) = &mut work.visit else { return Ok(()) };
+        work.counts.quarantined += 1;
+        if work.counts.quarantined > MOST_NAMED {
+            if work.counts.quarantined == MOST_NAMED + 1 {
+                let reason = format!("more than {MOST_NAMED} of its messages cannot be read; the others are not named, and tried again");
+                self.problem(folder, None, reason);
+            }
+            return Ok(());
+        }
         let key = key_of(visited.uid_validity, uid);
         let reason = error.to_string();
         let at = self.job.context.unix_time();
         self.aside.push(ArchiveChange::Quarantine { folder: visited.folder, uid: Some(uid), key, reason: reason.clone(), at });
-        work.counts.quarantined += 1;
-        let problem = Problem { folder, uid: Some(uid), reason };
+        self.problem(folder, Some(uid), reason);
+        if self.aside.len() >= ASIDE { self.put_aside() } else { Ok(()) }
+    }
+
+    fn problem(&mut self, folder: String, uid: Option<u32>, reason: String) {
+        let problem = Problem { folder, uid, reason };
         self.job.report.event(Event::Problem(problem.clone()));
         self.problems.push(problem);
-        if self.aside.len() >= ASIDE { self.put_aside() } else { Ok(()) }
     }
 
     fn put_aside(&mut self) -> Result<()> {

@@ -71,6 +71,8 @@ impl Run<'_> {
         let remote = work.remote.clone();
         // After a limit was reached some of it was not read.
         let handled = work.counts.balanced();
+        // Those that could not be read and were not even named are found by a listing alone.
+        let all_named = work.counts.quarantined <= super::copy::MOST_NAMED;
         let counted_vanished = work.counts.vanished;
         let believed = self.suspicious.is_none();
         let mut gone = 0;
@@ -96,7 +98,7 @@ impl Run<'_> {
             });
         }
         // A folder whose losses were not believed is looked at again next time, and so is one that was not read to its end.
-        if handled && (believed || visit.gone.is_empty() && !visit.has_older) {
+        if handled && all_named && (believed || visit.gone.is_empty() && !visit.has_older) {
             // A message that was listed and could not be found may have vanished, or the server left it out: the next run lists all.
             let mark = if counted_vanished > 0 { Mark { highest_mod_seq: None, ..visit.mark } } else { visit.mark };
             changes.push(ArchiveChange::Visited { folder, mark, at });
