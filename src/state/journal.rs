@@ -14,6 +14,9 @@ use crate::message::Digest;
 use super::database::{Database, clamp, misuse};
 use super::{Baseline, Brought, CopyId, CopyRow, GenerationId, Horizon, Intent, MailboxId, Quarantined, Run, State, schema};
 
+/// Digests of the header and of the body alone, where both were taken.
+type Parts = Option<(Digest, Digest)>;
+
 /// The journal of copies to one destination. Facts in it are durable when a call returns.
 pub struct Journal {
     database: Database,
@@ -303,7 +306,7 @@ impl Journal {
     ///
     /// # Errors
     /// [`crate::error::Kind::Local`] when the database cannot be read.
-    pub fn merged(&self, mailbox: MailboxId) -> Result<Vec<(Digest, Option<(Digest, Digest)>)>> {
+    pub fn merged(&self, mailbox: MailboxId) -> Result<Vec<(Digest, Parts)>> {
         let sql = "SELECT content, header, body FROM copy WHERE mailbox = ?1 AND state = 5";
         self.all(sql, [mailbox.0], |row| Ok((row.get(0)?, row.get::<_, Option<Digest>>(1)?.zip(row.get(2)?))))
     }

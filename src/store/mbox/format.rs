@@ -89,7 +89,7 @@ impl Notes {
     }
 }
 
-/// The key that [`write`] noted in an envelope line: the first word of its note, where that is none of the others.
+/// The key that [`write()`] noted in an envelope line: the first word of its note, where that is none of the others.
 fn key(envelope: &str) -> Option<&str> {
     let (_, words) = envelope.rsplit_once(NOTE)?;
     let key = words.trim_end().split('.').next()?;

@@ -672,7 +672,7 @@ fn what_a_restore_brought_is_not_brought_again_by_a_migration() {
     from.deliver("INBOX", &[twin.clone(), mail::plain(3, 100)]);
     let first = tool.run(&["migrate", "from", "to", "--json"]).expect_code(0).json();
     assert_eq!(counts(&first), (5, 2, 3));
-    from.deliver("INBOX", &[twin.clone()]);
+    from.deliver("INBOX", std::slice::from_ref(&twin));
     let second = tool.run(&["migrate", "from", "to", "--json"]).expect_code(0).json();
     assert_eq!(counts(&second), (6, 1, 5), "a copy that counts for one message counts for no other");
     // What was migrated once does not come back.

@@ -397,8 +397,8 @@ pub fn judge(calls: &[Call], store: &Store<'_>) -> Verdict {
     let matters = |path: &&String| {
         let state = path.contains("/.mailhaul/");
         let temporary = name(&parent(path)) == "tmp" || path.ends_with(".tmp");
-        !temporary
-            && !(state && ["progress.json", "lock", "journal.db-shm", "journal.db-wal"].contains(&name(path).trim_start_matches('.')))
+        let fleeting = state && ["progress.json", "lock", "journal.db-shm", "journal.db-wal"].contains(&name(path).trim_start_matches('.'));
+        !temporary && !fleeting
     };
     for (what, map) in [("octets", &pending.octets), ("times", &pending.times), ("the entry", &pending.entries)] {
         for path in map.keys().filter(matters).filter(|path| !path.contains("progress")) {
