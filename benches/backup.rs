@@ -231,7 +231,7 @@ impl Scene {
 
     fn mbsyncrc(&self, user: &User, port: u16, directory: &Path, syncs: bool) -> String {
         format!(
-            "{}IMAPStore far\nHost localhost\nPort {port}\nUser {}\nPassCmd \"cat {}\"\nSSLType IMAPS\nSystemCertificates no\n\
+            "{}IMAPStore far\nHost localhost\nPort {port}\nUser {}\nPassCmd \"cat {}\"\nSSLType IMAPS\nAuthMechs LOGIN\nSystemCertificates no\n\
              CertificateFile {}\n\nMaildirStore near\nPath {near}/\nInbox {near}/INBOX\nSubFolders Verbatim\n\n\
              Channel all\nFar :far:\nNear :near:\nPatterns INBOX\nCreate Near\nSync Pull\nSyncState *\nCopyArrivalDate yes\n",
             if syncs { "" } else { "FSync no\n" },
