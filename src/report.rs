@@ -2,6 +2,7 @@
 //! makes them (`transfer`) meet here and nowhere else.
 
 mod checked;
+pub mod compared;
 
 use serde::Serialize;
 

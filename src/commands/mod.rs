@@ -5,6 +5,8 @@ mod across;
 pub mod backup;
 mod changing;
 mod choice;
+pub mod compare;
+pub mod compare_pop3;
 pub mod complete;
 pub mod copy;
 pub mod copying;
@@ -101,6 +103,16 @@ pub enum Command {
     /// Copy a whole account or store to another; run again at any time to go on
     #[command(after_long_help = examples(MIGRATE_EXAMPLES))]
     Migrate(Box<migrate::Args>),
+    /// Compare two places message by message; nothing is changed anywhere
+    ///
+    /// Any two of accounts, folders, stores and files. Ends with 1 when they do not hold the same mail.
+    #[command(after_long_help = examples(COMPARE_EXAMPLES))]
+    Compare(Box<compare::Args>),
+    /// Compare the POP3 side of an account with its IMAP side, and tell which of them to use; nothing is changed anywhere
+    ///
+    /// Every message of the maildrop is looked for in INBOX and then in every other folder. Ends with 1 when anything is missing.
+    #[command(name = "compare-pop3", after_long_help = examples(COMPARE_POP3_EXAMPLES))]
+    ComparePop3(Box<compare_pop3::Args>),
     /// Copy accounts into a store of backups, incrementally; run it again from cron
     ///
     /// The store is a directory with one directory an account, which any mail program reads: a Maildir tree, or mbox or eml files.
@@ -232,6 +244,8 @@ pub fn run(cli: Cli, context: &Context) -> Result<ExitCode> {
         Command::Upload(args) => upload::run(args, &app),
         Command::Folders(args) => folders::run(args, &app),
         Command::Migrate(args) => migrate::run(args, &app),
+        Command::Compare(args) => compare::run(args, &app),
+        Command::ComparePop3(args) => compare_pop3::run(args, &app),
         Command::Backup(args) => backup::run(args, &app),
         Command::Restore(args) => restore::run(args, &app),
         Command::Verify(args) => verify::run(args, &app),
