@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use super::budget::{Budget, weight};
 use super::renamed::Renamed;
-use super::{Fate, Options, SourceFlags};
+use super::tally::Fate;
+use super::{Options, SourceFlags};
 use crate::context::Context;
 use crate::error::{Error, Kind, Result};
 use crate::folder::Folder;

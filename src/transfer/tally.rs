@@ -1,0 +1,114 @@
+//! The tally of a run: what became of each message, folder by folder, and the outcome that it adds up to. It asks neither
+//! end nor the journal.
+
+use std::collections::{HashMap, HashSet};
+
+use super::pass::{Adoptable, name_of};
+use crate::error::Error;
+use crate::plan::Pair;
+use crate::report::{Counts, FolderCounts, Outcome, Problem};
+use crate::store::Listed;
+
+/// What became of one message in this run.
+#[derive(Debug, Clone)]
+pub(super) enum Fate {
+    Copied { id: u32, bytes: u64, altered: Vec<String> },
+    AlreadyThere,
+    Refused { id: u32, reason: String },
+    Quarantined { id: u32, reason: String },
+    Unknown { id: u32 },
+    Vanished,
+}
+
+/// A pair of folders and how far it is.
+pub(super) struct Work {
+    pub(super) pair: Pair,
+    pub(super) tally: HashMap<String, Fate>,
+    /// Sessions lost at a message.
+    pub(super) losses: HashMap<String, u32>,
+    pub(super) listed: Vec<Listed>,
+    /// Listed messages that were done before this run.
+    pub(super) done_before: HashSet<String>,
+    pub(super) failed: Option<Error>,
+    /// Copies of other sources that are at the destination and count for none of these messages yet.
+    pub(super) brought: Option<Adoptable>,
+}
+
+impl Work {
+    pub(super) fn new(pair: Pair) -> Self {
+        Self {
+            pair,
+            tally: HashMap::new(),
+            losses: HashMap::new(),
+            listed: Vec::new(),
+            done_before: HashSet::new(),
+            failed: None,
+            brought: None,
+        }
+    }
+
+    /// Accounts for a listing. A later one of the same run may lack messages that were listed before, and bring new ones.
+    pub(super) fn note_listing(&mut self, messages: Vec<Listed>) {
+        if self.listed.is_empty() {
+            self.listed = messages;
+            return;
+        }
+        let now: HashSet<String> = messages.iter().map(name_of).collect();
+        let before: HashSet<String> = self.listed.iter().map(name_of).collect();
+        for gone in before.difference(&now) {
+            // Without a key nothing tells whether it was read before it went.
+            if !gone.starts_with("number:") && !self.done_before.contains(gone) {
+                self.tally.entry(gone.clone()).or_insert(Fate::Vanished);
+            }
+        }
+        self.listed.extend(messages.into_iter().filter(|listed| !before.contains(&name_of(listed))));
+    }
+}
+
+/// What the tallies add up to, with every problem by name.
+pub(super) fn outcome(works: &[Work]) -> Outcome {
+    let mut outcome = Outcome::default();
+    for work in works {
+        let mut counts = Counts { listed: work.listed.len() as u64, already_there: work.done_before.len() as u64, ..Counts::default() };
+        let folder = work.pair.source.folder.to_string();
+        let mut problems: Vec<(u32, String)> = Vec::new();
+        let mut altered_here: Vec<(u32, String)> = Vec::new();
+        for fate in work.tally.values() {
+            match fate {
+                Fate::Copied { id, bytes, altered } => {
+                    counts.copied += 1;
+                    counts.bytes += bytes;
+                    if !altered.is_empty() {
+                        counts.altered += 1;
+                        altered_here.push((*id, altered.join("; ")));
+                    }
+                }
+                Fate::AlreadyThere => counts.already_there += 1,
+                Fate::Refused { id, reason } => {
+                    counts.refused += 1;
+                    problems.push((*id, reason.clone()));
+                }
+                Fate::Quarantined { id, reason } => {
+                    counts.quarantined += 1;
+                    problems.push((*id, reason.clone()));
+                }
+                Fate::Unknown { id } => {
+                    counts.unknown += 1;
+                    problems.push((*id, "it was sent, and no answer tells whether it arrived; the next run finds out".to_owned()));
+                }
+                Fate::Vanished => counts.vanished += 1,
+            }
+        }
+        problems.sort();
+        altered_here.sort();
+        let named = |(uid, reason): (u32, String)| Problem { folder: folder.clone(), uid: Some(uid), reason };
+        outcome.problems.extend(problems.into_iter().map(named));
+        outcome.altered.extend(altered_here.into_iter().map(named));
+        if let Some(error) = &work.failed {
+            outcome.problems.push(Problem { folder: folder.clone(), uid: None, reason: error.to_string() });
+        }
+        outcome.counts.add(&counts);
+        outcome.folders.push(FolderCounts { name: folder, counts });
+    }
+    outcome
+}
