@@ -1,6 +1,9 @@
 //! `mailhaul migrate`: any place into an IMAP account, exactly once, whatever happens on the way. It chooses the two ends
 //! and says what came of it; `transfer` does the work.
 
+mod leaving;
+mod what;
+
 use std::path::Path;
 
 use super::copying::{Copying, Over};
@@ -33,6 +36,12 @@ pub struct Args {
     /// What of a source without flags (POP3, eml, mbox) counts as read: all, none, or older-than:AGE (as in older-than:30d)
     #[arg(long, alias = "seen", value_name = "WHICH", default_value = "none", value_parser = seen)]
     pub count_as_seen: Seen,
+    /// What goes, and where to.
+    #[command(flatten)]
+    pub what: what::What,
+    /// Leaving the source.
+    #[command(flatten)]
+    pub leaving: leaving::Leaving,
     /// How it is copied.
     #[command(flatten)]
     pub copying: Copying,

@@ -402,6 +402,20 @@ EXAMPLES
     # put right what can be
     mailhaul verify ~/backup work --repair";
 
+const COMPARE_EXAMPLES: &str = "\
+EXAMPLES
+    # did everything arrive?
+    mailhaul compare old new
+    # a folder with a Maildir, contents too
+    mailhaul compare work/Archive maildir:Archive --full";
+
+const COMPARE_POP3_EXAMPLES: &str = "\
+EXAMPLES
+    # IMAP or POP3 for this account?
+    mailhaul compare-pop3 work
+    # two places
+    mailhaul compare-pop3 pop3s://ann@pop.example.org imaps://ann@imap.example.org --json";
+
 const REBUILD_EXAMPLES: &str = "\
 EXAMPLES
     # from the files; the next backup proves which messages they are

@@ -6,6 +6,7 @@ mod asked;
 pub mod backup;
 mod blame;
 mod budget;
+pub mod compare;
 mod copy;
 mod ends;
 mod exactly;

@@ -8,6 +8,8 @@ mod support;
 
 mod backup;
 mod choosing;
+mod compare;
+mod compare_pop3;
 mod completion;
 mod compress;
 mod crash;
@@ -27,6 +29,7 @@ mod list;
 mod mbox;
 mod migrate;
 mod move_copy;
+mod moving;
 mod origin;
 mod query;
 mod recipes;

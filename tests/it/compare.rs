@@ -1,0 +1,1 @@
+//! `compare`: any two places, judged by what was planted.

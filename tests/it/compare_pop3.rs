@@ -1,0 +1,1 @@
+//! `compare-pop3`: every way servers make UIDLs, and every verdict.

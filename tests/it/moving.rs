@@ -1,0 +1,11 @@
+//! `migrate` whole: every kind of source and destination, the plan first, throttling, several connections, leaving the source.
+
+mod adversary;
+mod kills;
+mod leave;
+mod local;
+mod oracle;
+mod plan;
+mod spread;
+mod takeout;
+mod throttled;

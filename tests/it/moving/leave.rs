@@ -1,0 +1,1 @@
+//! Filled by the suite `leave` of `migrate`.

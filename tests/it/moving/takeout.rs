@@ -1,0 +1,1 @@
+//! Filled by the suite `takeout` of `migrate`.

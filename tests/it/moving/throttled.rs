@@ -1,0 +1,1 @@
+//! Filled by the suite `throttled` of `migrate`.
