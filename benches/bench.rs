@@ -39,7 +39,8 @@ medians of alternating runs; exit code 1 where the ratio is over 2.0. For backup
 with its syncs and without, and one that writes the same files with one sync of the file system. A peer that is missing
 or fails leaves its columns empty, with a note on standard error; mailhaul failing is exit code 1.
 
---quick       2,000 messages (backup: 2,000 small, 100 large, 10,000 unchanged), one run
+--quick       2,000 messages (backup: 2,000 small, 100 large, 10,000 unchanged), one run; a ratio over 2.0 is only
+              shown, as so few messages weigh little against the round trips that every run has
 --only JOBS   only these
 --runs N      runs of each program and job (3)
 --count N     messages of 6 KB (20,000)
@@ -318,7 +319,7 @@ fn median(mut values: Vec<f64>) -> f64 {
     if values.len() % 2 == 1 { values[middle] } else { f64::midpoint(values[middle - 1], values[middle]) }
 }
 
-/// Prints the tables of migrations; whether every ratio is within the limit.
+/// Prints the tables of migrations; whether every ratio is within the limit, which is one for the whole jobs.
 fn bench(asked: &Asked) -> bool {
     let mut scene = Scene::set(asked);
     #[allow(clippy::cast_precision_loss)] // for people
@@ -381,9 +382,9 @@ fn bench(asked: &Asked) -> bool {
         }
     }
     if !good {
-        println!("\nover {LIMIT} times the floor");
+        println!("\nover {LIMIT} times the floor{}", if asked.quick { ", which only a whole run can fail for" } else { "" });
     }
-    good
+    good || asked.quick
 }
 
 fn delay(delayed: bool) -> String {
