@@ -292,7 +292,7 @@ fn timed(homes: &Path, command: &mut Command, name: &str) -> Result<Cost, String
     let wall = start.elapsed().as_secs_f64();
     if !status.success() {
         let said = fs::read_to_string(&log).unwrap_or_default();
-        return Err(format!("{name} ended with {status} after {wall:.1} s:\n{}", said.trim_end()));
+        return Err(format!("{name} ended with {status} after {wall:.1} s:\n{said}").trim_end().to_owned());
     }
     Ok(Cost { wall, cpu: children_cpu() - cpu, peak })
 }
