@@ -532,8 +532,8 @@ mod tests {
         );
         let account = parse("/b//ann@h");
         assert_eq!((account.shown.as_str(), account.account.as_deref(), account.folder), ("/b", Some("ann@h"), None));
-        let folder = parse("mbox:/b//work/Archive/a%2Fb");
-        assert_eq!((folder.shown.as_str(), folder.layout, folder.account.as_deref()), ("mbox:/b", Some(Layout::Mbox), Some("work")));
+        let folder = parse("mbox:/b//post/Archive/a%2Fb");
+        assert_eq!((folder.shown.as_str(), folder.layout, folder.account.as_deref()), ("mbox:/b", Some(Layout::Mbox), Some("post")));
         assert_eq!(folder.folder.unwrap().levels(), ["Archive", "a/b"]);
         assert!(Named::parse("imaps://ann@h").is_err() && Named::parse("-").is_err());
     }
