@@ -1,6 +1,7 @@
 //! A journal made anew from the files: it downloads nothing that is there, believes nothing that is damaged, and may be killed
 //! at any step.
 
+use super::super::scene::Change;
 use super::*;
 
 #[test]
@@ -33,7 +34,7 @@ fn a_rebuilt_journal_downloads_nothing_that_is_there_and_keeps_the_old_one() {
 #[test]
 fn a_rebuild_against_the_server_marks_what_is_gone_and_refuses_another_account() {
     let mut scene = made(Kind::Modern, Layout::Maildir);
-    scene.change(super::super::scene::Change::Departures);
+    scene.change(Change::Departures);
     let json = scene.tool.run(&["rebuild", scene.at, "work", "--json"]).expect_code(0).json();
     assert_eq!((json["confirmed"].as_u64(), json["gone"].as_u64()), (Some(37), Some(3)), "{json:#}");
     scene.expect_idle_or_proved("gone");
