@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::scene::{Change, Kind, Scene, all_of};
+use super::scene::{Change, EVERYTHING, Kind, Scene, all_of};
 use crate::crash::bench::say;
 use crate::support::store::{self, Layout};
 use crate::support::strace::{self, Call, Store, Verdict};
@@ -56,8 +56,6 @@ struct Case {
     options: &'static [&'static str],
     changes: &'static [Change],
 }
-
-const EVERYTHING: &[Change] = &[Change::Renamed, Change::Flags, Change::Renumbered, Change::Departures, Change::Arrivals];
 
 const CASES: &[Case] = &[
     Case { name: "plain", kind: Kind::Plain, layout: Layout::Maildir, options: &[], changes: EVERYTHING },
