@@ -5,7 +5,7 @@ mod checked;
 
 use serde::Serialize;
 
-pub use checked::{Checked, Fault, Finding, Sampled};
+pub use checked::{Checked, Fault, Finding, Sampled, Sums};
 
 /// How progress is shown.
 #[derive(clap::ValueEnum, Debug, Clone, Copy, Default, PartialEq, Eq)]
