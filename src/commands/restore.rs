@@ -11,10 +11,11 @@ use std::time::Duration;
 use super::choice::Choice;
 use super::copying::Copying;
 use super::hooks::{Ended, Hooks};
+use super::limits::LimitArgs;
 use super::reading::NO_SUCH;
 use super::{App, dry_run};
 use crate::account::{Config, Location, Overrides, Place, Protocol};
-use crate::cli::{Credentials, OutputArgs, Selection, duration, size};
+use crate::cli::{Credentials, OutputArgs, Selection};
 use crate::error::{Error, Kind, Result};
 use crate::exit::ExitCode;
 use crate::folder::Folder;
@@ -82,15 +83,9 @@ pub struct Args {
     /// How it is copied.
     #[command(flatten)]
     pub copying: Copying,
-    /// Begin no message after this time, and exit with 8
-    #[arg(long, value_name = "TIME", value_parser = duration, help_heading = "Limits")]
-    pub max_duration: Option<Duration>,
-    /// Copy at most this many octets (500M, 2G), and exit with 8
-    #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Limits")]
-    pub max_transfer: Option<u64>,
-    /// Copy at most N messages, and exit with 8
-    #[arg(long, value_name = "N", help_heading = "Limits")]
-    pub max_messages: Option<u64>,
+    /// When it ends early.
+    #[command(flatten)]
+    pub limits: LimitArgs,
     /// What to run at the end.
     #[command(flatten)]
     pub hooks: Hooks,
@@ -318,12 +313,7 @@ struct Job<'a> {
 
 impl Job<'_> {
     fn limits(&self) -> Limits {
-        Limits {
-            until: self.args.max_duration.map(|time| self.app.context.now().after(time)),
-            octets: self.args.max_transfer,
-            messages: self.args.max_messages,
-            octets_a_second: None,
-        }
+        self.args.limits.from(self.app.context.now())
     }
 
     fn source(&self, limits: Limits) -> Result<StoreSource> {
