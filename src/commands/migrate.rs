@@ -157,17 +157,6 @@ fn preview_only(
     let named = |preview: &Preview, listed: &Listed| (preview.folder.to_string(), listed.id);
     let format = super::format(&args.output);
     dry_run::write(SCHEMA, &from.shown, &destination.shown, &previews, format, &named)?;
-    for preview in previews.iter().filter(|_| !format.is_json()) {
-        let make = if preview.create { " (to be made)" } else { "" };
-        let open = if preview.open > 0 { format!(", {} to be looked for first", preview.open) } else { String::new() };
-        app.note(&format!(
-            "{} → {}{make}: {} listed, {} already there, {} to copy{open}",
-            preview.folder,
-            preview.destination,
-            preview.listed,
-            preview.already_there,
-            preview.to_copy.len()
-        ));
-    }
+    dry_run::tell(app, &previews, "listed", format);
     Ok(ExitCode::Success)
 }
