@@ -116,23 +116,28 @@ impl Spare {
             }
             Ok(())
         })?;
-        spare.by_content.sort_unstable();
+        spare.arrange();
         keys.objects.sort_unstable();
         keys.headers.sort_unstable();
         keys.dates.sort_unstable();
         keys.dates.dedup();
-        let Self { files, by_content, by_name, .. } = &mut spare;
+        Ok((spare, keys))
+    }
+
+    /// Brings the orders into order, and gives files of equal content its number.
+    fn arrange(&mut self) {
+        let Self { files, by_content, by_name, .. } = self;
+        by_content.sort_unstable();
         by_name.sort_unstable_by_key(|&at| (files.get(at as usize).map(|file| file.named), at));
         let mut first = 0;
         for alike in by_content.chunk_by(|(one, _), (other, _)| one == other) {
-            for file in alike {
-                if let Some(file) = files.get_mut(file.1 as usize) {
+            for (_, at) in alike {
+                if let Some(file) = files.get_mut(*at as usize) {
                     file.content = first;
                 }
             }
             first = first.saturating_add(u32::try_from(alike.len()).unwrap_or(u32::MAX));
         }
-        Ok((spare, keys))
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -399,4 +404,119 @@ pub(super) fn entry(
     listed_size: Option<u64>,
 ) -> NewEntry {
     NewEntry { era, uid: Some(uid), key: None, flags, labels, listed_size, at: job.context.unix_time() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Files with these contents, each named after a message of the UIDVALIDITY 7, by their order from 1.
+    fn spare(contents: &[u8], length: u64) -> Spare {
+        let mut spare = Spare::default();
+        for (at, content) in (0..).zip(contents) {
+            spare.files.push(Free { id: FileId::default(), sizes: [length, length + 1], named: (7, at + 1), content: 0, taken: false });
+            spare.by_content.push(([*content; 16], at));
+            spare.by_name.push(at);
+        }
+        spare.arrange();
+        spare
+    }
+
+    fn candidate(uid: u32, place: u32, size: u64) -> Candidate {
+        Candidate { uid, place, size, seconds: 5 }
+    }
+
+    fn keys(keys: &[(u8, u32)]) -> Vec<(Short, u32)> {
+        keys.iter().map(|(key, at)| ([*key; 16], *at)).collect()
+    }
+
+    /// What messages of these contents and UIDs get, one after the other.
+    fn claimed(spare: &mut Spare, uid_validity: u32, there: &[u32], messages: &[(u8, u32)]) -> Vec<Option<u32>> {
+        let there: UidSet = there.iter().copied().collect();
+        let claim = |&(content, uid): &(u8, u32)| {
+            let at = spare.next([content; 16], (uid_validity, uid), &there)?;
+            spare.take(at, true);
+            Some(at)
+        };
+        messages.iter().map(claim).collect()
+    }
+
+    #[test]
+    fn a_key_is_found_among_many_with_all_that_have_it() {
+        let ordered = keys(&[(1, 4), (3, 0), (3, 2), (3, 9), (8, 1)]);
+        assert_eq!(first_of(&ordered, [3; 16]), Some(1));
+        assert_eq!(all_of(&ordered, 1), &ordered[1..4]);
+        assert_eq!(all_of(&ordered, 4), &ordered[4..]);
+        for other in [0, 2, 9] {
+            assert_eq!(first_of(&ordered, [other; 16]), None);
+        }
+        assert!(all_of(&ordered, NOWHERE).is_empty() && all_of(&ordered, 5).is_empty());
+    }
+
+    #[test]
+    fn a_header_with_another_date_is_another_key() {
+        let (one, other) = (Digest::of(b"one"), Digest::of(b"other"));
+        assert_eq!(header_key(one, 5), header_key(one, 5));
+        assert!(header_key(one, 5) != header_key(one, 6) && header_key(one, 5) != header_key(other, 5));
+    }
+
+    #[test]
+    fn each_file_goes_to_one_message_of_its_content() {
+        let mut files = spare(&[1, 2, 1, 1], 10);
+        let all = claimed(&mut files, 9, &[], &[(1, 30), (2, 31), (1, 32), (2, 33), (1, 34), (1, 35), (4, 36)]);
+        assert_eq!(all, [Some(0), Some(1), Some(2), None, Some(3), None, None]);
+    }
+
+    #[test]
+    fn a_message_gets_the_file_named_after_it_and_none_that_waits_for_another() {
+        let mut files = spare(&[1, 1, 1], 10);
+        // UID 3 comes first and has its own; 9 gets the one whose message is not there.
+        assert_eq!(claimed(&mut files, 7, &[2, 3, 9], &[(1, 3), (1, 9), (1, 9), (1, 2)]), [Some(2), Some(0), None, Some(1)]);
+        // Its own name with another content is not it.
+        assert_eq!(claimed(&mut spare(&[1, 2], 10), 7, &[1], &[(2, 1)]), [Some(1)]);
+    }
+
+    #[test]
+    fn an_identity_that_stands_for_two_contents_or_another_size_says_nothing() {
+        let mut files = spare(&[1, 1, 2, 3], 10);
+        let objects = keys(&[(1, 0), (1, 1), (2, 2), (2, 3)]);
+        let mut listed = [
+            candidate(50, 0, 10),
+            candidate(40, 0, 12),
+            candidate(41, 0, 11),
+            candidate(42, 0, 10),
+            candidate(43, 2, 10),
+            candidate(44, NOWHERE, 10),
+        ];
+        assert_eq!(files.pair_by_object(&objects, &mut listed), [(41, 0), (42, 1)]);
+        assert!(files.files[0].taken && files.files[1].taken && !files.files[2].taken);
+        let mut one = spare(&[1], 10);
+        assert_eq!(one.pair_by_object(&keys(&[(1, 0)]), &mut [candidate(1, 0, u64::MAX)]), [(1, 0)]);
+    }
+
+    #[test]
+    fn a_header_pairs_only_as_many_as_are_free_and_alike_and_of_a_known_size() {
+        let headers = keys(&[(1, 0), (1, 1), (2, 2), (2, 3)]);
+        let pairs = |taken: &[u32], listed: &mut [Candidate]| {
+            let mut files = spare(&[1, 1, 2, 3], 10);
+            taken.iter().for_each(|at| files.take(*at, true));
+            files.pair_by_header(&headers, listed)
+        };
+        assert_eq!(pairs(&[], &mut [candidate(9, 0, 10), candidate(8, 0, 11)]), [(8, 0), (9, 1)]);
+        assert_eq!(pairs(&[0], &mut [candidate(9, 0, 10)]), [(9, 1)]);
+        // More messages than files, contents that differ, a size that differs or is not known, no header like it.
+        assert_eq!(pairs(&[0], &mut [candidate(9, 0, 10), candidate(8, 0, 10)]), []);
+        assert_eq!(pairs(&[], &mut [candidate(9, 2, 10)]), []);
+        assert_eq!(pairs(&[], &mut [candidate(9, 0, 12)]), []);
+        assert_eq!(pairs(&[], &mut [candidate(9, 0, u64::MAX)]), []);
+        assert_eq!(pairs(&[], &mut [candidate(9, NOWHERE, 10)]), []);
+    }
+
+    #[test]
+    fn ten_thousand_equal_messages_are_no_square_of_work_and_each_gets_its_own() {
+        let mut files = spare(&[1; 10_000], 10);
+        let messages: Vec<(u8, u32)> = (1..=10_001).map(|uid| (1, uid)).collect();
+        let got = claimed(&mut files, 9, &[], &messages);
+        assert_eq!(got, (0..10_000).map(Some).chain([None]).collect::<Vec<_>>());
+    }
 }
