@@ -15,6 +15,8 @@ use crate::support::tool::Tool;
 
 /// KiB; these are debug builds.
 const MEMORY: u64 = 64 * 1024;
+/// KiB for runs over small messages, whatever they have to compare.
+const LISTED: u64 = 48 * 1024;
 
 const SIZES: [u64; 3] = [1_000, 10_000, 100_000];
 
@@ -153,7 +155,7 @@ fn messages_are_compared_in_bounded_memory_where_the_server_tells_all_their_flag
         let summary = running.finish().expect_code(0).json();
         let peak = peak.join().unwrap();
         say(&format!("{what}, {count} messages without CONDSTORE: peak {peak} KiB"));
-        assert!(peak > 0 && peak < MEMORY, "{what}: {peak} KiB");
+        assert!(peak > 0 && peak < LISTED, "{what}: {peak} KiB");
         summary
     };
     assert_eq!(run("first run")["copied"], count);
