@@ -138,10 +138,11 @@ impl Run<'_> {
         if round == 0 && (record.mark.is_none_or(|mark| mark.uid_validity != uid_validity) || !supplanted.is_empty()) {
             visited.has_older = self.job.store.archive.eras(record.id)?.len() > 1;
             if record.octets > 0 || visited.has_older {
-                visited.spare = Spare::of(&self.job.store.archive, record.id, era)?;
-            }
-            if !visited.spare.is_empty() && !visited.missing.is_empty() {
-                self.recognise(index, &folder, &mut visited)?;
+                let (spare, keys) = Spare::of(&self.job.store.archive, record.id, era)?;
+                visited.spare = spare;
+                if !visited.spare.is_empty() && !visited.missing.is_empty() {
+                    self.recognise(index, &folder, &mut visited, keys)?;
+                }
             }
         }
         let messages = visited.missing.len();
