@@ -18,6 +18,8 @@ pub struct Pop3Source {
     session: Session,
     /// Unique-ids of the last listing that are nobody's alone, by message number.
     shared: HashMap<u32, String>,
+    /// Whether a message was asked for whole.
+    retrieved: bool,
 }
 
 impl Pop3Source {
@@ -35,7 +37,7 @@ impl Pop3Source {
     /// As [`Session::connect`].
     pub fn connect_with(server: &Server, context: &Context, trace: &Trace, pipelining: bool) -> Result<Self> {
         let session = Session::connect(server, context, trace, Options { read_only: true, pipelining })?;
-        Ok(Self { session, shared: HashMap::new() })
+        Ok(Self { session, shared: HashMap::new(), retrieved: false })
     }
 
     /// Connects with the right to delete, which only [`Self::session`] can make use of.
@@ -44,7 +46,7 @@ impl Pop3Source {
     /// As [`Session::connect`].
     pub fn connect_to_delete(server: &Server, context: &Context, trace: &Trace) -> Result<Self> {
         let session = Session::connect(server, context, trace, Options { read_only: false, pipelining: true })?;
-        Ok(Self { session, shared: HashMap::new() })
+        Ok(Self { session, shared: HashMap::new(), retrieved: false })
     }
 
     /// The unique-id of a message of the last listing, whether it is its key or not.
@@ -96,6 +98,7 @@ impl Source for Pop3Source {
 
     fn read(&mut self, wanted: &[Listed], each: &mut dyn FnMut(usize, Result<Message>) -> Result<()>) -> Result<()> {
         let numbers: Vec<u32> = wanted.iter().map(|listed| listed.id).collect();
+        self.retrieved |= !numbers.is_empty();
         self.session.retrieve(&numbers, What::Whole, &mut |index, outcome| {
             each(index, outcome.map(|(body, digests)| Message { body, digests, internal_date: None, flags: Vec::new() }))
         })
@@ -113,10 +116,19 @@ impl Source for Pop3Source {
             numbers.append(&mut if numbers.is_empty() { self.tops(&rest, each)? } else { std::mem::take(&mut rest) });
         }
         let asked: Vec<u32> = numbers.iter().map(|(_, number)| *number).collect();
+        self.retrieved |= !asked.is_empty();
         self.session.retrieve(&asked, What::Whole, &mut |at, outcome| {
             let Some((index, _)) = numbers.get(at) else { return Ok(()) };
             each(*index, outcome.and_then(|(body, _)| header_of(&body)))
         })
+    }
+
+    fn unique_id(&self, listed: &Listed) -> Option<String> {
+        Self::unique_id(self, listed)
+    }
+
+    fn end_marks(&self) -> bool {
+        self.retrieved
     }
 
     fn finish(&mut self) -> Result<()> {
