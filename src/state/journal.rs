@@ -289,15 +289,15 @@ impl Journal {
         })
     }
 
-    /// What runs of `restore` brought into `mailbox`, where it lies, by rising UID; `prefix` is how the names of stores begin.
+    /// What sources other than `source` whose names begin with `prefix` brought into `mailbox`, where it lies, by rising UID.
     ///
     /// # Errors
     /// [`crate::error::Kind::Local`] when the database cannot be read.
-    pub fn brought_from(&self, prefix: &str, mailbox: MailboxId, generation: GenerationId) -> Result<Vec<Brought>> {
+    pub fn brought_from(&self, prefix: &str, source: &str, mailbox: MailboxId, generation: GenerationId) -> Result<Vec<Brought>> {
         let sql = "SELECT copy.uid, copy.content, copy.header, copy.body FROM copy JOIN origin ON origin.id = copy.origin
                    WHERE copy.mailbox = ?1 AND copy.generation = ?2 AND copy.state = 2 AND copy.uid IS NOT NULL
-                         AND substr(origin.source, 1, length(?3)) = ?3 ORDER BY copy.uid";
-        self.all(sql, (mailbox.0, generation.0, prefix), |row| {
+                         AND substr(origin.source, 1, length(?3)) = ?3 AND origin.source <> ?4 ORDER BY copy.uid";
+        self.all(sql, (mailbox.0, generation.0, prefix, source), |row| {
             Ok(Brought { uid: row.get(0)?, content: row.get(1)?, header: row.get(2)?, body: row.get(3)? })
         })
     }
