@@ -65,6 +65,11 @@ impl Adoptable {
         self.by_parts.entry(parts).or_default().push_back(uid);
     }
 
+    /// Takes a message out.
+    pub(super) fn take(&mut self, uid: u32) {
+        self.taken.insert(uid);
+    }
+
     /// The lowest UID that is the same message, which nobody else gets then.
     pub(super) fn claim(&mut self, content: Digest, parts: impl FnOnce() -> Result<(Digest, Digest)>) -> Result<Option<u32>> {
         if self.by_content.is_empty() {

@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::folder::Folder;
 use crate::matching::pair_by_content;
 use crate::message::{Digest, header_digest, header_len};
-use crate::state::{Batch, Change, CopyId, GenerationId, Intent, Journal};
+use crate::state::{Batch, Brought, Change, CopyId, GenerationId, Intent, Journal};
 use crate::store::{FolderInfo, Listed, Sink, SpecialUse};
 
 /// How the names of stores of backups begin, as sources.
@@ -168,30 +168,50 @@ pub(super) fn brought_before(
     let from = if source.starts_with(STORES) { "" } else { STORES };
     let is_twin = |copy: &Intent| copy.source.starts_with(from) && copy.source != source;
     let unplaced = journal.unplaced(target.mailbox, target.generation)?.iter().any(is_twin);
+    let merged = journal.merged(target.mailbox)?;
+    let mut others: Vec<Brought> = Vec::new();
+    let mut own: Vec<Brought> = Vec::new();
     if !target.is_numbered() {
         if !unplaced {
             return Ok(found);
         }
-        for (copy, id) in free_messages(sink, journal, target, &[], Some(0), seen)?.placed.into_iter().filter(|(copy, _)| is_twin(copy)) {
-            found.add(id, copy.content, (copy.header.unwrap_or(copy.content), copy.body.unwrap_or(copy.content)));
+        for (copy, uid) in free_messages(sink, journal, target, &[], Some(0), seen)?.placed {
+            let brought = Brought { uid, content: copy.content, header: copy.header, body: copy.body };
+            if is_twin(&copy) {
+                others.push(brought);
+            } else if copy.source == source {
+                own.push(brought);
+            }
         }
     } else {
         if unplaced {
             place(sink, journal, target, seen)?;
         }
-        let brought = journal.brought_from(from, source, target.mailbox, target.generation)?;
-        if brought.is_empty() {
+        others = journal.brought_from(from, (source, false), target.mailbox, target.generation)?;
+        if others.is_empty() {
             return Ok(found);
         }
-        let there: HashSet<u32> = sink.look(1)?.messages.into_iter().map(|listed| listed.id).collect();
-        // A message may be in several stores, or have been restored twice: each UID is one message there.
-        for one in brought.into_iter().filter(|one| there.contains(&one.uid)) {
-            found.add(one.uid, one.content, (one.header.unwrap_or(one.content), one.body.unwrap_or(one.content)));
+        if merged.iter().any(|(by, _, _)| by != source) {
+            own = journal.brought_from("", (source, true), target.mailbox, target.generation)?;
         }
+        let there: HashSet<u32> = sink.look(1)?.messages.into_iter().map(|listed| listed.id).collect();
+        others.retain(|one| there.contains(&one.uid));
+        own.retain(|one| there.contains(&one.uid));
     }
-    for (content, parts) in journal.merged(target.mailbox)? {
-        found.claim(content, || Ok(parts.unwrap_or((content, content))))?;
+    // A message may be in several stores, or have been restored twice: each UID is one message there.
+    for one in own.iter().chain(&others) {
+        found.add(one.uid, one.content, (one.header.unwrap_or(one.content), one.body.unwrap_or(one.content)));
     }
+    // What counts for others already counts for none of these; of equal ones, that is a copy of this source first.
+    let claim = |found: &mut Adoptable, own: bool| -> Result<()> {
+        for (_, content, parts) in merged.iter().filter(|(by, _, _)| (by == source) == own) {
+            found.claim(*content, || Ok(parts.unwrap_or((*content, *content))))?;
+        }
+        Ok(())
+    };
+    claim(&mut found, false)?;
+    own.iter().for_each(|one| found.take(one.uid));
+    claim(&mut found, true)?;
     Ok(found)
 }
 
