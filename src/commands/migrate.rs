@@ -19,6 +19,7 @@ use crate::imap::session::Access;
 use crate::state::{self, Journal};
 use crate::store::Listed;
 use crate::store::open::{self, Opener};
+use crate::store::takeout::Labels;
 use crate::transfer::{Asked, Options, Preview, Seen, Transfer, preview};
 
 const SCHEMA: &str = "mailhaul.migrate/1";
@@ -40,6 +41,9 @@ pub struct Args {
     /// What of a source without flags (POP3, eml, mbox) counts as read: all, none, or older-than:AGE (as in older-than:30d)
     #[arg(long, alias = "seen", value_name = "WHICH", default_value = "none", value_parser = seen)]
     pub count_as_seen: Seen,
+    /// What becomes of Gmail's labels, where SOURCE is the mbox file of a Google Takeout
+    #[arg(long, value_name = "HOW", value_enum, default_value = "keywords")]
+    pub labels: Labels,
     /// What goes, and where to.
     #[command(flatten)]
     pub what: what::What,
@@ -72,7 +76,7 @@ pub(super) fn seen(text: &str) -> Result<Seen> {
 /// What ended the run; the summary of what was done until then is written all the same.
 pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
     let sides = args.credentials.sides(&app.global)?;
-    let source = From::new(ends::source_place(&args.source, app, &sides.from)?, args.count_as_seen, app)?;
+    let source = From::new(ends::source_place(&args.source, app, &sides.from)?, args.count_as_seen, args.labels, app)?;
     let destination = app.place(&args.destination, &sides.to)?;
     let destination_name = ends::destination(&destination, &source)?;
     let dir = match &args.copying.state {
@@ -114,14 +118,7 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
     Over { schema: SCHEMA, source: &source.shown, destination: &destination.shown, started, outcome, error }.conclude(&args.output, app)
 }
 
-fn preview_only(
-    args: &Args,
-    app: &App,
-    from: &From,
-    destination: &Place,
-    destination_name: &str,
-    dir: &Path,
-) -> Result<ExitCode> {
+fn preview_only(args: &Args, app: &App, from: &From, destination: &Place, destination_name: &str, dir: &Path) -> Result<ExitCode> {
     let journal = Journal::read_only(dir, destination_name).map_err(|error| error.at(&destination.shown))?;
     let opener = Opener::new(&from.place, &app.context, &app.trace);
     let (mut source, mut sink) = (from.source(&opener, app)?, open::house(destination, Access::ReadOnly, &app.context, &app.trace)?);

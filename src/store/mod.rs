@@ -12,6 +12,7 @@ pub mod open;
 pub mod origin;
 pub mod pop3;
 pub mod several;
+pub mod takeout;
 pub mod vault;
 
 use std::collections::HashSet;

@@ -8,6 +8,7 @@ use crate::commands::{App, restore};
 use crate::error::{Error, Result};
 use crate::folder::Folder;
 use crate::store::open::{self, Opener};
+use crate::store::takeout::{self, Labels, TakeoutSource};
 use crate::store::{Source, vault};
 use crate::transfer::backup::selection::{self, ChosenFolder};
 use crate::transfer::backup::source::{ReadStore, Site, StoreSource};
@@ -39,6 +40,8 @@ pub(super) struct From {
     pub(super) only: Option<Folder>,
     pub(super) flags: SourceFlags,
     stored: Option<Stored>,
+    /// What becomes of Gmail's labels, where it is the mail of a Takeout.
+    takeout: Option<Labels>,
 }
 
 /// An account in a store of backups.
@@ -51,14 +54,26 @@ struct Stored {
 impl From {
     /// # Errors
     /// There is no such place; of a store, that it holds several accounts and none is named.
-    pub(super) fn new(place: Place, count_as_seen: Seen, app: &App) -> Result<Self> {
+    pub(super) fn new(place: Place, count_as_seen: Seen, labels: Labels, app: &App) -> Result<Self> {
         if let Location::Maildir(path) | Location::Mbox(path) | Location::Eml(path) = &place.location
             && vault::is_store(path)
         {
             return Self::stored(place, count_as_seen, app);
         }
-        let flags = if open::keeps_flags(&place) { SourceFlags::Kept } else { SourceFlags::None(count_as_seen) };
-        Ok(Self { shown: place.shown.clone(), name: open::identity(&place)?, only: place.folder.clone(), flags, stored: None, place })
+        let takeout = match &place.location {
+            Location::Mbox(path) if labels != Labels::Ignore && takeout::is_takeout(path)? => Some(labels),
+            _ => None,
+        };
+        let flags = if open::keeps_flags(&place) || takeout.is_some() { SourceFlags::Kept } else { SourceFlags::None(count_as_seen) };
+        Ok(Self {
+            shown: place.shown.clone(),
+            name: open::identity(&place)?,
+            only: place.folder.clone(),
+            flags,
+            stored: None,
+            takeout,
+            place,
+        })
     }
 
     fn stored(place: Place, count_as_seen: Seen, app: &App) -> Result<Self> {
@@ -82,6 +97,7 @@ impl From {
             // What was named was chosen already.
             only: None,
             stored: Some(Stored { site: store.site, account, chosen: Arc::new(chosen.folders) }),
+            takeout: None,
             shown,
             place,
         })
@@ -89,6 +105,9 @@ impl From {
 
     /// The source, opened; `opener` is that of its place.
     pub(super) fn source(&self, opener: &Opener<'_>, app: &App) -> Result<Box<dyn Source>> {
+        if let (Some(labels), Location::Mbox(path)) = (self.takeout, &self.place.location) {
+            return Ok(Box::new(TakeoutSource::new(path, labels)));
+        }
         let Some(stored) = &self.stored else { return opener.source() };
         let chosen = Arc::clone(&stored.chosen);
         Ok(Box::new(StoreSource::new(self.shown.clone(), stored.site.clone(), stored.account.clone(), chosen, &app.context)?))

@@ -441,9 +441,8 @@ fn an_account_and_the_store_that_backs_it_up_hold_the_same_mail_for_files_too() 
             let mut bench = Bench::new(Source::Store, layout);
             bench.add(&small(&[7, 7, 1, 2]));
             let second = if first == "store" { "from" } else { "store" };
-            let migrate = |bench: &Bench, place: &str| {
-                bench.tool.run(&["migrate", place, &bench.destination(), "--json"]).expect_code(0).json()
-            };
+            let migrate =
+                |bench: &Bench, place: &str| bench.tool.run(&["migrate", place, &bench.destination(), "--json"]).expect_code(0).json();
             assert_eq!(migrate(&bench, first)["copied"], 4);
             let summary = migrate(&bench, second);
             assert_eq!((&summary["copied"], &summary["already_there"]), (&0.into(), &4.into()), "{layout:?}, {first} first: {summary}");
