@@ -96,6 +96,12 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
     let progress = super::progress(app);
     let started = app.context.now();
     let mut journal = Journal::open(&dir, &destination_name, &app.context).map_err(|error| error.at(&destination.shown))?;
+    if ends::is_missing(&destination) && !journal.pairings(&source.name, destination.folder.as_ref())?.is_empty() {
+        app.note(&format!(
+            "what was copied to {} is not there any more, and does not come back; --state with a new DIR copies it anew",
+            destination.shown
+        ));
+    }
     let (outcome, error) = Transfer {
         context: &app.context,
         report: &progress,

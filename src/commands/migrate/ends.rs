@@ -150,6 +150,11 @@ pub(super) fn destination(place: &Place, from: &From) -> Result<String> {
     Ok(name)
 }
 
+/// Whether nothing lies at a place on this machine.
+pub(super) fn is_missing(place: &Place) -> bool {
+    matches!(&place.location, Location::Maildir(path) | Location::Mbox(path) | Location::Eml(path) if !path.exists())
+}
+
 const SAME: &str = "the source and the destination are the same";
 
 /// Whether two folders are named that are not one.

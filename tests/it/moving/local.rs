@@ -347,6 +347,10 @@ fn mail_removed_there_does_not_come_back_and_another_spelling_of_the_path_is_the
         assert_eq!((&again["copied"], &again["already_there"]), (&0.into(), &3.into()), "{place}");
     }
     assert_eq!(store::lying(&bench.tool.path(""), "dest", Layout::Maildir).len(), lying.len() - 1);
+    fs::remove_dir_all(bench.tool.path("dest")).unwrap();
+    bench.run().expect_code(0).expect_stderr("does not come back");
+    let args = ["migrate", "from", "maildir:dest", "--state", "anew", "--json"];
+    assert_eq!(bench.tool.run(&args).expect_code(0).json()["copied"], 3);
 }
 
 #[test]
