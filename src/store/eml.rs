@@ -10,6 +10,7 @@ use rustix::fs::FileType;
 
 use super::delivery::{Delivery, Destination, Filling, Steps};
 use super::files::{self, Dir, MAX_DEPTH};
+use super::mbox::append::is_gone;
 use super::{FolderInfo, Listed, Listing, Outgoing, Placement, Sink, SinkState, Source, Wait, flags_left_out};
 use crate::context::Context;
 use crate::error::{Error, Result, Scope};
@@ -217,7 +218,7 @@ impl EmlSink {
             root: root.into(),
             context,
             open: Filling::default(),
-            mark: format!(".mailhaul.{}.{}", std::process::id(), files::nonce()),
+            mark: format!("{STAGED}{}.{}", std::process::id(), files::nonce()),
             count: 0,
             last: None,
         }
@@ -241,6 +242,20 @@ impl EmlSink {
 }
 
 const ENDING: &str = ".eml";
+/// How the files are called that have no name yet: this, the process, a random number and a count.
+const STAGED: &str = ".mailhaul.";
+
+/// Removes what killed runs left without a name.
+fn sweep(dir: &Dir) -> Result<()> {
+    for entry in dir.entries()? {
+        let name = files::text(&entry.name);
+        let owner = name.strip_prefix(STAGED).and_then(|rest| rest.split_once('.')).and_then(|(pid, _)| pid.parse().ok());
+        if entry.kind == FileType::RegularFile && owner.is_some_and(is_gone) {
+            dir.remove(&entry.name);
+        }
+    }
+    Ok(())
+}
 
 /// The highest number with which the name of a message's file begins (`000123.eml`, `000123-2.eml`); 0 where there is none.
 fn last_number(dir: &Dir) -> Result<u64> {
@@ -286,6 +301,9 @@ impl Sink for EmlSink {
         }
         if cut {
             files::record_name(&dir, &info.folder)?;
+        }
+        if create {
+            sweep(&dir)?;
         }
         let by_ticket = self.last.is_none();
         if !by_ticket {

@@ -499,6 +499,12 @@ fn a_run_killed_at_any_step_is_made_good_by_the_next() {
             killed.expect_code(0);
         }
         bench.expect_all_once(&case);
+        let own = |name: &String| name.rsplit('/').next().is_some_and(|name| name.starts_with(".mailhaul"));
+        let tree = store::untouched(&bench.tool.path("dest"));
+        let inside: Vec<&String> = tree.keys().filter(|name| own(name) || name.ends_with("-append")).collect();
+        assert!(inside.is_empty(), "{case}: {inside:?} were left");
+        let root = fs::read_dir(bench.tool.path("dest")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        assert_eq!(root.filter(own).count(), 0, "{case}");
     });
     let survived = survived.into_inner();
     say(&format!("crash points survived, migrate into files: {survived}/{survived} of {} tried", points.len()));
