@@ -22,7 +22,7 @@ use crate::folder::Folder;
 use crate::message::{Digest, Key};
 
 pub use files::{default_dir, holder};
-pub use journal::Journal;
+pub use journal::{Journal, Whereabouts};
 pub use moves::{Relocation, Route, Stage, has_open_moves};
 pub use overview::{Failed, Progressed};
 
