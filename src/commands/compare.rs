@@ -200,7 +200,11 @@ impl Pair<'_> {
             maildrop: self.maildrop,
             width: if format == Format::Table { terminal_width(&stdout) } else { None },
         };
-        document.write(format, shown, &mut stdout.lock())?;
+        match document.write(format, shown, &mut stdout.lock()) {
+            // Whoever stopped reading still gets the answer.
+            Err(error) if error.kind() == Kind::BrokenPipe => return Ok(code),
+            other => other?,
+        }
         if format == Format::Tsv {
             document.summary.text(self.maildrop).lines().for_each(|line| self.app.note(line));
         }

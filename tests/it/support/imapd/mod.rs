@@ -192,7 +192,7 @@ pub struct Stored {
 }
 
 /// A mailbox.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Mailbox {
     /// UIDVALIDITY.
     pub uid_validity: u32,
