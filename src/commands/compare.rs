@@ -49,7 +49,7 @@ pub struct Looking {
     /// Read every message whole and compare contents, instead of as little as tells messages apart
     #[arg(long)]
     pub full: bool,
-    /// In tables, show the messages that are the same too
+    /// Show the messages that are the same too in tables, and read every header, so that each row has date, subject and Message-ID
     #[arg(long)]
     pub all: bool,
     /// Only folders that match PATTERN (* stands for anything); may be repeated
@@ -124,6 +124,7 @@ impl Pair<'_> {
             b: Side { open: &|| self.open(&opener_b, self.b.folder.is_some()), only: self.b.folder.clone() },
             maildrop: self.maildrop,
             full: self.looking.full,
+            headers_for_all: self.looking.all,
             known,
         }
         .run();

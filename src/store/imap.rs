@@ -65,6 +65,31 @@ impl Source for ImapSource {
         read(&mut self.session, self.current.as_ref(), wanted, each)
     }
 
+    fn headers(&mut self, wanted: &[Listed], each: &mut dyn FnMut(usize, Result<Vec<u8>>) -> Result<()>) -> Result<()> {
+        let Some(current) = &self.current else { return Ok(()) };
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let mut selected = again(&mut self.session, current)?;
+        let places: HashMap<u32, usize> = wanted.iter().enumerate().map(|(index, listed)| (listed.id, index)).collect();
+        let uids = wanted.iter().map(|listed| listed.id).collect();
+        selected.headers(&uids, &mut |uid, header| places.get(&uid).map_or(Ok(()), |index| each(*index, header)))
+    }
+
+    fn gmail_ids(&mut self, wanted: &[Listed]) -> Result<HashMap<u32, u64>> {
+        let mut ids = HashMap::new();
+        let Some(current) = &self.current else { return Ok(ids) };
+        if wanted.is_empty() || !self.session.capabilities().has("X-GM-EXT-1") {
+            return Ok(ids);
+        }
+        let uids = wanted.iter().map(|listed| listed.id).collect();
+        again(&mut self.session, current)?.marks_of(&uids, &mut |meta| {
+            ids.extend(meta.marks.and_then(|marks| Some((meta.uid, marks.gm_msgid?))));
+            Ok(())
+        })?;
+        Ok(ids)
+    }
+
     fn stuck_at(&self) -> Option<u32> {
         self.session.stuck_at()
     }
@@ -72,6 +97,12 @@ impl Source for ImapSource {
     fn finish(&mut self) -> Result<()> {
         self.session.logout()
     }
+}
+
+/// The mailbox that was listed last, its UIDs still meaning what they meant.
+fn again<'a>(session: &'a mut Session, current: &Current) -> Result<Selected<'a>> {
+    let selected = session.examined(&current.wire_name)?;
+    if selected.state().uid_validity == current.uid_validity { Ok(selected) } else { Err(uid_validity_changed()) }
 }
 
 /// An IMAP account to append to, over one session.

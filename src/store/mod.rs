@@ -15,7 +15,7 @@ pub mod pop3;
 pub mod several;
 pub mod vault;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use crate::error::{Error, Result};
@@ -127,6 +127,29 @@ pub trait Source: Send {
     fn header_digests(&mut self, wanted: &[Listed]) -> Option<HashSet<Digest>> {
         let _ = wanted;
         None
+    }
+
+    /// The unique-id by which POP3 lists a message of the last listing, whether it is the key or shared with others.
+    fn unique_id(&self, listed: &Listed) -> Option<String> {
+        match &listed.key {
+            Some(Key::Uidl { uidl }) => Some(uidl.clone()),
+            _ => None,
+        }
+    }
+
+    /// X-GM-MSGID of messages of the folder listed last, by id; empty where the source has no such thing.
+    ///
+    /// # Errors
+    /// Refusal or loss of the connection.
+    fn gmail_ids(&mut self, wanted: &[Listed]) -> Result<HashMap<u32, u64>> {
+        let _ = wanted;
+        Ok(HashMap::new())
+    }
+
+    /// Whether a polite end of the session would mark what was read as fetched (POP3 after RETR: Gmail hides such mail from then
+    /// on, others call it seen). Who must leave no trace drops the session instead.
+    fn end_marks(&self) -> bool {
+        false
     }
 
     /// The message (by its id) that was being read when the session was lost, where the source knows better than that it

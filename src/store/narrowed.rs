@@ -1,6 +1,6 @@
 //! A source that shows only some of its folders. It passes everything else on as it is.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::{FolderInfo, Listed, Listing, Source};
 use crate::error::Result;
@@ -45,6 +45,18 @@ impl<F: Fn(&Folder) -> bool + Send> Source for Narrowed<F> {
 
     fn header_digests(&mut self, wanted: &[Listed]) -> Option<HashSet<Digest>> {
         self.source.header_digests(wanted)
+    }
+
+    fn unique_id(&self, listed: &Listed) -> Option<String> {
+        self.source.unique_id(listed)
+    }
+
+    fn gmail_ids(&mut self, wanted: &[Listed]) -> Result<HashMap<u32, u64>> {
+        self.source.gmail_ids(wanted)
+    }
+
+    fn end_marks(&self) -> bool {
+        self.source.end_marks()
     }
 
     fn stuck_at(&self) -> Option<u32> {

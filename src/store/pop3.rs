@@ -141,6 +141,14 @@ impl Source for Pop3Source {
         self.retrieve(wanted, Some(0), &mut |index, outcome| each(index, outcome.and_then(|(body, _)| header_of(&body))))
     }
 
+    fn unique_id(&self, listed: &Listed) -> Option<String> {
+        Self::unique_id(self, listed)
+    }
+
+    fn end_marks(&self) -> bool {
+        self.fetched
+    }
+
     fn finish(&mut self) -> Result<()> {
         if self.traceless && self.fetched {
             // RFC 1939: a session that ends without QUIT changes nothing.

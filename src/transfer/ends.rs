@@ -8,10 +8,10 @@ use crate::report::Event;
 use crate::store::{Sink, Source};
 
 /// Sessions that may be lost in a row without a message getting through.
-const MAX_LOSSES: u32 = 5;
+pub(super) const MAX_LOSSES: u32 = 5;
 /// The first pause before connecting again; it doubles to the last.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LAST_PAUSE: Duration = Duration::from_secs(300);
+pub(super) const FIRST_PAUSE: Duration = Duration::from_secs(1);
+pub(super) const LAST_PAUSE: Duration = Duration::from_secs(300);
 
 /// Both ends, each gone after a loss until it is opened again.
 pub(super) struct Ends {
