@@ -184,6 +184,7 @@ fn nothing_changes_on_a_real_server() {
         let plants: Vec<Plant> = (0..20).map(|number| Plant::new(mail::plain(number, 200))).collect();
         user.plant("INBOX", &plants);
         user.append("INBOX", &mail::plain(77, 100), &[]);
+        user.create("Archive");
         user.append("Archive", &mail::plain(78, 100), &["\\Flagged", "Work"]);
     }
     let before = (from.recent("INBOX"), from.messages("INBOX"), from.messages("Archive"), from.uid_validity("INBOX"));
