@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::dovecot_user;
 use crate::support::dovecot::{self, Dovecot, Plant};
-use crate::support::imapd::{Behaviour, CommandFault, Imapd};
+use crate::support::imapd::{Behaviour, CommandFault, Imapd, identity};
 use crate::support::pop3d::{self, Pop3d};
 use crate::support::proxy::{Cut, Direction, Proxy, Weather};
 use crate::support::terminal::{self, harm};
@@ -56,15 +56,14 @@ fn sums_hold(document: &Value) {
 
 #[test]
 fn every_way_in_which_dovecot_makes_unique_ids_is_found_out() {
-    // The name of the formula, and whether it is exact; none for what cannot be computed of UIDs.
-    let formats: [(&str, Option<(&str, &str)>); 8] = [
+    // The name of the formula, and whether it is exact; none for what cannot be computed of UIDs. (%m is for mbox stores alone.)
+    let formats: [(&str, Option<(&str, &str)>); 7] = [
         ("%08Xu%08Xv", Some(("dovecot", "exact"))),
         ("%v.%u", Some(("uidvalidity.uid", "exact"))),
         ("%u", Some(("uid", "strong"))),
         ("%v-%u", Some(("uidvalidity-uid", "exact"))),
         ("%08Xv%08Xu", Some(("uw", "exact"))),
         ("%g", None),
-        ("%m", None),
         ("%f", None),
     ];
     for (format, expected) in formats {
@@ -178,6 +177,25 @@ fn a_formula_that_only_seems_to_fit_pairs_nothing_wrong() {
     }
 }
 
+#[test]
+fn gmails_unique_ids_lead_to_mail_in_any_folder() {
+    let mut behaviour = Behaviour::default().with("X-GM-EXT-1");
+    behaviour.special_use.insert("All".to_owned(), "\\All".to_owned());
+    let imap = Imapd::start(behaviour);
+    let bodies = mail::many(15, 200);
+    imap.fill("INBOX", &bodies[..10]);
+    imap.fill("All", &bodies);
+    let entries: Vec<(String, Vec<u8>)> = bodies.iter().map(|body| (format!("GmailId{:016x}", identity(body)), body.clone())).collect();
+    let pop3 = Pop3d::with_uidls(pop3d::Behaviour::default(), &entries);
+    let document = tool(&imap, &pop3).run(&["compare-pop3", "work", "--json"]).expect_code(0).json();
+    sums_hold(&document);
+    assert_eq!((&document["same"], &document["elsewhere"]), (&10.into(), &5.into()), "{document}");
+    assert_eq!((&document["formula"]["name"], &document["formula"]["used"]), (&"gmail".into(), &true.into()), "{document}");
+    for row in rows(&document) {
+        assert_eq!((&row["method"], &row["confidence"]), (&"uidl_formula".into(), &"exact".into()), "{row}");
+    }
+}
+
 /// One difference of each kind, in a maildrop whose order and unique-ids tell nothing.
 struct Scene {
     imap: Imapd,
@@ -288,6 +306,29 @@ fn each_difference_has_its_row_in_every_format_and_nothing_is_changed() {
     let changing = ["SELECT", "STORE", "APPEND", "COPY", "EXPUNGE", "BODY[", "RETR", "DELE"];
     for line in imap.log().iter().chain(&pop3.log()) {
         assert!(!changing.iter().any(|word| line.contains(word)), "{line}");
+    }
+}
+
+#[test]
+fn each_difference_is_found_behind_a_formula_as_well() {
+    let Scene { imap, pop3, tool } = scene();
+    let mailbox = imap.mailbox("INBOX");
+    pop3.maildrop(|maildrop| {
+        for (number, entry) in (0..).zip(maildrop) {
+            let like = if number == ALTERED {
+                format!("X-Spam: yes\r\nSubject: message {ALTERED}\r\n")
+            } else {
+                String::from_utf8_lossy(&entry.body).into_owned()
+            };
+            let found = mailbox.messages.iter().find(|message| String::from_utf8_lossy(&message.body).contains(&like));
+            let uid = found.map_or(500 + number, |message| u64::from(message.uid));
+            entry.uidl = format!("{uid:08x}{:08x}", mailbox.uid_validity);
+        }
+    });
+    for extra in ["--full", "--all"] {
+        let document = tool.run(&["compare-pop3", "work", "--json", extra]).expect_code(1).json();
+        sums_hold(&document);
+        scene_is_told(&rows(&document));
     }
 }
 
