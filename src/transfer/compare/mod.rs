@@ -57,3 +57,6 @@ impl Comparison<'_> {
         steps::Bench::new(&self).run(&self)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,7 +19,7 @@ use crate::transfer::both;
 /// Pairs whose headers prove a formula.
 const SAMPLES: usize = 20;
 /// Octets by which the sizes of twins on one server may differ, whose headers are alike but for fields that do not count.
-const TWIN_OCTETS: u64 = 64;
+const TWIN_OCTETS: u64 = 16;
 /// Octets that a changed header may make.
 const HEADER_OCTETS: u64 = 4096;
 
@@ -66,7 +66,8 @@ impl<'a> Bench<'a> {
             self.folder_pair(comparison, a.as_ref(), b.as_ref())?;
         }
         for folder in others {
-            if self.left(0).is_empty() {
+            // What could not be read cannot be found either.
+            if self.left(0).iter().all(|&index| self.entry(0, index).is_none_or(|entry| entry.trouble.is_some())) {
                 break;
             }
             self.other_folder(comparison, &folder)?;
@@ -277,32 +278,13 @@ impl<'a> Bench<'a> {
 
     /// Step 1.
     fn known(&mut self, comparison: &Comparison<'_>, here: &Range<usize>, there: &Range<usize>) {
-        let Some(folder) = here.clone().next().and_then(|index| self.tables[0].folder(index)).cloned() else { return };
-        let known: HashMap<&str, (&Folder, u32, u32)> = comparison
-            .known
-            .iter()
-            .filter(|((from, _), _)| *from == folder)
-            .map(|((_, key), (to, validity, uid))| (key.as_str(), (to, *validity, *uid)))
-            .collect();
-        if known.is_empty() {
-            return;
-        }
-        let Some((to, validity)) = there
-            .clone()
-            .next()
-            .and_then(|index| self.tables[1].folders.get(self.tables[1].entry(index)?.folder))
-            .and_then(|(to, validity)| Some((to.clone(), (*validity)?)))
-        else {
-            return;
-        };
-        let uids: HashMap<u32, usize> = there.clone().filter_map(|index| Some((self.entry(1, index)?.uid()?, index))).collect();
-        for a in here.clone() {
-            let found = self
-                .entry(0, a)
-                .and_then(|entry| known.get(entry.listed.key.as_ref()?.to_string().as_str()).copied())
-                .filter(|(folder, generation, _)| **folder == to && *generation == validity)
-                .and_then(|(_, _, uid)| uids.get(&uid).copied());
-            if let Some(b) = found {
+        let table = &self.tables[1];
+        let first = there.clone().next().and_then(|index| table.folders.get(table.entry(index)?.folder));
+        let Some((folder, validity)) = first else { return };
+        let uids: HashMap<u32, usize> = there.clone().filter_map(|index| Some((table.entry(index)?.uid()?, index))).collect();
+        let here: Vec<usize> = here.clone().collect();
+        for (a, uid) in journalled(comparison, &self.tables[0], &here, folder, *validity) {
+            if let Some(&b) = uids.get(&uid) {
                 self.book.pair(a, b, Method::Journal, Confidence::Exact);
             }
         }
@@ -403,8 +385,19 @@ impl<'a> Bench<'a> {
                 }
             }
         }
-        let paired: HashSet<usize> = pairs.iter().map(|pair| pair.0).collect();
-        let taken: HashSet<usize> = pairs.iter().map(|pair| pair.1).collect();
+        let mut paired: HashSet<usize> = pairs.iter().map(|pair| pair.0).collect();
+        let mut taken: HashSet<usize> = pairs.iter().map(|pair| pair.1).collect();
+        let there: HashMap<u32, usize> = range.clone().filter_map(|place| Some((aside.entry(place)?.uid()?, place))).collect();
+        let validity = aside.folders.first().and_then(|(_, validity)| *validity);
+        for (index, uid) in journalled(comparison, &self.tables[0], &left, folder, validity) {
+            if let Some(&place) = there.get(&uid)
+                && !paired.contains(&index)
+                && taken.insert(place)
+            {
+                paired.insert(index);
+                pairs.push((index, place, Method::Journal, Confidence::Exact));
+            }
+        }
         let open: Vec<(usize, Digest)> =
             left.iter().filter(|index| !paired.contains(index)).filter_map(|&index| Some((index, self.tables[0].header(index)?))).collect();
         if !open.is_empty() {
@@ -533,6 +526,9 @@ impl<'a> Bench<'a> {
                     }
                 };
                 for (a, b) in pairs {
+                    if !self.entry(0, a).zip(self.entry(1, b)).is_some_and(|(one, other)| clue.is_backed(one, other)) {
+                        continue;
+                    }
                     let (method, confidence) = match clue {
                         Clue::IdAndBody | Clue::Body => (Method::Content, Confidence::Strong),
                         Clue::Id | Clue::DateAndSubject => (Method::Header, Confidence::Weak),
@@ -618,6 +614,36 @@ impl Clue {
                 .filter(|trace| trace.0.is_some()),
         }
     }
+
+    /// Whether two that have it in common can be forms of one message at all: many bodies are alike, and what has another
+    /// Message-ID is another message.
+    fn is_backed(self, one: &Entry, other: &Entry) -> bool {
+        let (Some(one), Some(other)) = (&one.facts, &other.facts) else { return false };
+        let alike = |one: &Option<String>, other: &Option<String>| one.is_some() && one == other;
+        match self {
+            Self::IdAndBody | Self::Id => true,
+            Self::Body => alike(&one.message_id, &other.message_id) || alike(&one.subject, &other.subject) || alike(&one.date, &other.date),
+            Self::DateAndSubject => one.message_id.is_none() || other.message_id.is_none(),
+        }
+    }
+}
+
+/// The UIDs in `folder` under which the journal knows those of `wanted`.
+fn journalled(comparison: &Comparison<'_>, table: &Table, wanted: &[usize], folder: &Folder, validity: Option<u32>) -> Vec<(usize, u32)> {
+    let known: HashMap<(&Folder, &str), u32> = comparison
+        .known
+        .iter()
+        .filter(|(_, (to, generation, _))| to == folder && Some(*generation) == validity)
+        .map(|((from, key), (_, _, uid))| ((from, key.as_str()), *uid))
+        .collect();
+    if known.is_empty() {
+        return Vec::new();
+    }
+    let uid = |index: usize| {
+        let key = table.entry(index)?.listed.key.as_ref()?.to_string();
+        Some((index, *known.get(&(table.folder(index)?, key.as_str()))?))
+    };
+    wanted.iter().filter_map(|&index| uid(index)).collect()
 }
 
 /// Whether line ends and a changed header can make the difference of two sizes.
