@@ -7,6 +7,7 @@ use super::steps::Bench;
 use super::table::Table;
 use crate::error::Result;
 use crate::matching::header;
+use crate::message::InternalDate;
 use crate::report::compared::{Compared, Pairing, Sums, Verdict};
 use crate::transfer::both;
 
@@ -134,7 +135,7 @@ fn with_facts(mut row: Pairing, table: &Table, index: usize) -> Pairing {
         row.subject.clone_from(&facts.subject);
         row.date.clone_from(&facts.date);
         if row.date.is_none() {
-            row.date = entry.listed.internal_date.and_then(|date| date.rfc3339());
+            row.date = entry.listed.internal_date.and_then(InternalDate::rfc3339);
         }
     }
     row

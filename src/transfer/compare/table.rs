@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::reader::Reader;
 use crate::error::{Error, Result};
 use crate::folder::Folder;
-use crate::message::{Digest, Key, header_digest};
+use crate::message::{Digest, InternalDate, Key, header_digest};
 use crate::report::compared::Half;
 use crate::store::{Listed, Listing};
 use crate::summary::Summary;
@@ -22,7 +22,7 @@ pub(super) struct Facts {
 impl Facts {
     pub(super) fn of(header: &[u8]) -> Self {
         let summary = Summary::of(header);
-        Self { date: summary.date.and_then(|date| date.rfc3339()), message_id: summary.message_id, subject: summary.subject }
+        Self { date: summary.date.and_then(InternalDate::rfc3339), message_id: summary.message_id, subject: summary.subject }
     }
 }
 

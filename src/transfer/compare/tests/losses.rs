@@ -5,7 +5,7 @@ use crate::report::compared::Verdict;
 fn lost_sessions_are_resumed_where_they_were() {
     for full in [false, true] {
         for kind in [Kind::Imap, Kind::Pop3] {
-            let uidl = |number: u32| (number % 5 > 0).then(|| format!("u{number}"));
+            let uidl = |number: u32| (!number.is_multiple_of(5)).then(|| format!("u{number}"));
             let list = if kind == Kind::Pop3 { drop_of(1..=50, uidl) } else { mails(1..=50) };
             let a = place(kind, vec![("INBOX", list)]);
             let b = place(Kind::Imap, vec![("INBOX", mails((1..=50).rev()))]);
