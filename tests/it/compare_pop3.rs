@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::dovecot_user;
 use crate::support::dovecot::{self, Dovecot, Plant};
-use crate::support::imapd::{Behaviour, CommandFault, Imapd, identity};
+use crate::support::imapd::{Behaviour, CommandFault, Imapd};
 use crate::support::pop3d::{self, Pop3d};
 use crate::support::proxy::{Cut, Direction, Proxy, Weather};
 use crate::support::terminal::{self, harm};
@@ -185,7 +185,8 @@ fn gmails_unique_ids_lead_to_mail_in_any_folder() {
     let bodies = mail::many(15, 200);
     imap.fill("INBOX", &bodies[..10]);
     imap.fill("All", &bodies);
-    let entries: Vec<(String, Vec<u8>)> = bodies.iter().map(|body| (format!("GmailId{:016x}", identity(body)), body.clone())).collect();
+    let entries: Vec<(String, Vec<u8>)> =
+        imap.mailbox("All").messages.iter().map(|message| (format!("GmailId{:016x}", message.gmail_id()), message.body.clone())).collect();
     let pop3 = Pop3d::with_uidls(pop3d::Behaviour::default(), &entries);
     let document = tool(&imap, &pop3).run(&["compare-pop3", "work", "--json"]).expect_code(0).json();
     sums_hold(&document);
@@ -359,7 +360,7 @@ fn folders_that_are_left_out_are_not_looked_into() {
 fn nothing_changes_on_a_real_server_even_when_everything_is_read() {
     let user = dovecot_user!("compare-pop3-untouched");
     let plants: Vec<Plant> = (0..30_u64)
-        .map(|n| if n % 3 == 0 { Plant::new(mail::plain(n, 300)).flag("\\Seen") } else { Plant::new(mail::plain(n, 300)) })
+        .map(|n| if n.is_multiple_of(3) { Plant::new(mail::plain(n, 300)).flag("\\Seen") } else { Plant::new(mail::plain(n, 300)) })
         .collect();
     user.plant("INBOX", &plants);
     user.deliver("Old", &mail::many(5, 100));

@@ -71,6 +71,6 @@ impl Mailbox {
 }
 
 /// What equal messages are known by.
-pub fn identity(body: &[u8]) -> u64 {
+pub(super) fn identity(body: &[u8]) -> u64 {
     body.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
