@@ -18,7 +18,7 @@ const PAIRS: usize = 200;
 pub(super) fn of(bench: &mut Bench<'_>, comparison: &Comparison<'_>) -> Result<Compared> {
     name_differences(bench)?;
     learn_facts(bench, comparison.headers_for_all)?;
-    let mut rows: Vec<Pairing> = (0..bench.tables[0].entries.len()).map(|a| row_of_a(bench, a)).collect();
+    let mut rows: Vec<Pairing> = (0..bench.tables[0].entries.len()).map(|a| row_of_a(bench, a, comparison.headers_for_all)).collect();
     for b in 0..bench.tables[1].entries.len() {
         if bench.book.is_free(1, b) {
             rows.push(alone(bench, 1, b));
@@ -78,7 +78,7 @@ fn verdict(bench: &Bench<'_>, a: usize) -> Option<Verdict> {
     })
 }
 
-fn row_of_a(bench: &Bench<'_>, a: usize) -> Pairing {
+fn row_of_a(bench: &Bench<'_>, a: usize, all: bool) -> Pairing {
     let (Some(found), Some(verdict)) = (bench.book.of(0, a), verdict(bench, a)) else { return alone(bench, 0, a) };
     let [table_a, table_b] = &bench.tables;
     let trouble = |table: &Table, index: usize| table.entry(index).and_then(|entry| entry.trouble.as_deref().map(str::to_owned));
@@ -108,7 +108,8 @@ fn row_of_a(bench: &Bench<'_>, a: usize) -> Pairing {
         subject: None,
         reason,
     };
-    with_facts(row, table_a, a)
+    // Whether a header was read on the way must not show.
+    if verdict == Verdict::Same && !all { row } else { with_facts(row, table_a, a) }
 }
 
 /// The row of a message without a counterpart.

@@ -41,6 +41,8 @@ pub(super) struct Place {
     pub(super) vanishing: Vec<u32>,
     /// The session is lost after so many headers or messages, this often.
     pub(super) cuts: (usize, u32),
+    /// With a cut the first message goes, and those behind it move up.
+    pub(super) shift_when_cut: bool,
     pub(super) lists_lost: u32,
     pub(super) headers: usize,
     pub(super) wholes: usize,
@@ -60,6 +62,7 @@ pub(super) fn place(kind: Kind, folders: Vec<(&str, Vec<Mail>)>) -> Shared {
         refused: Vec::new(),
         vanishing: Vec::new(),
         cuts: (usize::MAX, 0),
+        shift_when_cut: false,
         lists_lost: 0,
         headers: 0,
         wholes: 0,
@@ -109,6 +112,10 @@ impl Fake {
                 let lost = self.read >= place.cuts.0 && place.cuts.1 > 0;
                 if lost {
                     place.cuts.1 -= 1;
+                    if place.shift_when_cut {
+                        place.folders[0].2.remove(0);
+                        (1..).zip(&mut place.folders[0].2).for_each(|(id, mail)| mail.id = id);
+                    }
                 }
                 if lost || place.deadly.contains(&listed.id) {
                     return Err(Error::network("the connection was cut").at("fake"));

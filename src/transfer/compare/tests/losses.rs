@@ -61,3 +61,13 @@ fn what_went_away_meanwhile_is_said_to_have() {
     let compared = compare(&a, &b, Asked::default());
     assert_eq!(row(&compared, Verdict::Error).reason.as_deref(), Some("it went away while it was compared"));
 }
+
+#[test]
+fn numbers_of_a_maildrop_without_unique_ids_that_changed_are_not_believed() {
+    let drop = place(Kind::Pop3, vec![("INBOX", drop_of(1..=9, |_| None))]);
+    let b = place(Kind::Imap, vec![("INBOX", mails((1..=9).rev()))]);
+    drop.lock().unwrap().cuts = (4, 1);
+    drop.lock().unwrap().shift_when_cut = true;
+    let error = try_compare(&drop, &b, Asked::default()).unwrap_err();
+    assert_eq!(error.kind(), crate::error::Kind::Safety, "{error}");
+}
