@@ -17,6 +17,9 @@ use super::{Baseline, Brought, CopyId, CopyRow, GenerationId, Horizon, Intent, M
 /// Digests of the header and of the body alone, where both were taken.
 type Parts = Option<(Digest, Digest)>;
 
+/// A message at its source (folder, text of its key) and its copy at the destination (folder, UIDVALIDITY, UID).
+pub type Whereabouts = ((Folder, String), (Folder, u32, u32));
+
 /// The journal of copies to one destination. Facts in it are durable when a call returns.
 pub struct Journal {
     database: Database,
@@ -274,6 +277,20 @@ impl Journal {
             found.extend(self.looked_for(condition, (mailbox.0, generation.0, uid))?);
         }
         Ok(found)
+    }
+
+    /// Where each copy of anything from a source lies, as far as that is known: its folder and the text of its key there, and its folder,
+    /// UIDVALIDITY and UID at the destination.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Local`] when the database cannot be read.
+    pub fn whereabouts(&self, source: &str) -> Result<Vec<Whereabouts>> {
+        let sql = "SELECT origin.folder, copy.key, mailbox.name, generation.uid_validity, copy.uid FROM copy
+                   JOIN origin ON origin.id = copy.origin JOIN generation ON generation.id = copy.generation
+                   JOIN mailbox ON mailbox.id = generation.mailbox
+                   WHERE origin.source = ?1 AND copy.state = 2 AND copy.uid IS NOT NULL ORDER BY copy.id";
+        let folder = |name: String| Folder::parse(&name).ok_or(rusqlite::Error::InvalidQuery);
+        self.all(sql, [source], |row| Ok(((folder(row.get(0)?)?, row.get(1)?), (folder(row.get(2)?)?, row.get(3)?, row.get(4)?))))
     }
 
     /// What others than this source folder brought into `mailbox`, where it lies, by rising UID.

@@ -25,7 +25,7 @@ use crate::message::{Digest, Key};
 pub const OF_FILES: u32 = 1;
 
 pub use files::{default_dir, holder};
-pub use journal::Journal;
+pub use journal::{Journal, Whereabouts};
 pub use moves::{Relocation, Route, Stage, has_open_moves};
 pub use overview::{Failed, Progressed};
 

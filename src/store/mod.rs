@@ -8,6 +8,7 @@ mod files;
 pub mod imap;
 pub mod maildir;
 pub mod mbox;
+pub mod narrowed;
 pub mod open;
 pub mod origin;
 pub mod pop3;

@@ -25,6 +25,8 @@ pub struct Opener<'a> {
     place: &'a Place,
     context: &'a Context,
     trace: &'a Trace,
+    /// See [`Opener::leaving_no_trace`].
+    traceless: bool,
     /// How often it was opened.
     opened: AtomicU32,
     /// Standard input, once it was read.
@@ -34,7 +36,13 @@ pub struct Opener<'a> {
 impl<'a> Opener<'a> {
     /// Opens nothing yet.
     pub fn new(place: &'a Place, context: &'a Context, trace: &'a Trace) -> Self {
-        Self { place, context, trace, opened: AtomicU32::new(0), spool: Mutex::new(None) }
+        Self { place, context, trace, traceless: false, opened: AtomicU32::new(0), spool: Mutex::new(None) }
+    }
+
+    /// Reads POP3 so that the server does not take mail for fetched (see [`Pop3Source::leave_no_trace`]), for verbs that only look.
+    pub fn leaving_no_trace(mut self) -> Self {
+        self.traceless = true;
+        self
     }
 
     /// The place, read-only.
@@ -49,7 +57,13 @@ impl<'a> Opener<'a> {
             Location::Server(server) if server.protocol == Protocol::Imap => {
                 Ok(Box::new(ImapSource::connect(server, self.context, self.trace)?))
             }
-            Location::Server(server) => Ok(Box::new(Pop3Source::connect_with(server, self.context, self.trace, pipelining)?)),
+            Location::Server(server) => {
+                let mut source = Pop3Source::connect_with(server, self.context, self.trace, pipelining)?;
+                if self.traceless {
+                    source.leave_no_trace();
+                }
+                Ok(Box::new(source))
+            }
             Location::Stdio => {
                 let mut spool = self.spool.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                 if spool.is_none() {

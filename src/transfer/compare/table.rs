@@ -68,6 +68,11 @@ impl Entry {
         }
     }
 
+    /// Its number for people: local stores count from 0.
+    fn number(&self) -> u32 {
+        self.listed.id.saturating_add(u32::from(matches!(self.listed.key, Some(Key::Content { .. }))))
+    }
+
     /// The content digest, as far as it is known.
     pub(super) fn content(&self) -> Option<Digest> {
         match (&self.whole, &self.listed.key) {
@@ -131,7 +136,7 @@ impl Table {
             folder: folder.to_string(),
             uidvalidity: *generation,
             uid,
-            number: uid.is_none().then_some(entry.listed.id),
+            number: uid.is_none().then_some(entry.number()),
             uidl: entry.uidl().map(str::to_owned),
             size: entry.listed.size,
         })

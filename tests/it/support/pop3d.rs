@@ -25,6 +25,8 @@ pub struct Behaviour {
     pub hang_up_at: Vec<usize>,
     /// Answers RETR of this message with `-ERR` and these words.
     pub refuse: Vec<(usize, String)>,
+    /// Answers TOP of these messages with `-ERR`.
+    pub refuse_top: Vec<usize>,
     /// Answers DELE of these messages with `-ERR`.
     pub refuse_dele: Vec<usize>,
     /// Hangs up at DELE of this message.
@@ -61,6 +63,7 @@ impl Default for Behaviour {
             login: None,
             hang_up_at: Vec::new(),
             refuse: Vec::new(),
+            refuse_top: Vec::new(),
             refuse_dele: Vec::new(),
             hang_up_at_dele: None,
             refuse_quit: false,
@@ -111,6 +114,15 @@ pub struct Pop3d {
 }
 
 impl Pop3d {
+    /// Starts it with these unique-ids and messages.
+    pub fn with_uidls(behaviour: Behaviour, entries: &[(String, Vec<u8>)]) -> Self {
+        let pop3d = Self::start(behaviour, &[]);
+        pop3d.maildrop(|maildrop| {
+            *maildrop = entries.iter().map(|(uidl, body)| Entry { uidl: uidl.clone(), body: body.clone() }).collect();
+        });
+        pop3d
+    }
+
     /// Starts it with these messages, UIDLs `u1`, `u2`, ….
     pub fn start(behaviour: Behaviour, messages: &[Vec<u8>]) -> Self {
         let maildrop =
@@ -316,6 +328,7 @@ fn serve(wire: &mut Wire, world: &Arc<Mutex<World>>) -> io::Result<()> {
                 wire.write(&answer)?;
                 fetched.push(entry.uidl.clone());
             }
+            ("TOP", true) if number.is_some_and(|number| behaviour.refuse_top.contains(&number)) => wire.line("-ERR cannot")?,
             ("TOP", true) if !behaviour.no_top => {
                 let lines = words.get(1).and_then(|word| word.parse().ok());
                 if let (Some(entry), Some(lines)) = (entry, lines) {
