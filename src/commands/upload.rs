@@ -390,7 +390,7 @@ impl Job<'_> {
         let mut source = self.source();
         let mut sink = open::sink(self.destination, Access::ReadOnly, &app.context, &app.trace)?;
         let into = self.folder();
-        let previews = preview(&mut source, sink.as_mut(), journal, SOURCE_NAME, None, Some(&into), Asked::House)?;
+        let previews = preview(&mut source, sink.as_mut(), journal, &Look::new(SOURCE_NAME, None, Some(&into), Asked::House))?.folders;
         sink.finish()?;
         if !args.create && previews.iter().any(|preview| preview.create && !preview.destination.is_inbox()) {
             return Err(Error::usage(format!("there is no folder {into}")).at(&self.destination.shown).hint("--create makes it"));

@@ -12,6 +12,7 @@ pub mod mailboxes;
 pub mod opening;
 pub mod parse;
 pub mod resync;
+mod room;
 mod search;
 pub mod selected;
 pub mod session;
@@ -22,5 +23,6 @@ pub mod utf7;
 mod wire;
 
 pub use changing::{Change, Placed, Rest, Stored};
+pub use room::{Allowance, Limit};
 pub use encode::{Command, Part};
 pub use uid_set::UidSet;

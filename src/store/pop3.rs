@@ -11,7 +11,9 @@ use crate::message::{Key, Message};
 use crate::net::Trace;
 use crate::pop3::{Options, Session, Sizes, UniqueIds, What};
 
+use super::sift::{self, Picked};
 use super::{FolderInfo, Listed, Listing, Source, header_of};
+use crate::query::Query;
 
 /// The source.
 pub struct Pop3Source {
@@ -116,6 +118,15 @@ impl Source for Pop3Source {
         self.session.retrieve(&asked, What::Whole, &mut |at, outcome| {
             let Some((index, _)) = numbers.get(at) else { return Ok(()) };
             each(*index, outcome.and_then(|(body, _)| header_of(&body)))
+        })
+    }
+
+    fn matching(&mut self, messages: &[Listed], query: &Query) -> Result<Picked> {
+        sift::matching(messages, query, true, &mut |wanted, whole, each| {
+            if whole {
+                return self.read(wanted, each);
+            }
+            self.headers(wanted, &mut |index, header| each(index, header.and_then(|header| sift::bare(header.into()))))
         })
     }
 

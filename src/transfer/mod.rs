@@ -10,11 +10,13 @@ pub mod compare;
 mod copy;
 mod ends;
 mod exactly;
+mod gate;
 mod options;
 mod pass;
 mod preview;
 mod renamed;
 mod settle;
+mod sift;
 mod tally;
 mod unanswered;
 
@@ -23,15 +25,17 @@ use std::thread;
 use crate::context::Context;
 use crate::error::{Error, Kind, Result, Scope};
 use crate::folder::Folder;
-use crate::plan::{self, Pair};
+use crate::plan::{Pair, Sides};
 use crate::report::{Event, Outcome, Problem, Report};
 use crate::state::{Horizon, Journal};
 use crate::store::{Sink, Source};
 pub use asked::Asked;
 use ends::Ends;
 pub use exactly::locate;
+pub use gate::Gate;
 pub use options::{DateFrom, Options, Seen, SourceFlags};
-pub use preview::{Preview, preview};
+pub use preview::{Forecast, Look, Preview, preview};
+pub use sift::Shortage;
 use settle::SeenByUid;
 use tally::Work;
 
@@ -78,8 +82,14 @@ impl Transfer<'_> {
         // Wrong passwords and wrong names end the run here, before anything is touched.
         let (source, sink) = both(self.open_source, self.open_sink);
         let mut ends = Ends { source: Some(source?), sink: Some(sink?), losses: 0 };
+        // A run that follows a complete one brings little.
+        let is_first = self.journal.last_run(false)?.is_none_or(|run| !run.complete)
+            || self.journal.pairings(&self.source_name, self.into.as_ref())?.is_empty();
         self.journal.begin_run()?;
         let pairs = self.pairs(&mut ends)?;
+        if is_first && self.asked.lists_all() {
+            self.forewarn(&mut ends, &pairs)?;
+        }
         works.extend(pairs.into_iter().map(Work::new));
         let mut seen = SeenByUid::new();
         for work in works.iter_mut() {
@@ -126,7 +136,12 @@ impl Transfer<'_> {
                         return self.exact_pairs(folders, &there).map_err(|error| error.at(place));
                     }
                     let known = self.journal.pairings(&self.source_name, self.into.as_ref())?;
-                    return Ok(plan::pair_folders(&folders, &there, self.into.as_ref(), &known));
+                    let sides = Sides { source: &folders, destination: &there, into: self.into.as_ref(), known: &known };
+                    let (_, sink) = ends.open(self)?;
+                    match self.options.wishes.pair(sides, &mut |folder| sink.called(folder)) {
+                        Ok(planned) => return Ok(planned.into_iter().map(|one| one.pair).collect()),
+                        Err(error) => ends.lose_both(self, error)?,
+                    }
                 }
                 Err(error) => ends.lose_both(self, error)?,
             }

@@ -18,6 +18,8 @@ pub(super) enum Fate {
     Quarantined { id: u32, reason: String },
     Unknown { id: u32 },
     Vanished,
+    /// Left out because the user asked so.
+    Filtered,
 }
 
 /// A pair of folders and how far it is.
@@ -45,6 +47,11 @@ impl Work {
             failed: None,
             brought: None,
         }
+    }
+
+    /// Whether messages of the folder were left out.
+    pub(super) fn leaves_out(&self) -> bool {
+        self.tally.values().any(|fate| matches!(fate, Fate::Filtered))
     }
 
     /// Accounts for a listing. A later one of the same run may lack messages that were listed before, and bring new ones.
@@ -97,6 +104,7 @@ pub(super) fn outcome(works: &[Work]) -> Outcome {
                     problems.push((*id, "it was sent, and no answer tells whether it arrived; the next run finds out".to_owned()));
                 }
                 Fate::Vanished => counts.vanished += 1,
+                Fate::Filtered => counts.filtered += 1,
             }
         }
         problems.sort();
