@@ -340,9 +340,19 @@ mod tests {
             #[arg(long)]
             older_than: Option<String>,
         }
-        let parsed =
-            Migrate::try_parse_from(["migrate", "--not", "--unseen", "--not", "--newer-than", "30d", "--seen", "all", "--older-than", "1d"])
-                .unwrap();
+        let parsed = Migrate::try_parse_from([
+            "migrate",
+            "--not",
+            "--unseen",
+            "--not",
+            "--newer-than",
+            "30d",
+            "--seen",
+            "all",
+            "--older-than",
+            "1d",
+        ])
+        .unwrap();
         assert_eq!((parsed.conditions.0.query.terms.len(), parsed.count_as_seen.as_deref()), (2, Some("all")));
         assert_eq!((parsed.older_than.as_deref(), parsed.conditions.0.limit), (Some("1d"), None));
         assert!(Migrate::try_parse_from(["migrate", "--uid", "1"]).is_err());

@@ -2,10 +2,13 @@
 //! and says what came of it; `transfer` does the work.
 
 mod leaving;
+pub(super) mod plan;
 mod what;
 
 use std::path::Path;
+use std::sync::Arc;
 
+use self::plan::Plan;
 use super::copying::{Copying, Over};
 use super::{App, dry_run};
 use crate::account::{Location, Place, Protocol, Server};
@@ -13,11 +16,12 @@ use crate::cli::{OutputArgs, TwoPlaceCredentials, age};
 use crate::error::{Error, Result};
 use crate::exit::ExitCode;
 use crate::imap::session::Access;
+use crate::report::Format;
 use crate::state::{self, Journal};
 use crate::store::Listed;
 use crate::store::open::{self, Opener};
 use crate::store::vault;
-use crate::transfer::{Asked, Options, Preview, Seen, SourceFlags, Transfer, preview};
+use crate::transfer::{Asked, Look, Options, Preview, Seen, SourceFlags, Transfer, preview};
 
 const SCHEMA: &str = "mailhaul.migrate/1";
 
@@ -81,6 +85,7 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
         Some(dir) => dir.clone(),
         None => state::default_dir(&destination_name)?,
     };
+    args.what.suits(&source, &destination, source.server().is_some_and(|server| server.protocol == Protocol::Imap))?;
     if args.dry_run {
         return preview_only(args, app, &source, &destination, &source_name, &destination_name, &dir);
     }
@@ -102,6 +107,9 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
             flags: if open::keeps_flags(&source) { SourceFlags::Kept } else { SourceFlags::None(args.count_as_seen) },
             date_from: args.copying.date_from,
             settle: args.copying.settle,
+            wishes: args.what.wishes(),
+            query: args.what.query(),
+            gate: Arc::new(args.what.gate(started)),
             ..Options::default()
         },
         source_name,
@@ -150,24 +158,26 @@ fn preview_only(
     let journal = Journal::read_only(dir, destination_name).map_err(|error| error.at(&destination.shown))?;
     let opener = Opener::new(from, &app.context, &app.trace);
     let (mut source, mut sink) = (opener.source()?, open::sink(destination, Access::ReadOnly, &app.context, &app.trace)?);
-    let previews =
-        preview(source.as_mut(), sink.as_mut(), journal, source_name, from.folder.as_ref(), destination.folder.as_ref(), Asked::House)?;
+    let look = Look::new(source_name, from.folder.as_ref(), destination.folder.as_ref(), Asked::House);
+    let look = Look { wishes: args.what.wishes(), query: args.what.query(), ..look };
+    let forecast = preview(source.as_mut(), sink.as_mut(), journal, &look)?;
     source.finish()?;
     sink.finish()?;
     let named = |preview: &Preview, listed: &Listed| (preview.folder.to_string(), listed.id);
     let format = super::format(&args.output);
-    dry_run::write(SCHEMA, &from.shown, &destination.shown, &previews, format, &named)?;
-    for preview in previews.iter().filter(|_| !format.is_json()) {
-        let make = if preview.create { " (to be made)" } else { "" };
-        let open = if preview.open > 0 { format!(", {} to be looked for first", preview.open) } else { String::new() };
-        app.note(&format!(
-            "{} → {}{make}: {} listed, {} already there, {} to copy{open}",
-            preview.folder,
-            preview.destination,
-            preview.listed,
-            preview.already_there,
-            preview.to_copy.len()
-        ));
+    let plan = Plan::new(&forecast, args.what.bwlimit);
+    let (renamings, sentences) = (plan.renamings(), plan.sentences());
+    dry_run::write(SCHEMA, &from.shown, &destination.shown, &forecast.folders, Some(plan), format, &named)?;
+    if format.is_json() {
+        return Ok(ExitCode::Success);
     }
+    if format != Format::Table {
+        dry_run::tell(app, &forecast.folders, "listed", format);
+        renamings.iter().for_each(|words| app.note(words));
+    }
+    for problem in forecast.folders.iter().flat_map(|preview| &preview.problems) {
+        app.note(&format!("{}: {}", problem.folder, problem.reason));
+    }
+    sentences.iter().for_each(|words| app.note(words));
     Ok(ExitCode::Success)
 }

@@ -11,10 +11,11 @@ use std::time::Duration;
 use super::choice::Choice;
 use super::copying::Copying;
 use super::hooks::{Ended, Hooks};
+use super::limits::LimitArgs;
 use super::reading::NO_SUCH;
 use super::{App, dry_run};
 use crate::account::{Config, Location, Overrides, Place, Protocol};
-use crate::cli::{Credentials, OutputArgs, Selection, duration, size};
+use crate::cli::{Credentials, OutputArgs, Selection};
 use crate::error::{Error, Kind, Result};
 use crate::exit::ExitCode;
 use crate::folder::Folder;
@@ -82,15 +83,9 @@ pub struct Args {
     /// How it is copied.
     #[command(flatten)]
     pub copying: Copying,
-    /// Begin no message after this time, and exit with 8
-    #[arg(long, value_name = "TIME", value_parser = duration, help_heading = "Limits")]
-    pub max_duration: Option<Duration>,
-    /// Copy at most this many octets (500M, 2G), and exit with 8
-    #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Limits")]
-    pub max_transfer: Option<u64>,
-    /// Copy at most N messages, and exit with 8
-    #[arg(long, value_name = "N", help_heading = "Limits")]
-    pub max_messages: Option<u64>,
+    /// When it ends early.
+    #[command(flatten)]
+    pub limits: LimitArgs,
     /// What to run at the end.
     #[command(flatten)]
     pub hooks: Hooks,
@@ -318,12 +313,7 @@ struct Job<'a> {
 
 impl Job<'_> {
     fn limits(&self) -> Limits {
-        Limits {
-            until: self.args.max_duration.map(|time| self.app.context.now().after(time)),
-            octets: self.args.max_transfer,
-            messages: self.args.max_messages,
-            octets_a_second: None,
-        }
+        self.args.limits.from(self.app.context.now())
     }
 
     fn source(&self, limits: Limits) -> Result<StoreSource> {
@@ -464,18 +454,7 @@ impl Job<'_> {
         };
         let format = super::format(&args.output);
         dry_run::write(SCHEMA, &self.source, &self.destination.shown, &previews, None, format, &named)?;
-        for preview in previews.iter().filter(|_| !format.is_json()) {
-            let make = if preview.create { " (to be made)" } else { "" };
-            let open = if preview.open > 0 { format!(", {} to be looked for first", preview.open) } else { String::new() };
-            app.note(&format!(
-                "{} → {}{make}: {} selected, {} already there, {} to copy{open}",
-                preview.folder,
-                preview.destination,
-                preview.listed,
-                preview.already_there,
-                preview.to_copy.len()
-            ));
-        }
+        dry_run::tell(app, &previews, "selected", format);
         Ok(ExitCode::Success)
     }
 
@@ -532,8 +511,8 @@ mod tests {
         );
         let account = parse("/b//ann@h");
         assert_eq!((account.shown.as_str(), account.account.as_deref(), account.folder), ("/b", Some("ann@h"), None));
-        let folder = parse("mbox:/b//work/Archive/a%2Fb");
-        assert_eq!((folder.shown.as_str(), folder.layout, folder.account.as_deref()), ("mbox:/b", Some(Layout::Mbox), Some("work")));
+        let folder = parse("mbox:/b//post/Archive/a%2Fb");
+        assert_eq!((folder.shown.as_str(), folder.layout, folder.account.as_deref()), ("mbox:/b", Some(Layout::Mbox), Some("post")));
         assert_eq!(folder.folder.unwrap().levels(), ["Archive", "a/b"]);
         assert!(Named::parse("imaps://ann@h").is_err() && Named::parse("-").is_err());
     }

@@ -49,15 +49,16 @@ impl Session {
             }
         }
         if self.capabilities.has("QUOTA") || self.capabilities.has("QUOTA=RES-STORAGE") {
-            let asked = self.run(&Command::new("GETQUOTAROOT").raw(" INBOX"), Phase::Command, "GETQUOTAROOT was refused", &mut |received| {
-                if let Response::Untagged(Untagged::Quota { root, resources }) = received.response {
-                    let root = String::from_utf8_lossy(&root).into_owned();
-                    let more = resources.into_iter().map(|(resource, used, limit)| Limit { root: root.clone(), resource, used, limit });
-                    let space = MAX_LIMITS.saturating_sub(allowance.limits.len());
-                    allowance.limits.extend(more.take(space));
-                }
-                Ok(())
-            });
+            let asked =
+                self.run(&Command::new("GETQUOTAROOT").raw(" INBOX"), Phase::Command, "GETQUOTAROOT was refused", &mut |received| {
+                    if let Response::Untagged(Untagged::Quota { root, resources }) = received.response {
+                        let root = String::from_utf8_lossy(&root).into_owned();
+                        let more = resources.into_iter().map(|(resource, used, limit)| Limit { root: root.clone(), resource, used, limit });
+                        let space = MAX_LIMITS.saturating_sub(allowance.limits.len());
+                        allowance.limits.extend(more.take(space));
+                    }
+                    Ok(())
+                });
             match asked {
                 Err(error) if error.kind() == Kind::Refused => allowance.limits.clear(),
                 other => drop(other?),

@@ -128,8 +128,9 @@ impl Wishes {
             let natural = by_use(info, destination);
             if let Some(by) = self.newly(sides, &map, natural.as_ref().unwrap_or(folder)).filter(|_| new.contains(folder)) {
                 let target = natural.as_ref().unwrap_or(folder);
-                return Err(Error::usage(format!("--map sends {by} to {target}, and {folder} goes there too"))
-                    .hint(format!("--map {folder}={target} says that both may; --map {folder}=OTHER or --exclude {folder} keeps them apart")));
+                return Err(Error::usage(format!("--map sends {by} to {target}, and {folder} goes there too")).hint(format!(
+                    "--map {folder}={target} says that both may; --map {folder}=OTHER or --exclude {folder} keeps them apart"
+                )));
             }
             let mut put = |wanted: Folder, why: Why| -> Result<(Folder, Why)> {
                 let shown = called(&wanted)?;

@@ -5,14 +5,17 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::sift::Picked;
-use super::{FolderInfo, Listed, Listing, Outcome, Outgoing, Placement, Quota, Resource, Room, Sink, SinkState, Source, SpecialUse, Wait, copyable};
+use super::{
+    FolderInfo, Listed, Listing, Outcome, Outgoing, Placement, Quota, Resource, Room, Sink, SinkState, Source, SpecialUse, Wait, copyable,
+};
 use crate::account::Server;
 use crate::context::Context;
 use crate::error::{Error, Kind, Result, Scope};
 use crate::folder::Folder;
 use crate::imap::UidSet;
 use crate::imap::bulk::{Appender, Fate, Fetched, Upload, Wanted};
-use crate::imap::selected::{MailboxState, Meta, Selected};
+use crate::imap::listing::Meta;
+use crate::imap::selected::{MailboxState, Selected};
 use crate::imap::session::{Access, Mailbox, Session};
 use crate::message::{Body, Flag, InternalDate, Key, Message};
 use crate::net::Trace;

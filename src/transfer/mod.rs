@@ -35,8 +35,8 @@ pub use exactly::locate;
 pub use gate::Gate;
 pub use options::{DateFrom, Options, Seen, SourceFlags};
 pub use preview::{Forecast, Look, Preview, preview};
-pub use sift::Shortage;
 use settle::SeenByUid;
+pub use sift::Shortage;
 use tally::Work;
 
 /// Opens one end of the transfer, again after each loss.

@@ -174,14 +174,7 @@ impl Pass<'_> {
     }
 }
 
-fn read(
-    source: &mut dyn Source,
-    todo: &[Listed],
-    budget: &Budget,
-    gate: &Gate,
-    context: &Context,
-    news: &Sender<News>,
-) -> Option<Error> {
+fn read(source: &mut dyn Source, todo: &[Listed], budget: &Budget, gate: &Gate, context: &Context, news: &Sender<News>) -> Option<Error> {
     let outcome = source.read(todo, &mut |index, message| {
         let octets = message.as_ref().map_or(0, |message| weight(&message.body));
         gate.pace(message.as_ref().map_or(0, |message| message.body.len()), context);

@@ -3,10 +3,10 @@
 
 use std::collections::HashSet;
 
+use super::Transfer;
 use super::ends::Ends;
 use super::pass::name_of;
 use super::tally::{Fate, Work};
-use super::Transfer;
 use crate::error::{Kind, Result, Scope};
 use crate::folder::Folder;
 use crate::plan::Pair;
@@ -89,9 +89,7 @@ impl Transfer<'_> {
             let mailbox = self.journal.mailbox(&pair.destination.folder)?;
             let copies = self.journal.copies(&self.source_name, &pair.source.folder, mailbox)?;
             let mut missing = listing.messages;
-            missing.retain(|listed| {
-                copies.get(&name_of(listed)).is_none_or(|row| matches!(row.state, State::Pending | State::Refused))
-            });
+            missing.retain(|listed| copies.get(&name_of(listed)).is_none_or(|row| matches!(row.state, State::Pending | State::Refused)));
             if !self.options.query.is_empty() && !missing.is_empty() {
                 missing = source.matching(&missing, &self.options.query)?.wanted;
             }

@@ -12,11 +12,23 @@ use crate::store::Listed;
 /// What became of one message in this run.
 #[derive(Debug, Clone)]
 pub(super) enum Fate {
-    Copied { id: u32, bytes: u64, altered: Vec<String> },
+    Copied {
+        id: u32,
+        bytes: u64,
+        altered: Vec<String>,
+    },
     AlreadyThere,
-    Refused { id: u32, reason: String },
-    Quarantined { id: u32, reason: String },
-    Unknown { id: u32 },
+    Refused {
+        id: u32,
+        reason: String,
+    },
+    Quarantined {
+        id: u32,
+        reason: String,
+    },
+    Unknown {
+        id: u32,
+    },
     Vanished,
     /// Left out because the user asked so.
     Filtered,

@@ -168,7 +168,8 @@ fn messages_are_compared_in_bounded_memory_where_the_server_tells_all_their_flag
     server.change("INBOX", crate::support::imapd::Mailbox::renumber);
     let renumbered = run("another UIDVALIDITY");
     assert_eq!(renumbered["quarantined"], 0, "{renumbered}");
-    let files = fs::read_dir(tool.path("store/work/cur")).unwrap().count() + fs::read_dir(tool.path("store/work/new")).unwrap().count();
+    let account = tool.path("store").join("work");
+    let files = ["cur", "new"].map(|sub| fs::read_dir(account.join(sub)).unwrap().count()).iter().sum::<usize>();
     assert_eq!(files as u64, count + 1, "nothing was stored twice");
 }
 
