@@ -168,7 +168,7 @@ impl Shortage {
 }
 
 /// Whether a message is larger than what one may be.
-pub fn is_too_large(listed: &Listed, largest: Option<u64>) -> bool {
+pub(super) fn is_too_large(listed: &Listed, largest: Option<u64>) -> bool {
     matches!((listed.size, largest), (Some(size), Some(largest)) if size > largest)
 }
 
