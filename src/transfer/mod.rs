@@ -25,7 +25,7 @@ use std::thread;
 use crate::context::Context;
 use crate::error::{Error, Kind, Result, Scope};
 use crate::folder::Folder;
-use crate::plan::{Pair, Sides};
+use crate::plan::{Pair, Planned, Sides, Why};
 use crate::report::{Event, Outcome, Problem, Report};
 use crate::state::{Horizon, Journal};
 use crate::store::{Sink, Source};
@@ -95,7 +95,12 @@ impl Transfer<'_> {
         for work in works.iter_mut() {
             self.folder_or_problem(&mut ends, work, &mut seen)?;
         }
-        self.wait_for_open_copies(&mut ends, works, &mut seen)?;
+        loop {
+            self.wait_for_open_copies(&mut ends, works, &mut seen)?;
+            if !self.reconcile(&mut ends, works, &mut seen)? {
+                break;
+            }
+        }
         let Ends { source, sink, .. } = ends;
         let farewells = both(|| source.map(|mut source| source.finish()), || sink.map(|mut sink| sink.finish()));
         for farewell in [farewells.0, farewells.1].into_iter().flatten() {
@@ -139,7 +144,14 @@ impl Transfer<'_> {
                     let sides = Sides { source: &folders, destination: &there, into: self.into.as_ref(), known: &known };
                     let (_, sink) = ends.open(self)?;
                     match self.options.wishes.pair(sides, &mut |folder| sink.called(folder)) {
-                        Ok(planned) => return Ok(planned.into_iter().map(|one| one.pair).collect()),
+                        Ok(planned) => {
+                            // Said once: the next run finds it paired.
+                            for Planned { pair, why } in planned.iter().filter(|one| matches!(one.why, Why::Taken | Why::Called)) {
+                                let (from, to) = (&pair.source.folder, &pair.destination.folder);
+                                self.report.event(Event::Note(format!("{from} goes to {to}: {why}")));
+                            }
+                            return Ok(planned.into_iter().map(|one| one.pair).collect());
+                        }
                         Err(error) => ends.lose_both(self, error)?,
                     }
                 }

@@ -61,6 +61,14 @@ impl Work {
         }
     }
 
+    /// Messages that were sent and of which nobody knows whether they arrived: their keys and numbers.
+    pub(super) fn unknown(&self) -> impl Iterator<Item = (String, u32)> {
+        self.tally.iter().filter_map(|(key, fate)| match fate {
+            Fate::Unknown { id } => Some((key.clone(), *id)),
+            _ => None,
+        })
+    }
+
     /// Whether messages of the folder were left out.
     pub(super) fn leaves_out(&self) -> bool {
         self.tally.values().any(|fate| matches!(fate, Fate::Filtered))
