@@ -86,11 +86,10 @@ impl Transfer<'_> {
         let is_first = self.journal.last_run(false)?.is_none_or(|run| !run.complete)
             || self.journal.pairings(&self.source_name, self.into.as_ref())?.is_empty();
         self.journal.begin_run()?;
-        let pairs = self.pairs(&mut ends)?;
+        works.extend(self.pairs(&mut ends)?.into_iter().map(Work::new));
         if is_first && self.asked.lists_all() {
-            self.forewarn(&mut ends, &pairs)?;
+            self.forewarn(&mut ends, works)?;
         }
-        works.extend(pairs.into_iter().map(Work::new));
         let mut seen = SeenByUid::new();
         for work in works.iter_mut() {
             self.folder_or_problem(&mut ends, work, &mut seen)?;

@@ -44,6 +44,8 @@ pub(super) struct Work {
     /// Listed messages that were done before this run.
     pub(super) done_before: HashSet<String>,
     pub(super) failed: Option<Error>,
+    /// Whether a query holds for messages that were looked into, by their keys.
+    pub(super) meant: HashMap<String, bool>,
     /// Copies of other sources that are at the destination and count for none of these messages yet.
     pub(super) brought: Option<Adoptable>,
 }
@@ -57,6 +59,7 @@ impl Work {
             listed: Vec::new(),
             done_before: HashSet::new(),
             failed: None,
+            meant: HashMap::new(),
             brought: None,
         }
     }

@@ -290,6 +290,20 @@ fn on_pop3_and_in_files_this_program_chooses() {
 }
 
 #[test]
+fn a_look_ahead_at_a_quota_reads_no_header_twice() {
+    let messages = mail::many(6, 500);
+    let to = Imapd::start(Behaviour { quota: vec![("STORAGE".into(), 0, 1)], ..Behaviour::default() }.with("QUOTA"));
+    let pop3 = Pop3d::start(pop3d::Behaviour::default(), &messages);
+    let tool = Tool::new();
+    tool.server("from", None, Some(&pop3.url())).server("to", Some(&to.url()), None);
+    let output = tool.run(&["migrate", "from", "to", "--not", "--subject", "message 3", "--json"]).expect_stderr("too many");
+    let summary = balanced(output);
+    assert_eq!((&summary["copied"], &summary["filtered"]), (&5.into(), &1.into()), "{summary}");
+    let tops = pop3.log().iter().filter(|line| line.contains("TOP")).count();
+    assert_eq!(tops, 6, "{:?}", pop3.log());
+}
+
+#[test]
 fn limits_end_a_run_with_8_and_the_next_goes_on() {
     let messages = mail::many(7, 1000);
     let scene = scene(Behaviour::default(), Behaviour::default());
