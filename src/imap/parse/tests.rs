@@ -280,7 +280,7 @@ fn other_data_is_read() {
     assert_eq!(untagged(b"* ID (\"name\" \"x\" \"os\" NIL)"), Untagged::Id(vec![("name".into(), Some("x".into())), ("os".into(), None)]));
     assert_eq!(untagged(b"* ID NIL"), Untagged::Id(vec![]));
     assert_eq!(untagged(b"* CAPABILITY IMAP4rev1 LITERAL +"), Untagged::Capability(vec!["IMAP4rev1".into(), "LITERAL+".into()]));
-    assert!(matches!(untagged(b"* QUOTA \"\" (STORAGE 0 0)"), Untagged::Other(_)));
+    assert!(matches!(untagged(b"* QUOTAROOT INBOX \"\""), Untagged::Other(_)));
     match untagged(b"* NAMESPACE ((\"INBOX.\" \".\")(\"#x/\" \"/\" \"X-P\" (\"a\"))) NIL ((\"\" \"\\\"))") {
         Untagged::Namespace(spaces) => {
             assert_eq!(spaces.personal, [(b"INBOX.".to_vec(), Some('.')), (b"#x/".to_vec(), Some('/'))]);
