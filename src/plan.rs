@@ -2,15 +2,19 @@
 //! journal.
 
 mod ceiling;
+mod estimate;
 mod patterns;
+mod wishes;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use crate::folder::Folder;
 use crate::store::{FolderInfo, SpecialUse};
 
 pub use ceiling::Ceiling;
+pub use estimate::Estimate;
 pub use patterns::chosen;
+pub use wishes::{Called, Planned, Sides, Why, Wishes, case_twins};
 
 /// A folder of the source and where it goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,41 +52,22 @@ pub fn pair_folders(
     into: Option<&Folder>,
     known: &HashMap<Folder, Folder>,
 ) -> Vec<Pair> {
-    let existing: HashMap<&Folder, &FolderInfo> = destination.iter().map(|info| (&info.folder, info)).collect();
-    let selectable: Vec<&FolderInfo> = source.iter().filter(|info| info.selectable).collect();
-    let new: HashSet<&Folder> = selectable.iter().map(|info| &info.folder).filter(|folder| !known.contains_key(*folder)).collect();
-    let mut taken: HashSet<Folder> = known.values().cloned().collect();
-    let mut pairs = Vec::new();
-    for info in &selectable {
-        let target = match (known.get(&info.folder), into) {
-            (Some(target), _) => target.clone(),
-            (None, Some(into)) if selectable.len() == 1 => free(into.clone(), &taken),
-            (None, Some(into)) => free(below(into, &info.folder), &taken),
-            (None, None) => by_use(info, destination)
-                // A folder that another one of the source is called like is that one's.
-                .filter(|folder| !taken.contains(folder) && (*folder == info.folder || !new.contains(folder)))
-                .unwrap_or_else(|| free(info.folder.clone(), &taken)),
-        };
-        taken.insert(target.clone());
-        let destination = existing.get(&target).map_or_else(
-            || FolderInfo { folder: target, special_use: info.special_use, subscribed: info.subscribed, selectable: true },
-            |info| (*info).clone(),
-        );
-        pairs.push(Pair { source: (*info).clone(), destination });
-    }
-    pairs
+    let sides = Sides { source, destination, into, known };
+    // Without wishes there is nothing that could be contradicted.
+    let planned = Wishes::default().pair(sides, &mut |folder| Ok(folder.clone())).unwrap_or_default();
+    planned.into_iter().map(|one| one.pair).collect()
 }
 
 /// `folder`, with a number behind its name where it is taken.
-fn free(folder: Folder, taken: &HashSet<Folder>) -> Folder {
+fn free(folder: Folder, is_taken: &dyn Fn(&Folder) -> bool) -> Folder {
     let numbered = |number: u32| {
         let (last, above) = folder.levels().split_last()?;
         Folder::from_levels(above.iter().cloned().chain([format!("{last} ({number})")]))
     };
-    if !taken.contains(&folder) {
+    if !is_taken(&folder) {
         return folder;
     }
-    (2..).filter_map(numbered).find(|folder| !taken.contains(folder)).unwrap_or(folder)
+    (2..).filter_map(numbered).find(|folder| !is_taken(folder)).unwrap_or(folder)
 }
 
 fn below(into: &Folder, folder: &Folder) -> Folder {

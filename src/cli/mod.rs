@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::report::{Format, ProgressMode};
 
 pub use credentials::{Credentials, TwoPlaceCredentials};
-pub use selection::{FetchSelection, HEADING as SELECTION, Selection};
+pub use selection::{Conditions, FetchSelection, HEADING as SELECTION, Selection};
 pub use uid_set::{UidSet, Uids};
 
 /// Options of every verb.

@@ -31,6 +31,11 @@ pub struct Selection {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FetchSelection(pub Selection);
 
+/// The conditions alone, for `migrate`: no UIDs, no number of messages. Its `--seen` and `--older-than` mean something else;
+/// `--not --unseen` and `--not --newer-than` say the same.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Conditions(pub Selection);
+
 impl std::ops::Deref for FetchSelection {
     type Target = Selection;
 
@@ -41,22 +46,29 @@ impl std::ops::Deref for FetchSelection {
 
 /// Conditions that `fetch` has under another name or not at all.
 const NOT_IN_FETCH: &[&str] = &["to", "text"];
+/// Conditions that `migrate` has under another name or not at all.
+const NOT_IN_MIGRATE: &[&str] = &["uid", "limit", "seen", "older-than"];
 /// The heading of the group in the help.
 pub const HEADING: &str = "Selection (all that is given must hold)";
 
 fn augment(command: Command, left_out: &[&str]) -> Command {
     let uid_help = "Only these UIDs (POP3 and local places: message numbers), as in 17,20:40,100:*; - reads them from standard input; several --uid add up";
-    let limit = ValueParser::new(limit);
-    let mut command = command.arg(
-        Arg::new("uid")
-            .long("uid")
-            .value_name("SET")
-            .action(ArgAction::Append)
-            .allow_hyphen_values(true)
-            .value_parser(clap::value_parser!(Uids))
-            .help(uid_help)
-            .help_heading(HEADING),
-    );
+    let uid = Arg::new("uid")
+        .long("uid")
+        .value_name("SET")
+        .action(ArgAction::Append)
+        .allow_hyphen_values(true)
+        .value_parser(clap::value_parser!(Uids))
+        .help(uid_help)
+        .help_heading(HEADING);
+    let limit = Arg::new("limit")
+        .long("limit")
+        .value_name("N")
+        .value_parser(ValueParser::new(limit))
+        .help("Only the newest N of them (list: of each place and folder)")
+        .help_heading(HEADING);
+    let has = |name: &str| !left_out.contains(&name);
+    let mut command = command.args(has("uid").then_some(uid));
     for condition in CONDITIONS.iter().filter(|condition| !left_out.contains(&condition.name)) {
         command = command.arg(option(condition, left_out));
     }
@@ -70,14 +82,7 @@ fn augment(command: Command, left_out: &[&str]) -> Command {
                 .help("The opposite of the condition that follows, as in --not --from ann")
                 .help_heading(HEADING),
         )
-        .arg(
-            Arg::new("limit")
-                .long("limit")
-                .value_name("N")
-                .value_parser(limit)
-                .help("Only the newest N of them (list: of each place and folder)")
-                .help_heading(HEADING),
-        )
+        .args(has("limit").then_some(limit))
         .arg(
             Arg::new("all")
                 .long("all")
@@ -112,14 +117,18 @@ enum Said {
 fn read(matches: &ArgMatches, left_out: &[&str]) -> Parsed<Selection> {
     let indices = |name: &str| matches.indices_of(name).into_iter().flatten();
     let mut said: Vec<(usize, Said)> = indices("not").map(|at| (at, Said::Not)).collect();
-    let uids = matches.get_many::<Uids>("uid").into_iter().flatten();
-    said.extend(indices("uid").zip(uids.map(|uids| Said::Uids(uids.clone()))));
+    // An argument that the verb has not is asked for by nobody.
+    if !left_out.contains(&"uid") {
+        let uids = matches.get_many::<Uids>("uid").into_iter().flatten();
+        said.extend(indices("uid").zip(uids.map(|uids| Said::Uids(uids.clone()))));
+    }
+    let limit = if left_out.contains(&"limit") { None } else { matches.get_one("limit").copied() };
     for condition in CONDITIONS.iter().filter(|condition| !left_out.contains(&condition.name)) {
         let terms = matches.get_many::<Term>(condition.name).into_iter().flatten();
         said.extend(indices(condition.name).zip(terms.map(|term| Said::Term(term.clone()))));
     }
     said.sort_by_key(|(at, _)| *at);
-    let mut selection = Selection { limit: matches.get_one("limit").copied(), all: matches.get_flag("all"), ..Selection::default() };
+    let mut selection = Selection { limit, all: matches.get_flag("all"), ..Selection::default() };
     let mut not = false;
     for (_, said) in said {
         match said {
@@ -184,6 +193,27 @@ impl FromArgMatches for FetchSelection {
 impl Args for FetchSelection {
     fn augment_args(command: Command) -> Command {
         augment(command, NOT_IN_FETCH)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for Conditions {
+    fn from_arg_matches(matches: &ArgMatches) -> Parsed<Self> {
+        read(matches, NOT_IN_MIGRATE).map(Self)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Parsed<()> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Args for Conditions {
+    fn augment_args(command: Command) -> Command {
+        augment(command, NOT_IN_MIGRATE)
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -297,5 +327,34 @@ mod tests {
         assert_eq!(fetch.selection.query.terms, [header, Term::From("x".into())]);
         let verb = Verb::try_parse_from(["verb", "--to", "bob"]).unwrap();
         assert!(!verb.other && verb.words.is_empty());
+    }
+
+    #[test]
+    fn migrate_has_conditions_and_no_uids() {
+        #[derive(Parser)]
+        struct Migrate {
+            #[command(flatten)]
+            conditions: Conditions,
+            #[arg(long, alias = "seen")]
+            count_as_seen: Option<String>,
+            #[arg(long)]
+            older_than: Option<String>,
+        }
+        let parsed = Migrate::try_parse_from([
+            "migrate",
+            "--not",
+            "--unseen",
+            "--not",
+            "--newer-than",
+            "30d",
+            "--seen",
+            "all",
+            "--older-than",
+            "1d",
+        ])
+        .unwrap();
+        assert_eq!((parsed.conditions.0.query.terms.len(), parsed.count_as_seen.as_deref()), (2, Some("all")));
+        assert_eq!((parsed.older_than.as_deref(), parsed.conditions.0.limit), (Some("1d"), None));
+        assert!(Migrate::try_parse_from(["migrate", "--uid", "1"]).is_err());
     }
 }

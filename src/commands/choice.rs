@@ -11,12 +11,12 @@ use crate::error::{Error, Result, Scope};
 use crate::imap;
 use crate::imap::listing::Meta;
 use crate::imap::selected::Selected;
-use crate::message::{Body, Flag, Message};
+use crate::message::{Body, Message};
 use crate::pop3::What;
 use crate::query::{Facts, Query};
 use crate::store::pop3::Pop3Source;
-use crate::store::{Listed, Source};
-use crate::summary::delivery_date;
+pub(super) use crate::store::sift::Picked;
+use crate::store::{Listed, Source, sift};
 
 /// So many UIDs named one by one are asked for directly; for more (and for ranges) a search tells first what is there.
 const DIRECT: usize = 500;
@@ -335,15 +335,6 @@ pub(super) struct Looked {
     pub(super) contradicted: u64,
 }
 
-/// Messages of a listing that are wanted.
-#[derive(Debug, Default)]
-pub(super) struct Picked {
-    /// Those that match, in the order of the listing.
-    pub(super) wanted: Vec<Listed>,
-    /// Those that could not be looked into, and why.
-    pub(super) unreadable: Vec<(Listed, Error)>,
-}
-
 /// A store whose messages this program looks into itself.
 pub(super) enum Store<'a> {
     /// A maildrop: headers come by TOP, and there are no flags.
@@ -354,8 +345,6 @@ pub(super) enum Store<'a> {
 
 /// The messages of a POP3 listing that show whether the server can do TOP; each it refuses is asked for with RETR.
 const TOP_TRIAL: usize = 50;
-/// So much of a message is looked at.
-const MAX_WHOLE: usize = 64 * 1024 * 1024;
 
 impl Store<'_> {
     /// The store as a source.
@@ -368,9 +357,7 @@ impl Store<'_> {
 
     /// What a listing tells of a message.
     fn told<'a>(&self, listed: &Listed) -> Facts<'a> {
-        // Nobody ever flagged anything in a maildrop.
-        let flags: Option<&[Flag]> = if matches!(self, Self::Pop3(_)) { Some(&[]) } else { None };
-        Facts { flags, size: listed.size, internal_date: listed.internal_date, ..Facts::default() }
+        sift::told(listed, matches!(self, Self::Pop3(_)))
     }
 
     /// Those of a listing for which the query may hold, and whether it does for all of them, without reading any.
@@ -387,36 +374,7 @@ impl Store<'_> {
     /// Those of `messages` for which the query holds for certain.
     fn matching(&mut self, messages: &[Listed], query: &Query) -> Result<Picked> {
         let pop3 = matches!(self, Self::Pop3(_));
-        let needs = query.needs();
-        let mut found = Picked::default();
-        let (mut headers, mut wholes): (Vec<Listed>, Vec<Listed>) = (Vec::new(), Vec::new());
-        for listed in messages {
-            match query.holds(&self.told(listed)) {
-                Some(true) => found.wanted.push(listed.clone()),
-                Some(false) => {}
-                None if needs.whole || (needs.size && listed.size.is_none()) => wholes.push(listed.clone()),
-                None => headers.push(listed.clone()),
-            }
-        }
-        for (wanted, whole) in [(headers, false), (wholes, true)] {
-            self.read(&wanted, whole, &mut |index, message| {
-                let Some(listed) = wanted.get(index) else { return Ok(()) };
-                let message = match message {
-                    Ok(message) => message,
-                    Err(error) if error.scope() == Scope::Message => {
-                        found.unreadable.push((listed.clone(), error));
-                        return Ok(());
-                    }
-                    Err(error) => return Err(error),
-                };
-                if holds_for(&message, listed, pop3, whole, query)? {
-                    found.wanted.push(listed.clone());
-                }
-                Ok(())
-            })?;
-        }
-        found.wanted.sort_by_key(|listed| listed.id);
-        Ok(found)
+        sift::matching(messages, query, pop3, &mut |wanted, whole, each| self.read(wanted, whole, each))
     }
 
     /// Reads messages, or no more than their headers where that is cheaper.
@@ -424,40 +382,14 @@ impl Store<'_> {
         match self {
             Self::Local(source) => source.read(wanted, each),
             Self::Pop3(source) if whole => source.read(wanted, each),
-            Self::Pop3(source) => pop3_headers(source, wanted, &mut |index, outcome| each(index, outcome.and_then(bare))),
+            Self::Pop3(source) => pop3_headers(source, wanted, &mut |index, outcome| each(index, outcome.and_then(sift::bare))),
         }
     }
 }
 
-/// Whether a query holds for certain for a message that was read, `whole` or no more of it than the header.
-fn holds_for(message: &Message, listed: &Listed, pop3: bool, whole: bool, query: &Query) -> Result<bool> {
-    let spilled;
-    let bytes = match message.body.in_memory() {
-        Some(bytes) => bytes,
-        None => {
-            spilled = message.body.prefix(MAX_WHOLE)?;
-            &spilled
-        }
-    };
-    let arrived = listed.internal_date.or(message.internal_date);
-    let facts = Facts {
-        flags: Some(&message.flags),
-        size: listed.size.or(whole.then(|| message.body.len())),
-        internal_date: arrived.or_else(|| if pop3 { delivery_date(bytes) } else { None }),
-        header: Some(bytes),
-        whole: whole.then_some(bytes),
-    };
-    Ok(query.holds(&facts) == Some(true))
-}
-
 /// Whether a query holds for certain for a message that was read whole.
 pub(super) fn holds(message: &Message, listed: &Listed, pop3: bool, query: &Query) -> Result<bool> {
-    holds_for(message, listed, pop3, true, query)
-}
-
-fn bare(body: Body) -> Result<Message> {
-    let digests = body.digests()?;
-    Ok(Message { body, digests, internal_date: None, flags: Vec::new() })
+    sift::holds(message, listed, pop3, true, query)
 }
 
 /// Headers of POP3 messages, by TOP where the server has it: each once, by its index in `wanted`, in any order.

@@ -4,6 +4,7 @@
 use serde::Serialize;
 
 use super::App;
+use super::migrate::plan::Plan;
 use crate::error::Result;
 use crate::output::{Column, Format, Head, Row, Rows, bytes_for_people, terminal_width, write_document};
 use crate::report::{Counts, FolderCounts, Outcome, Problem};
@@ -27,12 +28,15 @@ pub(super) struct DryRun {
     balanced: bool,
     /// The same counts by folder.
     folders: Vec<FolderCounts>,
-    /// Always none, and here for programs that read both.
+    /// What would go wrong, as far as it is known before.
     problems: Vec<Problem>,
     /// Always 0, for the same.
     seconds: f64,
     /// Each message that would be copied.
     messages: Vec<WouldCopy>,
+    /// Where each folder goes, and what the destination says to it (`migrate`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plan: Option<Plan>,
 }
 
 /// A message that would be copied.
@@ -64,20 +68,24 @@ impl Row for WouldCopy {
 }
 
 impl DryRun {
-    fn new(schema: &'static str, source: &str, destination: &str, previews: &[Preview], named: &Named<'_>) -> Self {
+    fn new(schema: &'static str, source: &str, destination: &str, previews: &[Preview], plan: Option<Plan>, named: &Named<'_>) -> Self {
         let mut outcome = Outcome::default();
         let mut messages = Vec::new();
+        let mut problems = Vec::new();
         for preview in previews {
             let counts = Counts {
                 listed: preview.listed,
                 already_there: preview.already_there,
                 unknown: preview.open,
+                filtered: preview.filtered,
+                quarantined: preview.problems.iter().filter(|problem| problem.uid.is_some()).count() as u64,
                 copied: preview.to_copy.len() as u64,
                 bytes: preview.to_copy.iter().filter_map(|listed| listed.size).sum(),
                 ..Counts::default()
             };
             outcome.counts.add(&counts);
             outcome.folders.push(FolderCounts { name: preview.folder.to_string(), counts });
+            problems.extend(preview.problems.iter().cloned());
             messages.extend(preview.to_copy.iter().map(|listed| {
                 let (folder, uid) = named(preview, listed);
                 WouldCopy { folder, uid, size: listed.size, to: preview.destination.to_string() }
@@ -91,9 +99,10 @@ impl DryRun {
             counts: outcome.counts,
             balanced: outcome.counts.balanced(),
             folders: outcome.folders,
-            problems: Vec::new(),
+            problems,
             seconds: 0.0,
             messages,
+            plan,
         }
     }
 }
@@ -107,13 +116,17 @@ pub(super) fn write(
     source: &str,
     destination: &str,
     previews: &[Preview],
+    plan: Option<Plan>,
     format: Format,
     named: &Named<'_>,
 ) -> Result<()> {
-    let report = DryRun::new(schema, source, destination, previews, named);
+    let report = DryRun::new(schema, source, destination, previews, plan, named);
     let mut stdout = std::io::stdout().lock();
     if format.is_json() {
         return write_document(&mut stdout, &report);
+    }
+    if let (Format::Table, Some(plan)) = (format, &report.plan) {
+        return plan.write(schema, &mut stdout);
     }
     if report.messages.is_empty() {
         return Ok(());
@@ -129,9 +142,10 @@ pub(super) fn write(
 pub(super) fn tell(app: &App, previews: &[Preview], listed: &str, format: Format) {
     for preview in previews.iter().filter(|_| !format.is_json()) {
         let make = if preview.create { " (to be made)" } else { "" };
+        let filtered = if preview.filtered > 0 { format!(", {} left out", preview.filtered) } else { String::new() };
         let open = if preview.open > 0 { format!(", {} to be looked for first", preview.open) } else { String::new() };
         app.note(&format!(
-            "{} → {}{make}: {} {listed}, {} already there, {} to copy{open}",
+            "{} → {}{make}: {} {listed}, {} already there{filtered}, {} to copy{open}",
             preview.folder,
             preview.destination,
             preview.listed,

@@ -3,24 +3,28 @@
 
 mod ends;
 mod leaving;
+pub(super) mod plan;
 mod what;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use self::ends::From;
+use self::plan::Plan;
 use super::copying::{Copying, Over};
 use super::{App, dry_run};
-use crate::account::Place;
+use crate::account::{Place, Protocol};
 use crate::cli::{OutputArgs, TwoPlaceCredentials, age};
 use crate::error::{Error, Result};
 use crate::exit::ExitCode;
 use crate::imap::session::Access;
+use crate::report::Format;
 use crate::state::{self, Journal};
 use crate::store::Listed;
 use crate::store::open::{self, Opener};
 use crate::store::takeout::Labels;
-use crate::transfer::{Asked, Options, Preview, Seen, Transfer, preview};
+use crate::transfer::{Asked, Look, Options, Preview, Seen, Transfer, preview};
 
 const SCHEMA: &str = "mailhaul.migrate/1";
 
@@ -83,6 +87,7 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
         Some(dir) => dir.clone(),
         None => state::default_dir(&destination_name)?,
     };
+    args.what.suits(&source.place, &destination, source.place.server().is_some_and(|server| server.protocol == Protocol::Imap))?;
     if args.dry_run {
         return preview_only(args, app, &source, &destination, &destination_name, &dir);
     }
@@ -111,6 +116,9 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
             date_from: args.copying.date_from,
             // What is on this disk is not there later than at once.
             settle: if destination.server().is_some() { args.copying.settle } else { Duration::ZERO },
+            wishes: args.what.wishes(),
+            query: args.what.query(),
+            gate: Arc::new(args.what.gate(started)),
             ..Options::default()
         },
         source_name: source.name.clone(),
@@ -128,13 +136,26 @@ fn preview_only(args: &Args, app: &App, from: &From, destination: &Place, destin
     let journal = Journal::read_only(dir, destination_name).map_err(|error| error.at(&destination.shown))?;
     let opener = Opener::new(&from.place, &app.context, &app.trace);
     let (mut source, mut sink) = (from.source(&opener, app)?, open::house(destination, Access::ReadOnly, &app.context, &app.trace)?);
-    let previews =
-        preview(source.as_mut(), sink.as_mut(), journal, &from.name, from.only.as_ref(), destination.folder.as_ref(), Asked::House)?;
+    let look = Look::new(&from.name, from.only.as_ref(), destination.folder.as_ref(), Asked::House);
+    let look = Look { wishes: args.what.wishes(), query: args.what.query(), ..look };
+    let forecast = preview(source.as_mut(), sink.as_mut(), journal, &look)?;
     source.finish()?;
     sink.finish()?;
     let named = |preview: &Preview, listed: &Listed| (preview.folder.to_string(), listed.id);
     let format = super::format(&args.output);
-    dry_run::write(SCHEMA, &from.shown, &destination.shown, &previews, format, &named)?;
-    dry_run::tell(app, &previews, "listed", format);
+    let plan = Plan::new(&forecast, args.what.bwlimit);
+    let (renamings, sentences) = (plan.renamings(), plan.sentences());
+    dry_run::write(SCHEMA, &from.shown, &destination.shown, &forecast.folders, Some(plan), format, &named)?;
+    if format.is_json() {
+        return Ok(ExitCode::Success);
+    }
+    if format != Format::Table {
+        dry_run::tell(app, &forecast.folders, "listed", format);
+        renamings.iter().for_each(|words| app.note(words));
+    }
+    for problem in forecast.folders.iter().flat_map(|preview| &preview.problems) {
+        app.note(&format!("{}: {}", problem.folder, problem.reason));
+    }
+    sentences.iter().for_each(|words| app.note(words));
     Ok(ExitCode::Success)
 }

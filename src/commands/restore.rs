@@ -29,7 +29,7 @@ use crate::store::vault::Layout;
 use crate::transfer::backup::Limits;
 use crate::transfer::backup::selection::{self, ChosenFolder, Gone};
 use crate::transfer::backup::source::{ReadStore, Site, Spent, StoreSource};
-use crate::transfer::{Asked, Options, Preview, Seen, SourceFlags, Transfer, preview};
+use crate::transfer::{Asked, Look, Options, Preview, Seen, SourceFlags, Transfer, preview};
 
 const SCHEMA: &str = "mailhaul.restore/1";
 /// So many accounts are named in an error.
@@ -454,7 +454,7 @@ impl Job<'_> {
                 let mut sink = open::sink(self.destination, Access::ReadOnly, &app.context, &app.trace)?;
                 let name = self.site.source_name(self.account);
                 let into = self.destination.folder.as_ref();
-                let previews = preview(&mut source, sink.as_mut(), journal, &name, None, into, Asked::Back)?;
+                let previews = preview(&mut source, sink.as_mut(), journal, &Look::new(&name, None, into, Asked::Back))?.folders;
                 sink.finish()?;
                 previews
             }
@@ -467,7 +467,7 @@ impl Job<'_> {
             (folder, uid)
         };
         let format = super::format(&args.output);
-        dry_run::write(SCHEMA, &self.source, &self.destination.shown, &previews, format, &named)?;
+        dry_run::write(SCHEMA, &self.source, &self.destination.shown, &previews, None, format, &named)?;
         dry_run::tell(app, &previews, "selected", format);
         Ok(ExitCode::Success)
     }

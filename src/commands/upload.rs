@@ -23,7 +23,7 @@ use crate::store::mbox::{MboxSource, is_mbox};
 use crate::store::open::{self, Spool};
 use crate::store::several::{Dates, Input, Origins, Several};
 use crate::store::{Listed, Source};
-use crate::transfer::{Asked, DateFrom, Options, Preview, SourceFlags, Transfer, preview};
+use crate::transfer::{Asked, DateFrom, Look, Options, Preview, SourceFlags, Transfer, preview};
 
 const SCHEMA: &str = "mailhaul.upload/1";
 /// Under this name a journal knows what `--once` sent, wherever the files lay: a message is its content.
@@ -331,6 +331,7 @@ impl Job<'_> {
                 settle: self.args.settle,
                 adopt: false,
                 create: self.args.create,
+                ..Options::default()
             },
             source_name: SOURCE_NAME.to_owned(),
             open_source: &|| Ok(Box::new(self.source())),
@@ -390,7 +391,7 @@ impl Job<'_> {
         let mut source = self.source();
         let mut sink = open::sink(self.destination, Access::ReadOnly, &app.context, &app.trace)?;
         let into = self.folder();
-        let previews = preview(&mut source, sink.as_mut(), journal, SOURCE_NAME, None, Some(&into), Asked::House)?;
+        let previews = preview(&mut source, sink.as_mut(), journal, &Look::new(SOURCE_NAME, None, Some(&into), Asked::House))?.folders;
         sink.finish()?;
         if !args.create && previews.iter().any(|preview| preview.create && !preview.destination.is_inbox()) {
             return Err(Error::usage(format!("there is no folder {into}")).at(&self.destination.shown).hint("--create makes it"));
@@ -400,7 +401,7 @@ impl Job<'_> {
             (file, number.unwrap_or(1))
         };
         let format = super::format(&args.output);
-        dry_run::write(SCHEMA, &self.shown(), &self.destination.shown, &previews, format, &origin)?;
+        dry_run::write(SCHEMA, &self.shown(), &self.destination.shown, &previews, None, format, &origin)?;
         for preview in previews.iter().filter(|_| !format.is_json()) {
             let make = if preview.create { " (to be made)" } else { "" };
             let sent = if self.args.once { format!(", {} sent before", preview.already_there) } else { String::new() };

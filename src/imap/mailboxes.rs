@@ -293,6 +293,11 @@ impl Session {
         (self.written(&folder).ok()? == entry.name).then_some(folder)
     }
 
+    /// The folder that a mailbox of this name would be listed as; `None` where it could not be shown by its name.
+    pub fn shown(&self, wire_name: &[u8]) -> Option<Folder> {
+        utf7::mailbox_to_folder(self.without_prefix(wire_name), self.delimiter)
+    }
+
     fn without_prefix<'a>(&self, name: &'a [u8]) -> &'a [u8] {
         if name.eq_ignore_ascii_case(b"INBOX") { name } else { name.strip_prefix(self.prefix.as_slice()).unwrap_or(name) }
     }

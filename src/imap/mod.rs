@@ -13,6 +13,7 @@ pub mod mailboxes;
 pub mod opening;
 pub mod parse;
 pub mod resync;
+mod room;
 mod search;
 pub mod selected;
 pub mod session;
@@ -24,4 +25,5 @@ mod wire;
 
 pub use changing::{Change, Placed, Rest, Stored};
 pub use encode::{Command, Part};
+pub use room::{Allowance, Limit};
 pub use uid_set::UidSet;

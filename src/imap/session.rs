@@ -35,6 +35,11 @@ impl Capabilities {
         self.0.iter().any(|own| own == name)
     }
 
+    /// The number behind a name and `=`: `APPENDLIMIT=35651584`.
+    pub fn number(&self, name: &str) -> Option<u64> {
+        self.0.iter().find_map(|own| own.strip_prefix(name)?.strip_prefix('=')?.parse().ok())
+    }
+
     /// Whether nothing was announced at all.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -280,6 +280,13 @@ pub enum Untagged {
     Flags(Vec<Flag>),
     /// `NAMESPACE`
     Namespace(Namespaces),
+    /// `QUOTA` (RFC 9208)
+    Quota {
+        /// What the limits are set to; often empty.
+        root: Vec<u8>,
+        /// What is counted (`STORAGE`, in units of 1024 octets), how much of it is there, and how much may be.
+        resources: Vec<(String, u64, u64)>,
+    },
     /// `ID`: names as written, `None` for NIL values.
     Id(Vec<(String, Option<String>)>),
     /// `ENABLED`
@@ -333,6 +340,8 @@ pub struct MailboxStatus {
     pub size: Option<u64>,
     /// `HIGHESTMODSEQ`
     pub highest_mod_seq: Option<u64>,
+    /// `APPENDLIMIT` in octets (RFC 7889)
+    pub append_limit: Option<u64>,
     /// `MAILBOXID` (RFC 8474)
     pub mailbox_id: Option<String>,
 }

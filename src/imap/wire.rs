@@ -39,6 +39,7 @@ const READING: &[&str] = &[
     "ENABLE",
     "EXAMINE",
     "FETCH",
+    "GETQUOTAROOT",
     "ID",
     "LIST",
     "LOGIN",

@@ -2,18 +2,24 @@
 //! is decided and named here; what became of each message is told as `bulk` saw it.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
-use super::{FolderInfo, Listed, Listing, Outcome, Outgoing, Placement, Sink, SinkState, Source, SpecialUse, Wait, copyable};
+use super::sift::Picked;
+use super::{
+    FolderInfo, Listed, Listing, Outcome, Outgoing, Placement, Quota, Resource, Room, Sink, SinkState, Source, SpecialUse, Wait, copyable,
+};
 use crate::account::Server;
 use crate::context::Context;
 use crate::error::{Error, Kind, Result, Scope};
 use crate::folder::Folder;
+use crate::imap::UidSet;
 use crate::imap::bulk::{Appender, Fate, Fetched, Upload, Wanted};
 use crate::imap::listing::Meta;
 use crate::imap::selected::{MailboxState, Selected};
 use crate::imap::session::{Access, Mailbox, Session};
 use crate::message::{Body, Flag, InternalDate, Key, Message};
 use crate::net::Trace;
+use crate::query::Query;
 
 /// The mailbox a source or sink has turned to.
 struct Current {
@@ -91,6 +97,17 @@ impl Source for ImapSource {
         Ok(ids)
     }
 
+    fn matching(&mut self, messages: &[Listed], query: &Query) -> Result<Picked> {
+        let Some(current) = self.current.as_ref().filter(|_| !messages.is_empty()) else { return Ok(Picked::default()) };
+        let mut selected = again(&mut self.session, current)?;
+        let found = selected.search(query)?;
+        // Mail that came since the listing is none of this run's.
+        let found: UidSet = messages.iter().map(|listed| listed.id).filter(|uid| found.contains(*uid)).collect();
+        let found = selected.narrowed(found, query)?;
+        let wanted = messages.iter().filter(|listed| found.contains(listed.id)).cloned().collect();
+        Ok(Picked { wanted, unreadable: Vec::new() })
+    }
+
     fn stuck_at(&self) -> Option<u32> {
         self.session.stuck_at()
     }
@@ -112,6 +129,7 @@ pub struct ImapSink {
     session: Option<Session>,
     appender: Option<Appender>,
     place: String,
+    context: Context,
     access: Access,
     binary: bool,
     state: MailboxState,
@@ -130,6 +148,7 @@ impl ImapSink {
         let session = Session::connect(server, access, context, trace)?;
         Ok(Self {
             place: session.place().to_owned(),
+            context: context.clone(),
             access,
             binary: session.capabilities().has("BINARY"),
             session: Some(session),
@@ -139,6 +158,13 @@ impl ImapSink {
             names: HashMap::new(),
             altered: HashMap::new(),
         })
+    }
+
+    /// A folder there that the server may not tell from one that it will not make: the same on the wire, or but for case.
+    fn twin(&self, folder: &Folder, wire_name: &[u8]) -> Option<Folder> {
+        let lower = folder.to_string().to_lowercase();
+        let is_twin = |other: &Folder, name: &[u8]| name == wire_name || other.to_string().to_lowercase() == lower;
+        self.names.iter().filter(|(other, _)| *other != folder).find(|(other, name)| is_twin(other, name)).map(|(other, _)| other.clone())
     }
 
     fn session(&mut self) -> Result<&mut Session> {
@@ -168,25 +194,61 @@ impl Sink for ImapSink {
         Ok(known.filter_map(|((folder, _), status)| Some((folder, status.uid_validity?, status.uid_next?))).collect())
     }
 
+    fn called(&mut self, folder: &Folder) -> Result<Folder> {
+        if self.names.contains_key(folder) {
+            return Ok(folder.clone());
+        }
+        let session = self.session()?;
+        let wire_name = session.wire_name(folder)?;
+        Ok(session.shown(&wire_name).unwrap_or_else(|| folder.clone()))
+    }
+
+    fn room(&mut self, folders: &[Folder]) -> Result<Room> {
+        let names: Vec<Option<Vec<u8>>> = folders.iter().map(|folder| self.names.get(folder).cloned()).collect();
+        let told = self.session()?.room(&names)?;
+        let quota = |limit: crate::imap::Limit| {
+            let (resource, unit) = match limit.resource.as_str() {
+                "STORAGE" => (Resource::Octets, 1024),
+                "MESSAGE" => (Resource::Messages, 1),
+                _ => return None,
+            };
+            Some(Quota { root: limit.root, resource, used: limit.used.saturating_mul(unit), limit: limit.limit.saturating_mul(unit) })
+        };
+        Ok(Room { largest: told.largest, quotas: told.limits.into_iter().filter_map(quota).collect() })
+    }
+
+    fn round_trip(&mut self) -> Result<Option<Duration>> {
+        let started = self.context.now();
+        self.session()?.noop()?;
+        Ok(Some(self.context.now().since(started)))
+    }
+
     fn open(&mut self, folder: &FolderInfo, create: bool) -> Result<Option<SinkState>> {
         let known = self.names.get(&folder.folder).cloned();
         let writes = self.access == Access::ReadWrite;
-        let session = self.session()?;
         let wire_name = match &known {
             Some(name) => name.clone(),
-            None => session.wire_name(&folder.folder)?,
+            None => self.session()?.wire_name(&folder.folder)?,
         };
         if known.is_none() && !folder.folder.is_inbox() {
             if !create {
                 return Ok(None);
             }
-            session.create(&wire_name).map_err(|error| in_folder(error, &folder.folder))?;
+            let made = self.session()?.make(&wire_name, None).map_err(|error| in_folder(error, &folder.folder))?;
+            if !made && let Some(twin) = self.twin(&folder.folder, &wire_name) {
+                return Err(Error::refused(format!("the server takes the folder {} for its folder {twin}", folder.folder))
+                    .at(&self.place)
+                    .hint("give it another name")
+                    .scoped(Scope::Mailbox));
+            }
+            let session = self.session()?;
             if folder.subscribed {
                 // A folder nobody subscribed to still holds its mail.
                 let _ = session.subscribe(&wire_name);
             }
         }
         // Only SELECT tells which flags the folder keeps.
+        let session = self.session()?;
         let selected = if writes { session.select(&wire_name) } else { session.examine(&wire_name) };
         let selected = selected.map_err(|error| in_folder(error, &folder.folder))?;
         let state = selected.state().clone();

@@ -13,15 +13,18 @@ pub mod open;
 pub mod origin;
 pub mod pop3;
 pub mod several;
+pub mod sift;
 pub mod takeout;
 pub mod vault;
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::folder::Folder;
 use crate::message::{Body, Digest, Flag, InternalDate, Key, Message, header_len};
+use crate::query::Query;
 
 /// The special uses of RFC 6154 (and INBOX, which needs no attribute).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -153,6 +156,15 @@ pub trait Source: Send {
         false
     }
 
+    /// Those of `messages` (of the folder listed last) for which `query` holds for certain: by the server's search where it has
+    /// one, else by looking into them.
+    ///
+    /// # Errors
+    /// As [`Source::read`]; [`crate::error::Kind::Usage`] for conditions that only a server knows.
+    fn matching(&mut self, messages: &[Listed], query: &Query) -> Result<sift::Picked> {
+        sift::matching(messages, query, false, &mut |wanted, _, each| self.read(wanted, each))
+    }
+
     /// The message (by its id) that was being read when the session was lost, where the source knows better than that it
     /// is the first one not handed over.
     fn stuck_at(&self) -> Option<u32> {
@@ -215,6 +227,44 @@ pub struct SinkState {
     pub messages: u64,
 }
 
+/// What a store says that it takes.
+#[derive(Debug, Clone, Default)]
+pub struct Room {
+    /// The most octets of one message, by folder (RFC 7889); `None` where it does not say.
+    pub largest: Vec<Option<u64>>,
+    /// What is limited over several folders together (RFC 9208).
+    pub quotas: Vec<Quota>,
+}
+
+/// A limit to what an account holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quota {
+    /// What it is called there; often nothing.
+    pub root: String,
+    /// What is counted.
+    pub resource: Resource,
+    /// How much of it is there.
+    pub used: u64,
+    /// How much of it may be.
+    pub limit: u64,
+}
+
+/// What a quota counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resource {
+    /// Octets. Servers count in units of 1024.
+    Octets,
+    /// Messages.
+    Messages,
+}
+
+impl Quota {
+    /// How much is left.
+    pub fn left(&self) -> u64 {
+        self.limit.saturating_sub(self.used)
+    }
+}
+
 /// How long [`Sink::settle`] waits for facts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wait {
@@ -249,6 +299,30 @@ pub trait Sink: Send {
     /// Whether messages keep a number there (UIDs). Where they do not, ids are positions in the last [`Sink::look`], from 0 on.
     fn is_numbered(&self) -> bool {
         true
+    }
+
+    /// What `folder`, which is not there yet, will be listed as once it is: names that differ may be one there.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Usage`]: there cannot be such a name.
+    fn called(&mut self, folder: &Folder) -> Result<Folder> {
+        Ok(folder.clone())
+    }
+
+    /// How much it takes, as far as it tells: for each of `folders` the largest message, and the room there is for all of them.
+    ///
+    /// # Errors
+    /// As [`Source::folders`]. A store that refuses to tell tells nothing.
+    fn room(&mut self, folders: &[Folder]) -> Result<Room> {
+        Ok(Room { largest: vec![None; folders.len()], ..Room::default() })
+    }
+
+    /// How long one question and its answer take; `None` where nobody is asked.
+    ///
+    /// # Errors
+    /// As [`Source::folders`].
+    fn round_trip(&mut self) -> Result<Option<Duration>> {
+        Ok(None)
     }
 
     /// Turns to `folder`; `None` when it is not there and `create` does not ask for it. Nothing may be outstanding.

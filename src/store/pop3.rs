@@ -11,7 +11,9 @@ use crate::message::{Body, Digests, Key, Message};
 use crate::net::Trace;
 use crate::pop3::{Options, Session, Sizes, UniqueIds, What};
 
+use super::sift::{self, Picked};
 use super::{FolderInfo, Listed, Listing, Source, header_of};
+use crate::query::Query;
 
 /// More lines than a message has, in a number that every server can read.
 const ALL_LINES: u32 = 99_999_999;
@@ -147,6 +149,15 @@ impl Source for Pop3Source {
 
     fn end_marks(&self) -> bool {
         self.fetched
+    }
+
+    fn matching(&mut self, messages: &[Listed], query: &Query) -> Result<Picked> {
+        sift::matching(messages, query, true, &mut |wanted, whole, each| {
+            if whole {
+                return self.read(wanted, each);
+            }
+            self.headers(wanted, &mut |index, header| each(index, header.and_then(|header| sift::bare(header.into()))))
+        })
     }
 
     fn finish(&mut self) -> Result<()> {

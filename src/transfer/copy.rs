@@ -54,6 +54,7 @@ impl Transfer<'_> {
             copies.iter_mut().filter(|(key, _)| again.contains(*key)).for_each(|(_, row)| row.state = State::Pending);
         }
         let (flowing, suspects) = self.missing(&listing.messages, &copies, work);
+        let (flowing, suspects) = self.sift(source, work, flowing, suspects)?;
         // What was not named is not missing from the source.
         let mut renamed = if self.asked.lists_all() { Renamed::new(&listing, &copies) } else { Renamed::default() };
         for listed in &listing.messages {
@@ -73,7 +74,7 @@ impl Transfer<'_> {
         }
         work.note_listing(listing.messages);
         if flowing.is_empty() && suspects.is_empty() {
-            self.visited(&folder, target.generation, ends)?;
+            self.visited(&folder, target.generation, ends, work)?;
             return Ok(true);
         }
         self.report.event(Event::Planned {
@@ -138,7 +139,7 @@ impl Transfer<'_> {
             }
         }
         // Without keys only a further listing could tell what is missing, and that has just been read whole.
-        self.visited(&folder, target.generation, ends)?;
+        self.visited(&folder, target.generation, ends, work)?;
         Ok(true)
     }
 
@@ -156,7 +157,7 @@ impl Transfer<'_> {
             let decided = matches!(
                 work.tally.get(&name),
                 Some(Fate::Refused { .. } | Fate::Quarantined { .. } | Fate::Vanished | Fate::AlreadyThere)
-            );
+            ) || (listed.key.is_some() && matches!(work.tally.get(&name), Some(Fate::Filtered)));
             if !free || decided {
                 continue;
             }
@@ -211,10 +212,10 @@ impl Transfer<'_> {
         self.journal.commit(&Batch(vec![Change::Paired { source, folder: folder.clone(), into, mailbox }])).map(drop)
     }
 
-    fn visited(&mut self, folder: &Folder, generation: GenerationId, ends: &mut Ends) -> Result<()> {
+    fn visited(&mut self, folder: &Folder, generation: GenerationId, ends: &mut Ends, work: &Work) -> Result<()> {
         ends.losses = 0;
-        // Not everything of the folder was dealt with, only what was named.
-        if !self.asked.lists_all() || self.journal.has_visited(&self.source_name, folder, generation)? {
+        // Not everything of the folder was dealt with, only what was named, or what a query let through.
+        if !self.asked.lists_all() || work.leaves_out() || self.journal.has_visited(&self.source_name, folder, generation)? {
             return Ok(());
         }
         self.journal.commit(&Batch(vec![Change::Visited { source: self.source_name.clone(), folder: folder.clone(), generation }]))?;

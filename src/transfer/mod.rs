@@ -10,11 +10,13 @@ pub mod compare;
 mod copy;
 mod ends;
 mod exactly;
+mod gate;
 mod options;
 mod pass;
 mod preview;
 mod renamed;
 mod settle;
+mod sift;
 mod tally;
 mod unanswered;
 
@@ -23,16 +25,18 @@ use std::thread;
 use crate::context::Context;
 use crate::error::{Error, Kind, Result, Scope};
 use crate::folder::Folder;
-use crate::plan::{self, Pair};
+use crate::plan::{Pair, Planned, Sides, Why};
 use crate::report::{Event, Outcome, Problem, Report};
 use crate::state::{Horizon, Journal};
 use crate::store::{Sink, Source};
 pub use asked::Asked;
 use ends::Ends;
 pub use exactly::locate;
+pub use gate::Gate;
 pub use options::{DateFrom, Options, Seen, SourceFlags};
-pub use preview::{Preview, preview};
+pub use preview::{Forecast, Look, Preview, preview};
 use settle::SeenByUid;
+pub use sift::Shortage;
 use tally::Work;
 
 /// Opens one end of the transfer, again after each loss.
@@ -78,14 +82,24 @@ impl Transfer<'_> {
         // Wrong passwords and wrong names end the run here, before anything is touched.
         let (source, sink) = both(self.open_source, self.open_sink);
         let mut ends = Ends { source: Some(source?), sink: Some(sink?), losses: 0 };
+        // A run that follows a complete one brings little.
+        let is_first = self.journal.last_run(false)?.is_none_or(|run| !run.complete)
+            || self.journal.pairings(&self.source_name, self.into.as_ref())?.is_empty();
         self.journal.begin_run()?;
-        let pairs = self.pairs(&mut ends)?;
-        works.extend(pairs.into_iter().map(Work::new));
+        works.extend(self.pairs(&mut ends)?.into_iter().map(Work::new));
+        if is_first && self.asked.lists_all() {
+            self.forewarn(&mut ends, works)?;
+        }
         let mut seen = SeenByUid::new();
         for work in works.iter_mut() {
             self.folder_or_problem(&mut ends, work, &mut seen)?;
         }
-        self.wait_for_open_copies(&mut ends, works, &mut seen)?;
+        loop {
+            self.wait_for_open_copies(&mut ends, works, &mut seen)?;
+            if !self.reconcile(&mut ends, works, &mut seen)? {
+                break;
+            }
+        }
         let Ends { source, sink, .. } = ends;
         let farewells = both(|| source.map(|mut source| source.finish()), || sink.map(|mut sink| sink.finish()));
         for farewell in [farewells.0, farewells.1].into_iter().flatten() {
@@ -126,7 +140,19 @@ impl Transfer<'_> {
                         return self.exact_pairs(folders, &there).map_err(|error| error.at(place));
                     }
                     let known = self.journal.pairings(&self.source_name, self.into.as_ref())?;
-                    return Ok(plan::pair_folders(&folders, &there, self.into.as_ref(), &known));
+                    let sides = Sides { source: &folders, destination: &there, into: self.into.as_ref(), known: &known };
+                    let (_, sink) = ends.open(self)?;
+                    match self.options.wishes.pair(sides, &mut |folder| sink.called(folder)) {
+                        Ok(planned) => {
+                            // Said once: the next run finds it paired.
+                            for Planned { pair, why } in planned.iter().filter(|one| matches!(one.why, Why::Taken | Why::Called)) {
+                                let (from, to) = (&pair.source.folder, &pair.destination.folder);
+                                self.report.event(Event::Note(format!("{from} goes to {to}: {why}")));
+                            }
+                            return Ok(planned.into_iter().map(|one| one.pair).collect());
+                        }
+                        Err(error) => ends.lose_both(self, error)?,
+                    }
                 }
                 Err(error) => ends.lose_both(self, error)?,
             }

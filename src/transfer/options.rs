@@ -1,9 +1,13 @@
 //! What the user chose for one transfer, and what stands in for the flags and dates of a source that keeps none. It knows
 //! neither ends nor journal.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::gate::Gate;
 use crate::message::InternalDate;
+use crate::plan::Wishes;
+use crate::query::Query;
 use crate::summary;
 
 /// Which mail of a source without flags is to count as read.
@@ -74,10 +78,25 @@ pub struct Options {
     pub adopt: bool,
     /// Whether folders that are not there are made.
     pub create: bool,
+    /// Which folders go, and where to.
+    pub wishes: Wishes,
+    /// Which messages go; empty for all.
+    pub query: Query,
+    /// How much may go.
+    pub gate: Arc<Gate>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { flags: SourceFlags::Kept, date_from: DateFrom::Received, settle: Duration::from_mins(10), adopt: true, create: true }
+        Self {
+            flags: SourceFlags::Kept,
+            date_from: DateFrom::Received,
+            settle: Duration::from_mins(10),
+            adopt: true,
+            create: true,
+            wishes: Wishes::default(),
+            query: Query::default(),
+            gate: Arc::default(),
+        }
     }
 }

@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::budget::{Budget, weight};
+use super::gate::Gate;
 use super::renamed::Renamed;
 use super::tally::Fate;
 use super::{Options, SourceFlags};
@@ -167,11 +168,11 @@ impl Pass<'_> {
         let budget = Budget::new();
         let (news, inbox) = mpsc::channel();
         let (outgoing, to_send) = mpsc::channel();
-        let context = self.context;
+        let (context, gate) = (self.context, &*self.options.gate);
         thread::scope(|scope| {
             let (budget, for_reader, for_sender, reading) = (&budget, news.clone(), news, &mut *source);
             scope.spawn(move || {
-                let ended = read(reading, todo, budget, context, &for_reader);
+                let ended = read(reading, todo, budget, gate, context, &for_reader);
                 let _ = for_reader.send(News::ReadingEnded(ended));
             });
             scope.spawn(move || send(sink, &to_send, context, &for_sender));
@@ -190,9 +191,10 @@ impl Pass<'_> {
     }
 }
 
-fn read(source: &mut dyn Source, todo: &[Listed], budget: &Budget, context: &Context, news: &Sender<News>) -> Option<Error> {
+fn read(source: &mut dyn Source, todo: &[Listed], budget: &Budget, gate: &Gate, context: &Context, news: &Sender<News>) -> Option<Error> {
     let outcome = source.read(todo, &mut |index, message| {
         let octets = message.as_ref().map_or(0, |message| weight(&message.body));
+        gate.pace(message.as_ref().map_or(0, |message| message.body.len()), context);
         if !budget.take(octets, context)? || news.send(News::Read(index, message)).is_err() {
             return Err(Error::network("reading was broken off because the destination is lost"));
         }
@@ -388,6 +390,11 @@ impl Between<'_, '_> {
             }
         };
         let octets = weight(&message.body);
+        if self.stop.is_some() {
+            // Nothing more begins: an intent without its message would be looked for in vain.
+            self.budget.give(octets);
+            return Ok(());
+        }
         let Digests { exact, content } = message.digests;
         let key = match &listed.key {
             Some(key) => key.clone(),
@@ -462,6 +469,11 @@ impl Between<'_, '_> {
         if matches!(self.pass.options.flags, SourceFlags::None(_)) || message.internal_date.is_none() {
             self.fill_in(&mut message)?;
         }
+        if let Err(error) = self.pass.options.gate.begin(length, self.pass.context) {
+            self.budget.give(octets);
+            self.stop.get_or_insert(error);
+            return Ok(());
+        }
         group.octets += octets;
         group.changes.push(Change::Intend(intent));
         group.messages.push((Some(message), sent(CopyId::default())));
@@ -534,6 +546,7 @@ impl Between<'_, '_> {
                     group.fates.push((sent.key, Fate::Unknown { id: sent.id }));
                 }
                 Outcome::NotSent { begun } => {
+                    self.pass.options.gate.take_back(sent.length);
                     group.changes.push(Change::Pending { copy });
                     if begun {
                         self.end.begun.push(Suspect { name: sent.name, key: sent.key });

@@ -12,12 +12,26 @@ use crate::store::Listed;
 /// What became of one message in this run.
 #[derive(Debug, Clone)]
 pub(super) enum Fate {
-    Copied { id: u32, bytes: u64, altered: Vec<String> },
+    Copied {
+        id: u32,
+        bytes: u64,
+        altered: Vec<String>,
+    },
     AlreadyThere,
-    Refused { id: u32, reason: String },
-    Quarantined { id: u32, reason: String },
-    Unknown { id: u32 },
+    Refused {
+        id: u32,
+        reason: String,
+    },
+    Quarantined {
+        id: u32,
+        reason: String,
+    },
+    Unknown {
+        id: u32,
+    },
     Vanished,
+    /// Left out because the user asked so.
+    Filtered,
 }
 
 /// A pair of folders and how far it is.
@@ -30,6 +44,8 @@ pub(super) struct Work {
     /// Listed messages that were done before this run.
     pub(super) done_before: HashSet<String>,
     pub(super) failed: Option<Error>,
+    /// Whether a query holds for messages that were looked into, by their keys.
+    pub(super) meant: HashMap<String, bool>,
     /// Copies of other sources that are at the destination and count for none of these messages yet.
     pub(super) brought: Option<Adoptable>,
 }
@@ -43,8 +59,22 @@ impl Work {
             listed: Vec::new(),
             done_before: HashSet::new(),
             failed: None,
+            meant: HashMap::new(),
             brought: None,
         }
+    }
+
+    /// Messages that were sent and of which nobody knows whether they arrived: their keys and numbers.
+    pub(super) fn unknown(&self) -> impl Iterator<Item = (String, u32)> {
+        self.tally.iter().filter_map(|(key, fate)| match fate {
+            Fate::Unknown { id } => Some((key.clone(), *id)),
+            _ => None,
+        })
+    }
+
+    /// Whether messages of the folder were left out.
+    pub(super) fn leaves_out(&self) -> bool {
+        self.tally.values().any(|fate| matches!(fate, Fate::Filtered))
     }
 
     /// Accounts for a listing. A later one of the same run may lack messages that were listed before, and bring new ones.
@@ -97,6 +127,7 @@ pub(super) fn outcome(works: &[Work]) -> Outcome {
                     problems.push((*id, "it was sent, and no answer tells whether it arrived; the next run finds out".to_owned()));
                 }
                 Fate::Vanished => counts.vanished += 1,
+                Fate::Filtered => counts.filtered += 1,
             }
         }
         problems.sort();

@@ -41,7 +41,7 @@ pub(super) fn preview(job: &Job<'_>) -> Result<Vec<Preview>> {
         let to_copy: Vec<Listed> = listed.into_iter().filter(|one| !take(&mut standing, one)).collect();
         let already_there = all - to_copy.len() as u64;
         let (folder, destination) = (pair.source.folder, pair.destination.folder);
-        previews.push(Preview { folder, destination, create, listed: all, already_there, open: 0, to_copy });
+        previews.push(Preview { listed: all, already_there, to_copy, ..Preview::new(folder, destination, create) });
     }
     sink.finish()?;
     Ok(previews)

@@ -48,6 +48,7 @@ fn known(cursor: &mut Cursor) -> Option<Untagged> {
         b"NAMESPACE" => {
             Some(Untagged::Namespace(Namespaces { personal: namespaces(cursor), other: namespaces(cursor), shared: namespaces(cursor) }))
         }
+        b"QUOTA" => quota(cursor),
         b"ID" => id(cursor),
         // Codes that some servers send as responses of their own.
         b"COPYUID" | b"APPENDUID" | b"UIDVALIDITY" | b"UIDNEXT" | b"HIGHESTMODSEQ" | b"NOMODSEQ" | b"PERMANENTFLAGS" | b"READ-ONLY"
@@ -122,6 +123,7 @@ fn mailbox_status(cursor: &mut Cursor) -> Option<Untagged> {
             b"UIDVALIDITY" => items.uid_validity = fetch::small(cursor.number()),
             b"UNSEEN" => items.unseen = cursor.number(),
             b"SIZE" => items.size = cursor.number(),
+            b"APPENDLIMIT" => items.append_limit = cursor.number(),
             b"HIGHESTMODSEQ" => items.highest_mod_seq = cursor.number().filter(|value| *value > 0),
             b"MAILBOXID" => match cursor.strings() {
                 Some(ids) => items.mailbox_id = ids.first().and_then(|id| fetch::object_id(id)),
@@ -130,6 +132,17 @@ fn mailbox_status(cursor: &mut Cursor) -> Option<Untagged> {
             _ => cursor.skip_value(),
         }
     }
+}
+
+/// `QUOTA root (STORAGE 10 512 MESSAGE 3 100)`
+fn quota(cursor: &mut Cursor) -> Option<Untagged> {
+    let root = cursor.token().string()?;
+    let words = cursor.strings()?;
+    let resource = |triplet: &[Vec<u8>]| match triplet {
+        [name, used, limit] => Some((lossy(name).to_ascii_uppercase(), number(used)?, number(limit)?)),
+        _ => None,
+    };
+    Some(Untagged::Quota { root, resources: words.chunks(3).filter_map(resource).collect() })
 }
 
 fn numbers(rest: &[u8]) -> Vec<u32> {

@@ -106,6 +106,16 @@ pub struct Behaviour {
     pub no_status: BTreeMap<String, String>,
     /// What stands behind the agreement to COMPRESS, uncompressed, in place of a compressed stream.
     pub compresses_not: Option<String>,
+    /// The personal namespace, as in `INBOX.`: no other names are made but below it.
+    pub prefix: String,
+    /// What separates levels.
+    pub delimiter: char,
+    /// A name is taken where one is there that differs in case alone.
+    pub case_blind: bool,
+    /// The resources of the one quota root: name, usage, limit. Announced by the capability QUOTA.
+    pub quota: Vec<(String, u64, u64)>,
+    /// What STATUS (APPENDLIMIT) tells of mailboxes.
+    pub append_limits: BTreeMap<String, usize>,
     /// The test clock by which [`AppendFault::StoreLate`] counts.
     pub clock: Option<PathBuf>,
 }
@@ -141,6 +151,11 @@ impl Default for Behaviour {
             same_email_ids: false,
             no_status: BTreeMap::new(),
             compresses_not: None,
+            prefix: String::new(),
+            delimiter: '/',
+            case_blind: false,
+            quota: Vec::new(),
+            append_limits: BTreeMap::new(),
             clock: None,
         }
     }

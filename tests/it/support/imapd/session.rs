@@ -164,14 +164,29 @@ impl Session<'_> {
                 }
                 return Ok(Next::Go);
             }
-            "NAMESPACE" => self.wire.line("* NAMESPACE ((\"\" \"/\")) NIL NIL")?,
+            "NAMESPACE" => {
+                let Behaviour { prefix, delimiter, .. } = self.world.lock().unwrap().behaviour.clone();
+                self.wire.line(&format!("* NAMESPACE ((\"{prefix}\" \"{delimiter}\")) NIL NIL"))?;
+            }
+            "GETQUOTAROOT" => {
+                let quota = self.world.lock().unwrap().behaviour.quota.clone();
+                let told: Vec<String> = quota.iter().map(|(name, used, limit)| format!("{name} {used} {limit}")).collect();
+                self.wire.line("* QUOTAROOT INBOX \"all mail\"")?;
+                self.wire.line(&format!("* QUOTA \"all mail\" ({})", told.join(" ")))?;
+            }
             "CREATE" => {
-                let known = self.world.lock().unwrap().mailboxes.contains_key(&folder);
+                let behaviour = self.world.lock().unwrap().behaviour.clone();
+                if !folder.starts_with(&behaviour.prefix) {
+                    self.wire.line(&format!("{tag} NO [CANNOT] names begin with {}", behaviour.prefix))?;
+                    return Ok(Next::Go);
+                }
+                let is_it = |name: &String| *name == folder || behaviour.case_blind && name.eq_ignore_ascii_case(&folder);
+                let known = self.world.lock().unwrap().mailboxes.keys().any(is_it);
                 if known {
                     self.wire.line(&format!("{tag} NO [ALREADYEXISTS] is there"))?;
                     return Ok(Next::Go);
                 }
-                self.world.lock().unwrap().create(folder.trim_end_matches('/'));
+                self.world.lock().unwrap().create(folder.trim_end_matches(behaviour.delimiter));
             }
             "DELETE" => {
                 if self.world.lock().unwrap().mailboxes.remove(&folder).is_none() {
@@ -220,7 +235,12 @@ impl Session<'_> {
                     self.wire.line(&format!("{tag} NO [NONEXISTENT] no such mailbox"))?;
                     return Ok(Next::Go);
                 };
-                self.wire.line(&mailbox.status(&folder, &asked))?;
+                let limit = self.world.lock().unwrap().behaviour.append_limits.get(&folder).copied();
+                let told = mailbox.status(&folder, &asked);
+                match limit.filter(|_| asked.iter().any(|item| item == "APPENDLIMIT")) {
+                    Some(limit) => self.wire.line(&format!("{} APPENDLIMIT {limit})", told.trim_end_matches(')')))?,
+                    None => self.wire.line(&told)?,
+                }
             }
             "SELECT" | "EXAMINE" => {
                 let Some(mailbox) = self.world.lock().unwrap().mailboxes.get(&folder).cloned() else {
@@ -344,7 +364,8 @@ impl Session<'_> {
         let returned = parts.iter().map(Token::text).skip_while(|word| word != "RETURN" || !extended).collect::<Vec<_>>();
         let mut answer = String::new();
         if pattern.is_empty() {
-            answer.push_str("* LIST (\\Noselect) \"/\" \"\"\r\n");
+            let delimiter = self.world.lock().unwrap().behaviour.delimiter;
+            answer.push_str(&format!("* LIST (\\Noselect) \"{delimiter}\" \"\"\r\n"));
         } else {
             let world = self.world.lock().unwrap();
             let names: Vec<&String> = if verb == "LSUB" { world.subscribed.iter().collect() } else { world.mailboxes.keys().collect() };
@@ -352,7 +373,9 @@ impl Session<'_> {
                 let special = world.behaviour.special_use.get(name).map_or("", String::as_str);
                 let told =
                     if returned.iter().any(|word| word == "SUBSCRIBED") && world.subscribed.contains(name) { " \\Subscribed" } else { "" };
-                answer.push_str(&format!("* {verb} ({}) \"/\" {}\r\n", format!("{special}{told}").trim_start(), quoted(name)));
+                let delimiter = world.behaviour.delimiter;
+                let attributes = format!("{special}{told}");
+                answer.push_str(&format!("* {verb} ({}) \"{delimiter}\" {}\r\n", attributes.trim_start(), quoted(name)));
                 if let Some(at) = returned.iter().position(|word| word == "STATUS")
                     && !world.behaviour.no_status.contains_key(name)
                 {
