@@ -11,7 +11,7 @@ use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::context::Context;
+use crate::context::{Context, Moment};
 use crate::error::{Error, Result, io_words};
 use crate::secret::Secret;
 
@@ -19,6 +19,10 @@ use super::netrc;
 
 /// How long a password command may take; a person may have to touch a key or type a passphrase.
 const COMMAND_TIME: Duration = Duration::from_secs(60);
+/// For how long a token serves further connections: they live an hour, and whoever gives them may keep one for a while as well.
+const TOKEN_TIME: Duration = Duration::from_mins(5);
+/// What was fetched so lately is not asked for again.
+const JUST_NOW: Duration = Duration::from_secs(2);
 /// The longest file, or first line, that is taken for one with a secret.
 const SECRET_BYTES: u64 = 64 * 1024;
 /// How often a running command is looked at.
@@ -52,8 +56,8 @@ pub struct Credential {
     no_input: bool,
     /// Variables that hold secrets: no child inherits them.
     hidden_env: Vec<String>,
-    /// A password already fetched; clones share it, so that a person is asked once.
-    fetched: Arc<Mutex<Option<Secret>>>,
+    /// What was fetched already, and when; clones share it, so that a person is asked once.
+    fetched: Arc<Mutex<Option<(Secret, Moment)>>>,
 }
 
 impl Credential {
@@ -68,7 +72,7 @@ impl Credential {
     /// A password that is known already.
     pub fn known(password: Secret) -> Self {
         let credential = Self::new(CredentialSource::Unspecified, true, Vec::new());
-        Self { fetched: Arc::new(Mutex::new(Some(password))), ..credential }
+        Self { fetched: Arc::new(Mutex::new(Some((password, Moment::default())))), ..credential }
     }
 
     /// Environment variables that hold secrets of any account of this command: no child inherits them.
@@ -81,19 +85,46 @@ impl Credential {
         &self.source
     }
 
-    /// Fetches the secret; `true` says that it is a token.
-    pub(super) fn fetch(&self, context: &Context, place: &str, host: &str, user: &str) -> Result<(Secret, bool)> {
-        if let CredentialSource::TokenCommand(argv) = &self.source {
-            return Ok((checked(self.run(argv, context, COMMAND_TIME)?)?, true));
-        }
+    /// Fetches the secret, which is a token where `token` or its source says so; the second value tells. What was fetched
+    /// before serves again, a token for a little while only, because tokens expire.
+    pub(super) fn fetch(&self, context: &Context, place: &str, host: &str, user: &str, token: bool) -> Result<(Secret, bool)> {
+        let token = token || matches!(self.source, CredentialSource::TokenCommand(_));
         // Held while fetching: several connections log in at once, and one prompt serves them all.
         let mut fetched = self.fetched.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(secret) = fetched.as_ref() {
-            return Ok((secret.clone(), false));
+        if let Some((secret, at)) = fetched.as_ref()
+            && !(token && self.renews() && context.now().since(*at) > TOKEN_TIME)
+        {
+            return Ok((secret.clone(), token));
         }
         let secret = checked(self.fetch_password(context, place, host, user)?)?;
-        *fetched = Some(secret.clone());
-        Ok((secret, false))
+        *fetched = Some((secret.clone(), context.now()));
+        Ok((secret, token))
+    }
+
+    /// What its source gives now that the server refused `refused`: `None` where that is nothing new, or a person would have to
+    /// be asked. So a refused password is never shown twice.
+    pub(super) fn fetch_anew(&self, refused: &Secret, context: &Context, place: &str, host: &str, user: &str) -> Result<Option<Secret>> {
+        if !self.renews() {
+            return Ok(None);
+        }
+        let mut fetched = self.fetched.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        // Another connection may have been quicker.
+        if let Some((secret, _)) = fetched.as_ref().filter(|(secret, _)| secret.expose() != refused.expose()) {
+            return Ok(Some(secret.clone()));
+        }
+        // Fetched for this very login: the source has nothing better.
+        if fetched.as_ref().is_some_and(|(_, at)| context.now().since(*at) < JUST_NOW) {
+            return Ok(None);
+        }
+        let secret = checked(self.fetch_password(context, place, host, user)?)?;
+        let new = secret.expose() != refused.expose();
+        *fetched = Some((secret.clone(), context.now()));
+        Ok(new.then_some(secret))
+    }
+
+    /// Whether its source may give something else the next time, without asking anybody.
+    fn renews(&self) -> bool {
+        matches!(self.source, CredentialSource::Command(_) | CredentialSource::TokenCommand(_) | CredentialSource::File(_))
     }
 
     fn fetch_password(&self, context: &Context, place: &str, host: &str, user: &str) -> Result<Secret> {
@@ -290,7 +321,7 @@ mod tests {
 
     fn fetch(source: CredentialSource) -> Result<String> {
         let credential = Credential::new(source, true, vec!["HOME".into()]);
-        credential.fetch(&Context::from_environment(), "work", "h", "ann").map(|(secret, _)| secret.expose().to_owned())
+        credential.fetch(&Context::from_environment(), "work", "h", "ann", false).map(|(secret, _)| secret.expose().to_owned())
     }
 
     fn sh(script: &str) -> CredentialSource {

@@ -359,7 +359,7 @@ fn conclude(
     each: &mut dyn FnMut(usize, Result<Fetched>) -> Result<()>,
     missed: &mut dyn FnMut(u32, Error),
 ) -> Result<()> {
-    if status.throttled() {
+    if status.slows() {
         return Err(refusal("the server slows us down", status));
     }
     for uid in request.uids.iter() {
