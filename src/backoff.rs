@@ -116,7 +116,11 @@ mod tests {
             ("NO [LIMIT] Rate limit hit", Cause::Throttled, None),
             ("NO [UNAVAILABLE] try again in 2 minutes", Cause::Later, Some(120_000)),
             ("NO [ALERT] Too many simultaneous connections. (Failure)", Cause::Connections, None),
-            ("BYE [UNAVAILABLE] Maximum number of connections from user+IP exceeded (mail_max_userip_connections=2)", Cause::Connections, None),
+            (
+                "BYE [UNAVAILABLE] Maximum number of connections from user+IP exceeded (mail_max_userip_connections=2)",
+                Cause::Connections,
+                None,
+            ),
             ("NO [LIMIT] User has too many sessions", Cause::Connections, None),
             ("-ERR [IN-USE] Do you have another POP session running?", Cause::InUse, None),
             ("NO [INUSE] Mailbox in use", Cause::InUse, None),

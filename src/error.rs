@@ -79,7 +79,16 @@ impl Error {
             Kind::Network | Kind::Timeout | Kind::Busy | Kind::Protocol => Scope::Session,
             _ => Scope::Run,
         };
-        Self(Box::new(Inner { kind, scope, place: None, message: message.into(), server_said: None, hint: None, retry_after: None, source: None }))
+        Self(Box::new(Inner {
+            kind,
+            scope,
+            place: None,
+            message: message.into(),
+            server_said: None,
+            hint: None,
+            retry_after: None,
+            source: None,
+        }))
     }
 
     /// The command line, config file or place is wrong (exit 2).

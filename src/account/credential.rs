@@ -21,8 +21,6 @@ use super::netrc;
 const COMMAND_TIME: Duration = Duration::from_secs(60);
 /// For how long a token serves further connections: they live an hour, and whoever gives them may keep one for a while as well.
 const TOKEN_TIME: Duration = Duration::from_mins(5);
-/// What was fetched so lately is not asked for again.
-const JUST_NOW: Duration = Duration::from_secs(2);
 /// The longest file, or first line, that is taken for one with a secret.
 const SECRET_BYTES: u64 = 64 * 1024;
 /// How often a running command is looked at.
@@ -56,8 +54,15 @@ pub struct Credential {
     no_input: bool,
     /// Variables that hold secrets: no child inherits them.
     hidden_env: Vec<String>,
-    /// What was fetched already, and when; clones share it, so that a person is asked once.
-    fetched: Arc<Mutex<Option<(Secret, Moment)>>>,
+    /// What was fetched already; clones share it, so that a person is asked once.
+    fetched: Arc<Mutex<Option<Fetched>>>,
+}
+
+struct Fetched {
+    secret: Secret,
+    at: Moment,
+    /// A server took it.
+    worked: bool,
 }
 
 impl Credential {
@@ -72,7 +77,7 @@ impl Credential {
     /// A password that is known already.
     pub fn known(password: Secret) -> Self {
         let credential = Self::new(CredentialSource::Unspecified, true, Vec::new());
-        Self { fetched: Arc::new(Mutex::new(Some((password, Moment::default())))), ..credential }
+        Self { fetched: Arc::new(Mutex::new(Some(Fetched { secret: password, at: Moment::default(), worked: false }))), ..credential }
     }
 
     /// Environment variables that hold secrets of any account of this command: no child inherits them.
@@ -91,35 +96,44 @@ impl Credential {
         let token = token || matches!(self.source, CredentialSource::TokenCommand(_));
         // Held while fetching: several connections log in at once, and one prompt serves them all.
         let mut fetched = self.fetched.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some((secret, at)) = fetched.as_ref()
-            && !(token && self.renews() && context.now().since(*at) > TOKEN_TIME)
+        if let Some(known) = fetched.as_ref()
+            && !(token && self.renews() && context.now().since(known.at) > TOKEN_TIME)
         {
-            return Ok((secret.clone(), token));
+            return Ok((known.secret.clone(), token));
         }
         let secret = checked(self.fetch_password(context, place, host, user)?)?;
-        *fetched = Some((secret.clone(), context.now()));
+        *fetched = Some(Fetched { secret: secret.clone(), at: context.now(), worked: false });
         Ok((secret, token))
     }
 
-    /// What its source gives now that the server refused `refused`: `None` where that is nothing new, or a person would have to
-    /// be asked. So a refused password is never shown twice.
+    /// What its source gives now that the server refused `refused`: `None` where that never worked, or there is nothing new, or a
+    /// person would have to be asked. So a wrong password is shown once.
     pub(super) fn fetch_anew(&self, refused: &Secret, context: &Context, place: &str, host: &str, user: &str) -> Result<Option<Secret>> {
         if !self.renews() {
             return Ok(None);
         }
         let mut fetched = self.fetched.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        // Another connection may have been quicker.
-        if let Some((secret, _)) = fetched.as_ref().filter(|(secret, _)| secret.expose() != refused.expose()) {
-            return Ok(Some(secret.clone()));
-        }
-        // Fetched for this very login: the source has nothing better.
-        if fetched.as_ref().is_some_and(|(_, at)| context.now().since(*at) < JUST_NOW) {
+        let worked = match fetched.as_ref() {
+            // Another connection was quicker.
+            Some(known) if known.secret.expose() != refused.expose() => return Ok(Some(known.secret.clone())),
+            Some(known) => known.worked,
+            None => false,
+        };
+        // One that never worked is wrong, and its source has just been asked.
+        if !worked {
             return Ok(None);
         }
         let secret = checked(self.fetch_password(context, place, host, user)?)?;
         let new = secret.expose() != refused.expose();
-        *fetched = Some((secret.clone(), context.now()));
+        *fetched = Some(Fetched { secret: secret.clone(), at: context.now(), worked: false });
         Ok(new.then_some(secret))
+    }
+
+    /// The server took what was fetched last.
+    pub(super) fn worked(&self) {
+        if let Some(known) = self.fetched.lock().unwrap_or_else(std::sync::PoisonError::into_inner).as_mut() {
+            known.worked = true;
+        }
     }
 
     /// Whether its source may give something else the next time, without asking anybody.
@@ -372,17 +386,28 @@ mod tests {
     }
 
     #[test]
-    fn a_password_is_fetched_once_and_a_token_each_time() {
+    fn what_was_fetched_serves_until_a_server_that_took_it_refuses_it() {
         let folder = tempfile::tempdir().unwrap();
         let script = format!("echo x >> {0}; wc -l < {0}", folder.path().join("count").display());
         let argv = vec!["sh".to_owned(), "-c".to_owned(), script];
         let context = Context::from_environment();
         let password = Credential::new(CredentialSource::Command(argv.clone()), true, Vec::new());
         let token = Credential::new(CredentialSource::TokenCommand(argv), true, Vec::new());
-        let line = |credential: &Credential| credential.fetch(&context, "p", "h", "u").unwrap().0.expose().trim().to_owned();
+        let line = |credential: &Credential| credential.fetch(&context, "p", "h", "u", false).unwrap().0.expose().trim().to_owned();
         assert_eq!((line(&password), line(&password.clone())), ("1".into(), "1".into()));
-        assert_eq!((line(&token), line(&token)), ("2".into(), "3".into()));
-        assert!(token.fetch(&context, "p", "h", "u").unwrap().1);
+        assert_eq!((line(&token), line(&token)), ("2".into(), "2".into()));
+        assert!(token.fetch(&context, "p", "h", "u", false).unwrap().1);
+        let anew = |refused: &str| {
+            let secret = token.fetch_anew(&Secret::new(refused), &context, "p", "h", "u").unwrap();
+            secret.map(|secret| secret.expose().trim().to_owned())
+        };
+        // Nobody ever took it: it is wrong, and asking again would be another try at a lock-out.
+        assert_eq!(anew("2"), None);
+        token.worked();
+        assert_eq!(anew("2"), Some("3".into()));
+        assert_eq!(anew("2"), Some("3".into()));
+        assert_eq!(anew("3"), None);
+        assert_eq!(line(&token), "3");
     }
 
     #[test]
@@ -426,7 +451,7 @@ mod tests {
     #[test]
     fn a_known_password_is_given_as_it_is() {
         let credential = Credential::known(Secret::new("p"));
-        assert_eq!(credential.fetch(&Context::from_environment(), "p", "h", "u").unwrap().0.expose(), "p");
+        assert_eq!(credential.fetch(&Context::from_environment(), "p", "h", "u", false).unwrap().0.expose(), "p");
     }
 
     #[test]

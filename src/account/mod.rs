@@ -184,6 +184,11 @@ impl Server {
         Ok(if token { Login::Token(secret) } else { Login::Password(secret) })
     }
 
+    /// Remembers that the server took the password or token: if it is refused later, it has expired.
+    pub fn accepted(&self) {
+        self.credential.worked();
+    }
+
     /// Fetches the password or token once more, now that the server refused `refused`; `None` where there is nothing new to show.
     ///
     /// # Errors

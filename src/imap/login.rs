@@ -53,14 +53,15 @@ impl Session {
 fn connect(server: &Server, access: Access, context: &Context, trace: &Trace, ahead: Ahead<'_>) -> Result<Session> {
     // Asked for first: a prompt must not run into the server's patience.
     let login = server.login(context)?;
-    match connect_with(server, &login, access, context, trace, ahead) {
+    let session = match connect_with(server, &login, access, context, trace, ahead) {
         // A token lives an hour, and passwords change.
         Err(error) if error.kind() == Kind::Auth => match server.login_anew(&login, context)? {
             Some(login) => connect_with(server, &login, access, context, trace, ahead),
             None => Err(error),
         },
         other => other,
-    }
+    };
+    session.inspect(|_| server.accepted())
 }
 
 fn connect_with(server: &Server, login: &Login, access: Access, context: &Context, trace: &Trace, ahead: Ahead<'_>) -> Result<Session> {

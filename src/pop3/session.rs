@@ -91,7 +91,7 @@ impl Session {
             },
             other => other,
         };
-        session.map_err(|error| error.at(&server.place))
+        session.inspect(|_| server.accepted()).map_err(|error| error.at(&server.place))
     }
 
     fn open(target: &Target<'_>, context: &Context, trace: &Trace, options: Options) -> Result<Self> {

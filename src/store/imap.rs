@@ -60,6 +60,11 @@ impl ImapSource {
         self.current.clone().map(|current| Standing { current, state: MailboxState::default() })
     }
 
+    /// Asks for so many messages at most by one command from now on.
+    pub(super) fn ask_for_few(&mut self, messages: usize) {
+        self.session.ask_for_few(messages);
+    }
+
     /// Turns to where another session stands. Reading fails with [`Kind::Safety`] if UIDs mean something else here.
     pub(super) fn stand(&mut self, standing: &Standing) {
         self.current = Some(standing.current.clone());

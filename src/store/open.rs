@@ -3,8 +3,8 @@
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 
 use tempfile::TempDir;
 
@@ -48,8 +48,9 @@ impl<'a> Opener<'a> {
     pub fn spread(&self) -> Result<Box<dyn Source>> {
         match (self.place.server(), &self.allowance) {
             (Some(server), Some(allowance)) if server.protocol == Protocol::Imap && allowance.wants_several() => {
-                let connect = connect(server, self.context, self.trace, allowance, |server, context, trace| {
-                    ImapSource::connect(server, context, trace)
+                let losses = self.opened.fetch_add(1, Ordering::Relaxed);
+                let connect = connect(server, self.context, self.trace, allowance, move |server, context, trace| {
+                    careful(ImapSource::connect(server, context, trace)?, losses)
                 });
                 Ok(Box::new(SpreadSource::over(connect()?, Arc::clone(allowance), connect)))
             }
@@ -64,10 +65,11 @@ impl<'a> Opener<'a> {
     pub fn source(&self) -> Result<Box<dyn Source>> {
         // A POP3 server that announces PIPELINING and cannot do it (wildduck#950, MailKit#174) loses the session again and
         // again: after the second loss it is asked for one message at a time.
-        let pipelining = self.opened.fetch_add(1, Ordering::Relaxed) < 2;
+        let losses = self.opened.fetch_add(1, Ordering::Relaxed);
+        let pipelining = losses < 2;
         match &self.place.location {
             Location::Server(server) if server.protocol == Protocol::Imap => {
-                Ok(Box::new(ImapSource::connect(server, self.context, self.trace)?))
+                Ok(Box::new(careful(ImapSource::connect(server, self.context, self.trace)?, losses)?))
             }
             Location::Server(server) => Ok(Box::new(Pop3Source::connect_with(server, self.context, self.trace, pipelining)?)),
             Location::Stdio => {
@@ -80,6 +82,16 @@ impl<'a> Opener<'a> {
             _ => local_source(self.place),
         }
     }
+}
+
+/// What is asked for by one command comes in vain if the session is lost in the middle: a server that hangs up is asked for less.
+fn careful(mut source: ImapSource, losses: u32) -> Result<ImapSource> {
+    match losses {
+        0 => {}
+        1..=3 => source.ask_for_few(200),
+        _ => source.ask_for_few(50),
+    }
+    Ok(source)
 }
 
 /// A place that lies on this machine, and is no stream, read-only.
@@ -122,9 +134,8 @@ pub fn spread_sink(place: &Place, allowance: Option<&Arc<Allowance>>, context: &
     let (Some(server), Some(allowance)) = (place.server().filter(|server| server.protocol == Protocol::Imap), allowance) else {
         return sink(place, Access::ReadWrite, context, trace);
     };
-    let connect = connect(server, context, trace, allowance, |server, context, trace| {
-        ImapSink::connect(server, Access::ReadWrite, context, trace)
-    });
+    let connect =
+        connect(server, context, trace, allowance, |server, context, trace| ImapSink::connect(server, Access::ReadWrite, context, trace));
     Ok(match SpreadSink::over(connect()?, Arc::clone(allowance), connect) {
         Ok(sink) => Box::new(sink),
         Err(first) => first,

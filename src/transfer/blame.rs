@@ -29,9 +29,7 @@ impl Transfer<'_> {
         if let Some(error) = end.sink {
             // A server may hang up in the middle of a message, too.
             let lost = if end.lost.is_empty() { end.begun } else { end.lost };
-            if !innocent(&error)
-                && self.blame(work, &folder, group, &lost, &error, "the destination hung up on it")?
-            {
+            if !innocent(&error) && self.blame(work, &folder, group, &lost, &error, "the destination hung up on it")? {
                 ends.losses = 0;
             }
             // The source stopped in the middle of its answers.

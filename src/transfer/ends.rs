@@ -73,8 +73,11 @@ impl Ends {
         let asked = error.retry_after().map(|wait| wait.saturating_add(FIRST_PAUSE).min(LONGEST));
         let pause = asked.unwrap_or(own);
         if transfer.options.until.is_some_and(|until| transfer.context.now().after(pause) > until) {
-            return Err(Error::new(Kind::Limit, format!("the limit of time would be over before the server is to be asked again: {error}"))
-                .hint("run the same command again to go on"));
+            return Err(Error::new(
+                Kind::Limit,
+                format!("the limit of time would be over before the server is to be asked again: {error}"),
+            )
+            .hint("run the same command again to go on"));
         }
         let text = |what: &str| format!("{error}; {what} in {} s", pause.as_secs());
         transfer.report.event(match asked {

@@ -81,6 +81,13 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { flags: SourceFlags::Kept, date_from: DateFrom::Received, settle: Duration::from_mins(10), adopt: true, create: true, until: None }
+        Self {
+            flags: SourceFlags::Kept,
+            date_from: DateFrom::Received,
+            settle: Duration::from_mins(10),
+            adopt: true,
+            create: true,
+            until: None,
+        }
     }
 }

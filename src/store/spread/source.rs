@@ -37,11 +37,7 @@ pub struct SpreadSource {
 
 impl SpreadSource {
     /// Over the session `first` and as many more from `connect` as the allowance has and as there is work for.
-    pub fn over(
-        first: ImapSource,
-        allowance: Arc<Allowance>,
-        connect: impl Fn() -> Result<ImapSource> + Send + Sync + 'static,
-    ) -> Self {
+    pub fn over(first: ImapSource, allowance: Arc<Allowance>, connect: impl Fn() -> Result<ImapSource> + Send + Sync + 'static) -> Self {
         Self { first, others: Vec::new(), allowance, connect: Box::new(connect), stuck: None, remarks: Vec::new() }
     }
 }
@@ -157,7 +153,13 @@ fn work(source: &mut ImapSource, turn: &Turn, wanted: &[Listed], parts: &[Range<
 }
 
 /// Opens a further session and reads parts over it.
-fn further(connect: &Connect, standing: &Standing, allowance: &Allowance, turn: &Turn, job: (&[Listed], &[Range<usize>], &Sender<News>)) -> Option<ImapSource> {
+fn further(
+    connect: &Connect,
+    standing: &Standing,
+    allowance: &Allowance,
+    turn: &Turn,
+    job: (&[Listed], &[Range<usize>], &Sender<News>),
+) -> Option<ImapSource> {
     let (wanted, parts, news) = job;
     match connect() {
         Ok(mut source) => {
