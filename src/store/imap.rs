@@ -2,6 +2,8 @@
 //! is decided and named here; what became of each message is told as `bulk` saw it.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::{FolderInfo, Listed, Listing, Outcome, Outgoing, Placement, Sink, SinkState, Source, SpecialUse, Wait, copyable};
 use crate::account::Server;
@@ -44,7 +46,13 @@ pub struct ImapSource {
     session: Session,
     current: Option<Current>,
     names: HashMap<Folder, Vec<u8>>,
+    /// Sessions in a row that were lost before they gave a message, for those that come after; and how many that were before this.
+    vain: Option<(Arc<AtomicU32>, u32)>,
 }
+
+/// Messages that one command asks for once so many sessions were lost before they gave one: what a session is lost in the middle
+/// of comes in vain.
+const FEW: [usize; 3] = [200, 40, 5];
 
 impl ImapSource {
     /// Connects and logs in.
@@ -52,7 +60,8 @@ impl ImapSource {
     /// # Errors
     /// As [`Session::connect`].
     pub fn connect(server: &Server, context: &Context, trace: &Trace) -> Result<Self> {
-        Ok(Self { session: Session::connect(server, Access::ReadOnly, context, trace)?, current: None, names: HashMap::new() })
+        let session = Session::connect(server, Access::ReadOnly, context, trace)?;
+        Ok(Self { session, current: None, names: HashMap::new(), vain: None })
     }
 
     /// Where it stands.
@@ -60,9 +69,14 @@ impl ImapSource {
         self.current.clone().map(|current| Standing { current, state: MailboxState::default() })
     }
 
-    /// Asks for so many messages at most by one command from now on.
-    pub(super) fn ask_for_few(&mut self, messages: usize) {
-        self.session.ask_for_few(messages);
+    /// Learns from sessions before this one that were lost in vain, and tells those after it.
+    pub(super) fn learning(mut self, vain: &Arc<AtomicU32>) -> Self {
+        let before = vain.load(Ordering::Relaxed);
+        if let Some(last) = usize::try_from(before).unwrap_or(usize::MAX).checked_sub(1) {
+            self.session.ask_for_few(FEW.get(last).or(FEW.last()).copied().unwrap_or(1));
+        }
+        self.vain = Some((Arc::clone(vain), before));
+        self
     }
 
     /// Turns to where another session stands. Reading fails with [`Kind::Safety`] if UIDs mean something else here.
@@ -96,7 +110,15 @@ impl Source for ImapSource {
     }
 
     fn read(&mut self, wanted: &[Listed], each: &mut dyn FnMut(usize, Result<Message>) -> Result<()>) -> Result<()> {
-        read(&mut self.session, self.current.as_ref(), wanted, each)
+        let mut given = 0;
+        let outcome = read(&mut self.session, self.current.as_ref(), wanted, &mut |index, message| {
+            given += 1;
+            each(index, message)
+        });
+        if let (Err(_), 0, Some((vain, before))) = (&outcome, given, &self.vain) {
+            vain.fetch_max(before + 1, Ordering::Relaxed);
+        }
+        outcome
     }
 
     fn stuck_at(&self) -> Option<u32> {

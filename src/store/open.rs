@@ -28,6 +28,8 @@ pub struct Opener<'a> {
     trace: &'a Trace,
     /// How often it was opened.
     opened: AtomicU32,
+    /// IMAP sessions that were lost before they gave a message.
+    vain: Arc<AtomicU32>,
     /// How many sessions there may be, at a server.
     allowance: Option<Arc<Allowance>>,
     /// Standard input, once it was read.
@@ -38,7 +40,7 @@ impl<'a> Opener<'a> {
     /// Opens nothing yet.
     pub fn new(place: &'a Place, context: &'a Context, trace: &'a Trace) -> Self {
         let allowance = place.server().map(|server| Arc::new(Allowance::of(server)));
-        Self { place, context, trace, opened: AtomicU32::new(0), allowance, spool: Mutex::new(None) }
+        Self { place, context, trace, opened: AtomicU32::new(0), vain: Arc::default(), allowance, spool: Mutex::new(None) }
     }
 
     /// The place, read-only, over several sessions where the user wants that and the protocol allows it (POP3 does not).
@@ -48,9 +50,9 @@ impl<'a> Opener<'a> {
     pub fn spread(&self) -> Result<Box<dyn Source>> {
         match (self.place.server(), &self.allowance) {
             (Some(server), Some(allowance)) if server.protocol == Protocol::Imap && allowance.wants_several() => {
-                let losses = self.opened.fetch_add(1, Ordering::Relaxed);
+                let vain = Arc::clone(&self.vain);
                 let connect = connect(server, self.context, self.trace, allowance, move |server, context, trace| {
-                    careful(ImapSource::connect(server, context, trace)?, losses)
+                    Ok(ImapSource::connect(server, context, trace)?.learning(&vain))
                 });
                 Ok(Box::new(SpreadSource::over(connect()?, Arc::clone(allowance), connect)))
             }
@@ -65,11 +67,10 @@ impl<'a> Opener<'a> {
     pub fn source(&self) -> Result<Box<dyn Source>> {
         // A POP3 server that announces PIPELINING and cannot do it (wildduck#950, MailKit#174) loses the session again and
         // again: after the second loss it is asked for one message at a time.
-        let losses = self.opened.fetch_add(1, Ordering::Relaxed);
-        let pipelining = losses < 2;
+        let pipelining = self.opened.fetch_add(1, Ordering::Relaxed) < 2;
         match &self.place.location {
             Location::Server(server) if server.protocol == Protocol::Imap => {
-                Ok(Box::new(careful(ImapSource::connect(server, self.context, self.trace)?, losses)?))
+                Ok(Box::new(ImapSource::connect(server, self.context, self.trace)?.learning(&self.vain)))
             }
             Location::Server(server) => Ok(Box::new(Pop3Source::connect_with(server, self.context, self.trace, pipelining)?)),
             Location::Stdio => {
@@ -82,16 +83,6 @@ impl<'a> Opener<'a> {
             _ => local_source(self.place),
         }
     }
-}
-
-/// What is asked for by one command comes in vain if the session is lost in the middle: a server that hangs up is asked for less.
-fn careful(mut source: ImapSource, losses: u32) -> Result<ImapSource> {
-    match losses {
-        0 => {}
-        1..=3 => source.ask_for_few(200),
-        _ => source.ask_for_few(50),
-    }
-    Ok(source)
 }
 
 /// A place that lies on this machine, and is no stream, read-only.

@@ -25,6 +25,8 @@ const GROUP_OCTETS: usize = 6 * 1024 * 1024;
 const LINGER: Duration = Duration::from_millis(8);
 /// A group of this many octets is.
 const GROUP_WORTH: usize = 1024 * 1024;
+/// For how long what the source is sending is still taken once the destination is lost.
+const READ_ON: Duration = Duration::from_secs(1);
 /// How much of a message is looked at for its date.
 const HEADER_OCTETS: usize = 256 * 1024;
 
@@ -169,7 +171,16 @@ impl Pass<'_> {
                 shelf
             });
             scope.spawn(move || send(sink, &to_send, context, &for_sender));
-            let between = Between { pass: &mut *self, todo, budget, sent: HashMap::new(), next_ticket: 0, end: End::default(), stop: None };
+            let between = Between {
+                pass: &mut *self,
+                todo,
+                budget,
+                sent: HashMap::new(),
+                shelved: HashSet::new(),
+                next_ticket: 0,
+                end: End::default(),
+                stop: None,
+            };
             let outcome = between.run(&inbox, outgoing);
             budget.close();
             // A panic of one thread is a panic of the other.
@@ -305,6 +316,8 @@ struct Between<'p, 'a> {
     todo: &'p [Listed],
     budget: &'p Budget,
     sent: HashMap<u64, Sent>,
+    /// Tickets of messages on the shelf.
+    shelved: HashSet<u64>,
     next_ticket: u64,
     end: End,
     /// What ends the run once everything on its way is settled.
@@ -351,7 +364,8 @@ impl Between<'_, '_> {
                         News::Remarks(remarks) => remarks.into_iter().for_each(|text| self.pass.report.event(Event::Note(text))),
                         News::SinkLost(error) => {
                             self.end.sink = Some(error);
-                            self.budget.close();
+                            // What the source has on its way already need not be asked for again.
+                            self.budget.end_by(self.pass.context.now().after(READ_ON));
                         }
                         News::SinkFailed(error) => return Err(error),
                     }
@@ -412,6 +426,10 @@ impl Between<'_, '_> {
                 return Ok(());
             }
         };
+        if self.end.sink.is_some() && listed.key.is_some() {
+            self.pass.shelf.insert(name_of(listed), message);
+            return Ok(());
+        }
         let octets = weight(&message.body);
         let Digests { exact, content } = message.digests;
         let key = match &listed.key {
@@ -514,6 +532,7 @@ impl Between<'_, '_> {
         for Outgoing { ticket, message } in messages {
             if let Some(sent) = self.sent.get(&ticket).filter(|sent| sent.key == sent.name) {
                 self.pass.shelf.insert(sent.name.clone(), message);
+                self.shelved.insert(ticket);
             }
         }
     }
@@ -521,7 +540,10 @@ impl Between<'_, '_> {
     fn facts(&mut self, facts: Vec<Placement>, group: &mut Group) {
         for Placement { ticket, outcome } in facts {
             let Some(sent) = self.sent.remove(&ticket) else { continue };
-            self.budget.give(sent.octets);
+            // What lies on the shelf counts on.
+            if !self.shelved.remove(&ticket) {
+                self.budget.give(sent.octets);
+            }
             let copy = sent.copy;
             match outcome {
                 Outcome::Stored { append_uid, altered } => {

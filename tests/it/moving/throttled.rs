@@ -105,12 +105,14 @@ fn reading_that_is_throttled_waits_and_goes_on() {
 
 #[test]
 fn a_farewell_with_a_time_is_obeyed_on_either_side() {
-    let bye = Some((30, "BYE Request is throttled. Suggested Backoff Time: 60000 milliseconds".to_owned()));
+    let bye = |most| Some((most, "BYE Request is throttled. Suggested Backoff Time: 60000 milliseconds".to_owned()));
     let bodies = mail::many(100, 200);
-    let bench = Bench::imap(&bodies, Behaviour { bye_after: bye.clone(), ..Behaviour::default() }, Behaviour::default());
-    let output = bench.run();
+    let bench = Bench::imap(&bodies, Behaviour { bye_after: bye(30), ..Behaviour::default() }, Behaviour::default());
+    let output = bench.run().expect_code(0);
+    expect_balance(&output, 100);
     assert!(bench.tool.clock() >= 60_000, "{output}");
-    let bench = Bench::imap(&bodies, Behaviour::default(), Behaviour { bye_after: bye, ..waiting() });
+    mail::assert_same_mail(&bodies, &bench.there());
+    let bench = Bench::imap(&bodies, Behaviour::default(), Behaviour { bye_after: bye(8), ..waiting() });
     let output = bench.run().expect_code(0);
     expect_balance(&output, 100);
     assert!(bench.tool.clock() >= 60_000, "{output}");
@@ -181,8 +183,7 @@ fn an_expired_token_is_asked_for_anew_and_a_wrong_one_is_shown_once() {
         let (from, to) =
             if destination_expires { (Behaviour::default(), expiring.clone()) } else { (expiring.clone(), Behaviour::default()) };
         let bench = Bench::imap(&bodies, from, to.without(&["MULTIAPPEND"]));
-        std::fs::write(bench.tool.path("secret-start"), canary()).unwrap();
-        let command = tokens(&bench.tool, &format!("printf '%s-%s\\n' \"$(cat {})\" \"$n\"", bench.tool.path("secret-start").display()));
+        let command = tokens(&bench.tool, &format!("printf '%s-%s\\n' \"$(cat {})\" \"$n\"", bench.tool.password_file().display()));
         let option = if destination_expires { "--to-token-command" } else { "--from-token-command" };
         let trace = bench.tool.trace();
         let output = bench.tool.run(&["migrate", "from", "to", "--json", option, &command, "--trace", &trace.display().to_string()]);
@@ -195,8 +196,7 @@ fn an_expired_token_is_asked_for_anew_and_a_wrong_one_is_shown_once() {
 
     // The second one is no better: that is the end of it, and nobody is locked out.
     let bench = Bench::imap(&bodies, Behaviour { secrets_after_bye: Some(Vec::new()), ..expiring }, Behaviour::default());
-    std::fs::write(bench.tool.path("secret-start"), canary()).unwrap();
-    let command = tokens(&bench.tool, &format!("printf '%s-%s\\n' \"$(cat {})\" \"$n\"", bench.tool.path("secret-start").display()));
+    let command = tokens(&bench.tool, &format!("printf '%s-%s\\n' \"$(cat {})\" \"$n\"", bench.tool.password_file().display()));
     bench.tool.run(&["migrate", "from", "to", "--json", "--from-token-command", &command]).expect_code(4);
     assert_eq!(runs(&bench.tool), 2);
     let logins = bench.imapd().log().iter().filter(|line| line.contains("AUTHENTICATE")).count();
@@ -219,8 +219,7 @@ fn a_password_that_was_changed_meanwhile_is_asked_for_once_more() {
         ..Behaviour::default()
     };
     let bench = Bench::imap(&bodies, source, Behaviour::default());
-    std::fs::write(bench.tool.path("secret-start"), canary()).unwrap();
-    let command = tokens(&bench.tool, &format!("printf '%s-%s\\n' \"$(cat {})\" \"$n\"", bench.tool.path("secret-start").display()));
+    let command = tokens(&bench.tool, &format!("printf '%s-%s\\n' \"$(cat {})\" \"$n\"", bench.tool.password_file().display()));
     let output = bench.tool.run(&["migrate", "from", "to", "--json", "--from-password-command", &command]).expect_code(0);
     expect_balance(&output, 120);
     assert_eq!(runs(&bench.tool), 2);
