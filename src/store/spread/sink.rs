@@ -193,23 +193,19 @@ impl Line<'_> {
             Task::Answers => sink.settle(Wait::One)?,
             Task::All => sink.settle(Wait::All)?,
         };
-        self.tell(sink, facts);
-        if sink.lost().is_some() {
-            let facts = sink.settle(Wait::All)?;
-            self.tell(sink, facts);
-            let error = sink.lost().map(Error::copy);
-            self.shared.tell(Vec::new(), Vec::new(), error);
-            return Ok(self.first);
+        let mut facts = facts;
+        let lost = sink.lost().map(Error::copy);
+        if lost.is_some() {
+            facts.extend(sink.settle(Wait::All)?);
         }
-        Ok(true)
-    }
-
-    fn tell(&mut self, sink: &mut ImapSink, facts: Vec<Placement>) {
         self.open = self.open.saturating_sub(facts.len());
         let unsent = sink.unsent();
-        if !facts.is_empty() || !unsent.is_empty() {
-            self.shared.tell(facts, unsent, None);
+        let goes_on = lost.is_none() || self.first;
+        // All in one: whoever sees that nothing is outstanding any more must see why.
+        if !facts.is_empty() || !unsent.is_empty() || lost.is_some() {
+            self.shared.tell(facts, unsent, lost);
         }
+        Ok(goes_on)
     }
 }
 
