@@ -98,6 +98,7 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
         }
     }
     let opener = Opener::new(&source.place, &app.context, &app.trace);
+    let allowance = open::allowance(&destination);
     let progress = super::progress(app);
     let started = app.context.now();
     let mut journal = Journal::open(&dir, &destination_name, &app.context).map_err(|error| error.at(&destination.shown))?;
@@ -123,7 +124,10 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
         },
         source_name: source.name.clone(),
         open_source: &|| source.source(&opener, app),
-        open_sink: &|| open::house(&destination, Access::ReadWrite, &app.context, &app.trace),
+        open_sink: &|| match &allowance {
+            Some(allowance) => open::spread_sink(&destination, Some(allowance), &app.context, &app.trace),
+            None => open::house(&destination, Access::ReadWrite, &app.context, &app.trace),
+        },
         only: source.only.clone(),
         into: destination.folder.clone(),
         asked: Asked::House,

@@ -108,7 +108,7 @@ impl From {
         if let (Some(labels), Location::Mbox(path)) = (self.takeout, &self.place.location) {
             return Ok(Box::new(TakeoutSource::new(path, labels)));
         }
-        let Some(stored) = &self.stored else { return opener.source() };
+        let Some(stored) = &self.stored else { return opener.spread() };
         let chosen = Arc::clone(&stored.chosen);
         Ok(Box::new(StoreSource::new(self.shown.clone(), stored.site.clone(), stored.account.clone(), chosen, &app.context)?))
     }
