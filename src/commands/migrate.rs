@@ -86,6 +86,7 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
         None => state::default_dir(&destination_name)?,
     };
     args.what.suits(&source, &destination, source.server().is_some_and(|server| server.protocol == Protocol::Imap))?;
+    args.leaving.suits(&source, &destination)?;
     if args.dry_run {
         return preview_only(args, app, &source, &destination, &source_name, &destination_name, &dir);
     }
@@ -99,7 +100,7 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
     let progress = super::progress(app);
     let started = app.context.now();
     let mut journal = Journal::open(&dir, &destination_name, &app.context).map_err(|error| error.at(&destination.shown))?;
-    let (outcome, error) = Transfer {
+    let (outcome, dealt, error) = Transfer {
         context: &app.context,
         report: &progress,
         journal: &mut journal,
@@ -110,17 +111,32 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
             wishes: args.what.wishes(),
             query: args.what.query(),
             gate: Arc::new(args.what.gate(started)),
+            again: args.leaving.again,
             ..Options::default()
         },
-        source_name,
+        source_name: source_name.clone(),
         open_source: &|| opener.source(),
         open_sink: &|| open::sink(&destination, Access::ReadWrite, &app.context, &app.trace),
         only: source.folder.clone(),
         into: destination.folder.clone(),
         asked: Asked::House,
     }
-    .run();
-    Over { schema: SCHEMA, source: &source.shown, destination: &destination.shown, started, outcome, error }.conclude(&args.output, app)
+    .run_through();
+    let pass = leaving::Pass {
+        app,
+        leaving: &args.leaving,
+        source: &source,
+        source_name: &source_name,
+        destination: &destination,
+        query: args.what.query(),
+        report: &progress,
+    };
+    let after = pass.run(&mut journal, &outcome, &dealt, error.is_some());
+    Over { schema: SCHEMA, source: &source.shown, destination: &destination.shown, started, outcome, error }.conclude_after(
+        after,
+        &args.output,
+        app,
+    )
 }
 
 /// The root of a store of backups holds accounts and not folders, and what is gone from their servers beside what is there.

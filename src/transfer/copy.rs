@@ -43,8 +43,13 @@ impl Transfer<'_> {
         self.settle(sink, &target, work, seen)?;
 
         let folder = work.pair.source.folder.clone();
+        self.settle_leaving(source, &folder, &listing, target.mailbox)?;
         let mut copies = self.journal.copies(&self.source_name, &folder, target.mailbox)?;
         let mut again = HashSet::new();
+        if self.options.again {
+            again = self.stale(sink, &target, &copies, seen)?;
+            copies.iter_mut().filter(|(key, _)| again.contains(*key)).for_each(|(_, row)| row.state = State::Pending);
+        }
         if !self.asked.lists_all() {
             let asked: HashSet<String> = listing.messages.iter().map(name_of).collect();
             // A message without a key may be any of them that has none either.
