@@ -261,7 +261,11 @@ impl<'a> Proofs<'a> {
             self.context.check()?;
             let outcome = match &mut self.sink {
                 Some(sink) => work(sink.as_mut(), &mut self.losses),
-                None => (self.open)().and_then(|sink| work(self.sink.insert(sink).as_mut(), &mut self.losses)),
+                None => (self.open)().and_then(|mut sink| {
+                    // It has to know its folders before it turns to one.
+                    sink.folders()?;
+                    work(self.sink.insert(sink).as_mut(), &mut self.losses)
+                }),
             };
             match outcome {
                 Err(error) if error.scope() == Scope::Session && !matches!(error.kind(), Kind::Interrupted(_)) => {

@@ -237,8 +237,8 @@ fn a_unique_id_that_is_used_again_costs_no_mail() {
     assert_eq!(summary["copied"], 1, "{summary}");
     assert_same_mail(bodies.iter().chain([&other]), &drop.to.bodies("INBOX"));
     // Somebody else removes that, and its name, its very size even, is used again: it is not ours to remove.
-    let third = mail::plain(41, 300);
-    assert_eq!(third.len(), other.len());
+    let mut third = other.clone();
+    third.iter_mut().rev().find(|byte| byte.is_ascii_lowercase()).map(|byte| *byte = b'!').unwrap();
     drop.from.maildrop(|all| all[0].body.clone_from(&third));
     let output = drop.run(&["--delete-source"]).expect_code(3);
     assert_eq!(balanced(output)["removed"], 0);
@@ -513,7 +513,7 @@ fn a_second_run_beside_the_first_is_told_so() {
     let running = drop.tool.spawn(&["migrate", "from", "to"], None);
     wait_for("RETR 2", || drop.from.log().iter().any(|line| line.ends_with("RETR 2")));
     let second = drop.tool.run(&["migrate", "-q", "from", "to", "--delete-source"]).expect_code(9);
-    assert_eq!(second.stderr.trim_end().lines().count(), 2, "a sentence and what to do: {second}");
+    assert!(second.stderr.lines().count() == 1 && second.stderr.contains("another run"), "{second}");
     // Another journal is another run.
     running.signal(rustix::process::Signal::TERM);
     running.finish().expect_code(143);
