@@ -179,6 +179,7 @@ fn preview_only(
     let forecast = preview(source.as_mut(), sink.as_mut(), journal, &look)?;
     source.finish()?;
     sink.finish()?;
+    args.leaving.foretell(app, from, &forecast.folders);
     let named = |preview: &Preview, listed: &Listed| (preview.folder.to_string(), listed.id);
     let format = super::format(&args.output);
     let plan = Plan::new(&forecast, args.what.bwlimit);

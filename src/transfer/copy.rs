@@ -59,6 +59,7 @@ impl Transfer<'_> {
             copies.iter_mut().filter(|(key, _)| again.contains(*key)).for_each(|(_, row)| row.state = State::Pending);
         }
         let (flowing, suspects) = self.missing(&listing.messages, &copies, work);
+        let (flowing, suspects) = self.without_ignored(work, flowing, suspects)?;
         let (flowing, suspects) = self.sift(source, work, flowing, suspects)?;
         // What was not named is not missing from the source.
         let mut renamed = if self.asked.lists_all() { Renamed::new(&listing, &copies) } else { Renamed::default() };

@@ -16,11 +16,11 @@ use crate::error::{Error, Kind, Result, Scope};
 use crate::imap::session::Access;
 use crate::message::{Digest, InternalDate, Key, Twins};
 use crate::query::Query;
-use crate::report::{Event, Left, Outcome, Problem, Report, Verified};
+use crate::report::{Event, Left, Outcome, Problem, Report, Verified, counted};
 use crate::state::{Batch, Change, CopyId, CopyRow, Journal, State};
 use crate::store::open::{self, Opener};
 use crate::store::{Listed, vault};
-use crate::transfer::{Dealt, Found, Proof, Proofs, Spot};
+use crate::transfer::{Dealt, Found, Preview, Proof, Proofs, Spot};
 
 const HEADING: &str = "Leaving the source";
 /// Why messages stay.
@@ -79,7 +79,7 @@ impl Leaving {
         let by_hand = "remove it by hand when mailhaul compare says that everything arrived";
         let refusal = match &source.location {
             Location::Stdio => Some(("nothing can be removed from standard input", "leave --delete-source out")),
-            Location::Maildir(path) | Location::Mbox(path) | Location::Eml(path) if vault::card(path)?.is_some() => {
+            Location::Maildir(path) | Location::Mbox(path) | Location::Eml(path) if path.is_dir() && vault::card(path)?.is_some() => {
                 Some(("a store of backups keeps what it has", "mailhaul prune removes what is gone from the server for long"))
             }
             Location::Mbox(_) => Some(("this version takes no messages out of an mbox", by_hand)),
@@ -87,6 +87,23 @@ impl Leaving {
             Location::Maildir(_) | Location::Server(_) => None,
         };
         refusal.map_or(Ok(()), |(words, hint)| Err(Error::usage(words).at(&source.shown).hint(hint)))
+    }
+
+    /// Says what would be removed, as far as that is known before anything is read back.
+    pub(super) fn foretell(&self, app: &App, source: &Place, folders: &[Preview]) {
+        if !self.delete_source {
+            return;
+        }
+        let most = folders.iter().map(|folder| folder.already_there + folder.to_copy.len() as u64).sum();
+        let listed = folders.iter().map(|folder| folder.listed).sum();
+        let age = if self.older_than.is_some() { ", as far as they are old enough" } else { "" };
+        app.note(&format!(
+            "of {} at the source at most {most} would be removed{age}: those whose copies are read back and the same",
+            counted(listed, "message")
+        ));
+        if let Err(error) = self.max_delete.max_delete.unwrap_or_default().check(most, listed, &source.shown) {
+            app.note(&format!("if it came to that, none would be: {error}"));
+        }
     }
 
     fn asks(&self) -> bool {
