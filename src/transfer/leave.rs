@@ -145,6 +145,9 @@ pub struct Spot<'a> {
     pub destination: &'a FolderInfo,
 }
 
+/// Which copies are looked for.
+type Wanted<'a> = dyn Fn(&str, &CopyRow) -> bool + 'a;
+
 /// A copy that lies at the destination.
 #[derive(Clone)]
 pub struct Found {
@@ -180,11 +183,11 @@ impl<'a> Proofs<'a> {
         Self { open, context, report, sink: None, losses: 0 }
     }
 
-    /// Which of the copies `wanted` (by key) lie in the destination folder, under the UIDVALIDITY of now; the others are not there.
+    /// Which of the copies `wanted` (told by key and row) lie in the destination folder, under the UIDVALIDITY of now; the others are not there.
     ///
     /// # Errors
     /// The destination is lost for good; local trouble.
-    pub fn look(&mut self, journal: &mut Journal, spot: Spot<'_>, wanted: &HashSet<String>) -> Result<HashMap<String, Found>> {
+    pub fn look(&mut self, journal: &mut Journal, spot: Spot<'_>, wanted: &Wanted<'_>) -> Result<HashMap<String, Found>> {
         let mailbox = journal.mailbox(&spot.destination.folder)?;
         self.again(&mut |sink, _| {
             let generation = locate(sink, journal, spot.destination)?;
@@ -192,7 +195,7 @@ impl<'a> Proofs<'a> {
             let lies = |row: &CopyRow| if row.state == State::Done && row.generation == generation { row.uid } else { None };
             let mut by_uid: HashMap<u32, (String, CopyRow)> = rows
                 .into_iter()
-                .filter(|(key, _)| wanted.contains(key))
+                .filter(|(key, row)| wanted(key, row))
                 .filter_map(|(key, row)| Some((lies(&row).filter(|_| generation.is_some())?, (key, row))))
                 .collect();
             let Some(first) = by_uid.keys().min().copied() else { return Ok(HashMap::new()) };
