@@ -39,7 +39,7 @@ enum Crash {
 }
 
 /// A point in time on the run's own clock, which never goes back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment(Duration);
 
 impl Moment {
@@ -69,6 +69,18 @@ impl Context {
             started: Instant::now(),
             test_clock: std::env::var_os("MAILHAUL_TEST_CLOCK").map(PathBuf::from),
             crash,
+            steps: AtomicU64::new(0),
+            signal: Arc::new(AtomicUsize::new(0)),
+        }))
+    }
+
+    /// A context whose clock a test moves: pauses return at once.
+    #[cfg(test)]
+    pub(crate) fn with_clock(clock: PathBuf) -> Self {
+        Self(Arc::new(Inner {
+            started: Instant::now(),
+            test_clock: Some(clock),
+            crash: Crash::Never,
             steps: AtomicU64::new(0),
             signal: Arc::new(AtomicUsize::new(0)),
         }))

@@ -81,7 +81,7 @@ pub struct Args {
     pub credentials: Credentials,
 }
 
-fn rate(text: &str) -> Result<u64> {
+pub(super) fn rate(text: &str) -> Result<u64> {
     match size(text.strip_suffix("/s").unwrap_or(text))? {
         0 => Err(Error::usage("no octet a second is no rate")),
         octets => Ok(octets),

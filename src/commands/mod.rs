@@ -106,12 +106,20 @@ pub enum Command {
     Migrate(Box<migrate::Args>),
     /// Compare two places message by message; nothing is changed anywhere
     ///
-    /// Any two of accounts, folders, stores and files. Ends with 1 when they do not hold the same mail.
+    /// Any two of accounts, folders, stores and files. Ends with 0 when both hold the same mail in the same folders; with 1 when a
+    /// message is missing on either side, different, in another folder or doubled; with 3 when nothing else is wrong but that some
+    /// could not be read. A table shows what is not the same (--all shows everything); json, jsonl and tsv hold a row for each
+    /// message. In tables = is the same, * different, + only in A, - only in B, ~ in another folder, 2 doubled, ! unreadable.
     #[command(after_long_help = examples(COMPARE_EXAMPLES))]
     Compare(Box<compare::Args>),
     /// Compare the POP3 side of an account with its IMAP side, and tell which of them to use; nothing is changed anywhere
     ///
-    /// Every message of the maildrop is looked for in INBOX and then in every other folder. Ends with 1 when anything is missing.
+    /// Every message of the maildrop is looked for in INBOX and then in every other folder. Ends with 0 when all of them are on IMAP,
+    /// in whatever folder; mail that is on IMAP alone is no fault: that of INBOX is listed, and of other folders only what is of the
+    /// maildrop. Ends with 1 when a message of the maildrop is missing on IMAP, different there or doubled; with 3 when nothing else is
+    /// wrong but that some could not be read. Header fields changed on IMAP are found for certain with --all, bodies with --full.
+    /// No message is marked as read or fetched: they are read by TOP and PEEK; where a server has no TOP, the session ends without
+    /// QUIT. In tables = is the same, * different, + missing on IMAP, - on IMAP alone, ~ in another folder, 2 doubled, ! unreadable.
     #[command(name = "compare-pop3", after_long_help = examples(COMPARE_POP3_EXAMPLES))]
     ComparePop3(Box<compare_pop3::Args>),
     /// Copy accounts into a store of backups, incrementally; run it again from cron
@@ -471,7 +479,8 @@ fn examples(examples: &str) -> String {
 const EXIT_STATUS: &str = "\
 EXIT STATUS
     0    done, all of it
-    1    the answer is no: verify found differences, status an old backup
+    1    the answer is no: verify or compare found differences, status an old
+         backup
     2    usage, config file or place is wrong
     3    done in part: some failed; each is named on standard error
     4    authentication refused, or a login that needs a person

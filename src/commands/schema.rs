@@ -9,8 +9,9 @@ use serde_json::{Value, json};
 use crate::error::{Error, Result};
 use crate::exit::ExitCode;
 use crate::output::{
-    AttachmentsDocument, BackupSummary, ChangedDocument, CopySummary, ErrorObject, FolderChangesDocument, FoldersDocument, ListDocument,
-    ParsedDocument, ProblemsDocument, ProgressLine, ProgressMessage, PruneDocument, RebuildDocument, StatusDocument, VerifyDocument,
+    AttachmentsDocument, BackupSummary, ChangedDocument, CompareDocument, CopySummary, ErrorObject, FolderChangesDocument, FoldersDocument,
+    ListDocument, ParsedDocument, ProblemsDocument, ProgressLine, ProgressMessage, PruneDocument, RebuildDocument, StatusDocument,
+    VerifyDocument,
 };
 
 /// The arguments of `schema`.
@@ -66,6 +67,8 @@ pub fn schemas() -> &'static [Named] {
         ("migrate", || {
             of("Migrate").document::<CopySummary>("mailhaul.migrate/1").document::<super::dry_run::DryRun>("mailhaul.migrate/1").schema()
         }),
+        ("compare", || of("Compare").document::<CompareDocument>("mailhaul.compare/1").schema()),
+        ("compare-pop3", || of("ComparePop3").document::<CompareDocument>("mailhaul.compare-pop3/1").schema()),
         ("backup", || {
             of("Backup")
                 .document::<BackupSummary<'_>>("mailhaul.backup/1")

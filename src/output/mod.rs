@@ -3,6 +3,7 @@
 
 mod backed_up;
 mod changed;
+mod compared;
 mod copied;
 mod folder;
 mod json;
@@ -18,6 +19,7 @@ mod verified;
 pub use crate::report::{Format, ProgressMode};
 pub use backed_up::{AccountResult, BackedUpAccount, BackupSummary};
 pub use changed::{ChangedDocument, ChangedRow};
+pub use compared::{CompareDocument, CompareSummary, Shown};
 pub use copied::{AlteredMessage, CopySummary};
 pub use folder::{FolderChange, FolderChangesDocument, FolderRow, FoldersDocument, typed as typed_folder};
 pub use json::{ErrorObject, write_document, write_error};

@@ -126,8 +126,15 @@ impl Wishes {
         for info in &meant {
             let folder = &info.folder;
             let natural = by_use(info, destination);
-            if let Some(by) = self.newly(sides, &map, natural.as_ref().unwrap_or(folder)).filter(|_| new.contains(folder)) {
-                let target = natural.as_ref().unwrap_or(folder);
+            // Where it would go if nothing were in the way.
+            let wish = match (into, &self.prefix) {
+                (Some(into), _) if selectable.len() == 1 => into.clone(),
+                (Some(into), _) => below(into, folder),
+                (None, Some(prefix)) if !folder.is_inbox() => below(prefix, folder),
+                _ => natural.clone().unwrap_or_else(|| folder.clone()),
+            };
+            if let Some(by) = newly(sides, &map, &wish).filter(|_| new.contains(folder)) {
+                let target = &wish;
                 return Err(Error::usage(format!("--map sends {by} to {target}, and {folder} goes there too")).hint(format!(
                     "--map {folder}={target} says that both may; --map {folder}=OTHER or --exclude {folder} keeps them apart"
                 )));
@@ -143,10 +150,9 @@ impl Wishes {
             let (target, why) = match (known.get(folder), map.get(folder), into) {
                 (_, Some(target), _) => (target.clone(), Why::Mapped),
                 (Some(target), None, _) => (target.clone(), Why::Before),
-                (None, None, Some(into)) if selectable.len() == 1 => put(into.clone(), Why::Below)?,
-                (None, None, Some(into)) => put(below(into, folder), Why::Below)?,
+                (None, None, Some(_)) => put(wish, Why::Below)?,
                 (None, None, None) => match (&self.prefix, natural) {
-                    (Some(prefix), _) if !folder.is_inbox() => put(below(prefix, folder), Why::Below)?,
+                    (Some(_), _) if !folder.is_inbox() => put(wish, Why::Below)?,
                     (_, Some(target)) if !taken.contains(&target) && (target == *folder || !new.contains(&target)) => {
                         let special = existing.get(&target).and_then(|info| info.special_use).or(info.special_use);
                         (target, special.map_or(Why::Same, Why::Use))
@@ -204,14 +210,11 @@ impl Wishes {
         map.retain(|from, _| meant.iter().any(|info| info.folder == *from));
         Ok(map)
     }
+}
 
-    /// The folder that `--map` sends to `target` for the first time.
-    fn newly<'m>(&self, sides: Sides<'_>, map: &'m HashMap<Folder, Folder>, target: &Folder) -> Option<&'m Folder> {
-        if self.prefix.is_some() && !target.is_inbox() || sides.into.is_some() {
-            return None;
-        }
-        map.iter().filter(|(from, to)| *to == target && !sides.known.contains_key(*from)).map(|(from, _)| from).min()
-    }
+/// The folder that `--map` sends to `target` for the first time.
+fn newly<'m>(sides: Sides<'_>, map: &'m HashMap<Folder, Folder>, target: &Folder) -> Option<&'m Folder> {
+    map.iter().filter(|(from, to)| *to == target && !sides.known.contains_key(*from)).map(|(from, _)| from).min()
 }
 
 /// Folders whose names at the destination differ only in case from another's there: a server that makes no difference makes one
@@ -317,6 +320,8 @@ mod tests {
         let none = HashMap::new();
         assert_eq!(go(&wishes, &["INBOX", "Sent", "a/b"], &there, &none).unwrap(), ["INBOX", "Old/ann/Sent", "Old/ann/a/b"]);
         assert_eq!(go(&wishes, &["INBOX", "Sent"], &there, &known(&[("Sent", "Sent")])).unwrap(), ["INBOX", "Sent"]);
+        let wishes = Wishes { map: vec![(folder("a"), folder("Old/ann/b"))], ..wishes };
+        assert_eq!(go(&wishes, &["INBOX", "a", "b"], &there, &none).unwrap_err().kind(), Kind::Usage);
     }
 
     #[test]

@@ -17,6 +17,9 @@ use super::{Baseline, Brought, CopyId, CopyRow, GenerationId, Horizon, Intent, M
 /// Digests of the header and of the body alone, where both were taken.
 type Parts = Option<(Digest, Digest)>;
 
+/// A message at its source (folder, text of its key) and its copy at the destination (folder, UIDVALIDITY, UID).
+pub type Whereabouts = ((Folder, String), (Folder, u32, u32));
+
 /// The journal of copies to one destination. Facts in it are durable when a call returns.
 pub struct Journal {
     database: Database,
@@ -279,6 +282,20 @@ impl Journal {
         Ok(found)
     }
 
+    /// Where each copy of anything from a source lies, as far as that is known: its folder and the text of its key there, and its folder,
+    /// UIDVALIDITY and UID at the destination.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Local`] when the database cannot be read.
+    pub fn whereabouts(&self, source: &str) -> Result<Vec<Whereabouts>> {
+        let sql = "SELECT origin.folder, copy.key, mailbox.name, generation.uid_validity, copy.uid FROM copy
+                   JOIN origin ON origin.id = copy.origin JOIN generation ON generation.id = copy.generation
+                   JOIN mailbox ON mailbox.id = generation.mailbox
+                   WHERE origin.source = ?1 AND copy.state = 2 AND copy.uid IS NOT NULL ORDER BY copy.id";
+        let folder = |name: String| Folder::parse(&name).ok_or(rusqlite::Error::InvalidQuery);
+        self.all(sql, [source], |row| Ok(((folder(row.get(0)?)?, row.get(1)?), (folder(row.get(2)?)?, row.get(3)?, row.get(4)?))))
+    }
+
     /// What others than this source folder brought into `mailbox`, where it lies, by rising UID.
     ///
     /// # Errors
@@ -292,26 +309,34 @@ impl Journal {
         })
     }
 
-    /// What runs of `restore` brought into `mailbox`, where it lies, by rising UID; `prefix` is how the names of stores begin.
+    /// What sources whose names begin with `prefix` brought into `mailbox`, where it lies, by rising UID: the one source that is
+    /// named, or (`false`) all but that.
     ///
     /// # Errors
     /// [`crate::error::Kind::Local`] when the database cannot be read.
-    pub fn brought_from(&self, prefix: &str, mailbox: MailboxId, generation: GenerationId) -> Result<Vec<Brought>> {
+    pub fn brought_from(
+        &self,
+        prefix: &str,
+        (source, own): (&str, bool),
+        mailbox: MailboxId,
+        generation: GenerationId,
+    ) -> Result<Vec<Brought>> {
         let sql = "SELECT copy.uid, copy.content, copy.header, copy.body FROM copy JOIN origin ON origin.id = copy.origin
                    WHERE copy.mailbox = ?1 AND copy.generation = ?2 AND copy.state = 2 AND copy.uid IS NOT NULL
-                         AND substr(origin.source, 1, length(?3)) = ?3 ORDER BY copy.uid";
-        self.all(sql, (mailbox.0, generation.0, prefix), |row| {
+                         AND substr(origin.source, 1, length(?3)) = ?3 AND (origin.source = ?4) = ?5 ORDER BY copy.uid";
+        self.all(sql, (mailbox.0, generation.0, prefix, source, own), |row| {
             Ok(Brought { uid: row.get(0)?, content: row.get(1)?, header: row.get(2)?, body: row.get(3)? })
         })
     }
 
-    /// Contents and parts of what counts as merged in `mailbox`: each stands for one message there that is another's copy.
+    /// Sources, contents and parts of what counts as merged in `mailbox`: each stands for one message there that is another's copy.
     ///
     /// # Errors
     /// [`crate::error::Kind::Local`] when the database cannot be read.
-    pub fn merged(&self, mailbox: MailboxId) -> Result<Vec<(Digest, Parts)>> {
-        let sql = "SELECT content, header, body FROM copy WHERE mailbox = ?1 AND state = 5";
-        self.all(sql, [mailbox.0], |row| Ok((row.get(0)?, row.get::<_, Option<Digest>>(1)?.zip(row.get(2)?))))
+    pub fn merged(&self, mailbox: MailboxId) -> Result<Vec<(String, Digest, Parts)>> {
+        let sql = "SELECT origin.source, copy.content, copy.header, copy.body FROM copy JOIN origin ON origin.id = copy.origin
+                   WHERE copy.mailbox = ?1 AND copy.state = 5";
+        self.all(sql, [mailbox.0], |row| Ok((row.get(0)?, row.get(1)?, row.get::<_, Option<Digest>>(2)?.zip(row.get(3)?))))
     }
 
     /// Whether copies were sent into `mailbox` under another UIDVALIDITY than that of `generation`.

@@ -2,6 +2,8 @@
 //! is decided and named here; what became of each message is told as `bulk` saw it.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use super::sift::Picked;
@@ -17,14 +19,33 @@ use crate::imap::bulk::{Appender, Fate, Fetched, Upload, Wanted};
 use crate::imap::listing::Meta;
 use crate::imap::selected::{MailboxState, Selected};
 use crate::imap::session::{Access, Mailbox, Session};
-use crate::message::{Body, Flag, InternalDate, Key, Message};
+use crate::message::{Body, Digests, Flag, InternalDate, Key, Message};
 use crate::net::Trace;
 use crate::query::Query;
 
 /// The mailbox a source or sink has turned to.
+#[derive(Clone)]
 struct Current {
     wire_name: Vec<u8>,
     uid_validity: Option<u32>,
+}
+
+/// Where a session stands, for others to stand there as well.
+#[derive(Clone)]
+pub(super) struct Standing {
+    current: Current,
+    state: MailboxState,
+}
+
+/// How messages go out, which says what a round trip costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Manner {
+    /// Many in one command, none waited for.
+    Together,
+    /// One a command, none waited for.
+    OneByOne,
+    /// The server is waited for before each message.
+    Waiting,
 }
 
 /// An IMAP account to read from; its session is read-only.
@@ -32,7 +53,13 @@ pub struct ImapSource {
     session: Session,
     current: Option<Current>,
     names: HashMap<Folder, Vec<u8>>,
+    /// Sessions in a row that were lost before they gave a message, for those that come after; and how many that were before this.
+    vain: Option<(Arc<AtomicU32>, u32)>,
 }
+
+/// Messages that one command asks for once so many sessions were lost before they gave one: what a session is lost in the middle
+/// of comes in vain.
+const FEW: [usize; 3] = [200, 40, 5];
 
 impl ImapSource {
     /// Connects and logs in.
@@ -40,7 +67,28 @@ impl ImapSource {
     /// # Errors
     /// As [`Session::connect`].
     pub fn connect(server: &Server, context: &Context, trace: &Trace) -> Result<Self> {
-        Ok(Self { session: Session::connect(server, Access::ReadOnly, context, trace)?, current: None, names: HashMap::new() })
+        let session = Session::connect(server, Access::ReadOnly, context, trace)?;
+        Ok(Self { session, current: None, names: HashMap::new(), vain: None })
+    }
+
+    /// Where it stands.
+    pub(super) fn standing(&self) -> Option<Standing> {
+        self.current.clone().map(|current| Standing { current, state: MailboxState::default() })
+    }
+
+    /// Learns from sessions before this one that were lost in vain, and tells those after it.
+    pub(super) fn learning(mut self, vain: &Arc<AtomicU32>) -> Self {
+        let before = vain.load(Ordering::Relaxed);
+        if let Some(last) = usize::try_from(before).unwrap_or(usize::MAX).checked_sub(1) {
+            self.session.ask_for_few(FEW.get(last).or(FEW.last()).copied().unwrap_or(1));
+        }
+        self.vain = Some((Arc::clone(vain), before));
+        self
+    }
+
+    /// Turns to where another session stands. Reading fails with [`Kind::Safety`] if UIDs mean something else here.
+    pub(super) fn stand(&mut self, standing: &Standing) {
+        self.current = Some(standing.current.clone());
     }
 }
 
@@ -69,15 +117,45 @@ impl Source for ImapSource {
     }
 
     fn read(&mut self, wanted: &[Listed], each: &mut dyn FnMut(usize, Result<Message>) -> Result<()>) -> Result<()> {
-        read(&mut self.session, self.current.as_ref(), wanted, each)
+        let mut given = 0;
+        let outcome = read(&mut self.session, self.current.as_ref(), wanted, &mut |index, message| {
+            given += 1;
+            each(index, message)
+        });
+        if let (Err(_), 0, Some((vain, before))) = (&outcome, given, &self.vain) {
+            vain.fetch_max(before + 1, Ordering::Relaxed);
+        }
+        outcome
+    }
+
+    fn headers(&mut self, wanted: &[Listed], each: &mut dyn FnMut(usize, Result<Vec<u8>>) -> Result<()>) -> Result<()> {
+        let Some(current) = &self.current else { return Ok(()) };
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let mut selected = again(&mut self.session, current)?;
+        let places: HashMap<u32, usize> = wanted.iter().enumerate().map(|(index, listed)| (listed.id, index)).collect();
+        let uids = wanted.iter().map(|listed| listed.id).collect();
+        selected.headers(&uids, &mut |uid, header| places.get(&uid).map_or(Ok(()), |index| each(*index, header)))
+    }
+
+    fn gmail_ids(&mut self, wanted: &[Listed]) -> Result<HashMap<u32, u64>> {
+        let mut ids = HashMap::new();
+        let Some(current) = &self.current else { return Ok(ids) };
+        if wanted.is_empty() || !self.session.capabilities().has("X-GM-EXT-1") {
+            return Ok(ids);
+        }
+        let uids = wanted.iter().map(|listed| listed.id).collect();
+        again(&mut self.session, current)?.marks_of(&uids, &mut |meta| {
+            ids.extend(meta.marks.and_then(|marks| Some((meta.uid, marks.gm_msgid?))));
+            Ok(())
+        })?;
+        Ok(ids)
     }
 
     fn matching(&mut self, messages: &[Listed], query: &Query) -> Result<Picked> {
         let Some(current) = self.current.as_ref().filter(|_| !messages.is_empty()) else { return Ok(Picked::default()) };
-        let mut selected = self.session.examined(&current.wire_name)?;
-        if selected.state().uid_validity != current.uid_validity {
-            return Err(uid_validity_changed());
-        }
+        let mut selected = again(&mut self.session, current)?;
         let found = selected.search(query)?;
         // Mail that came since the listing is none of this run's.
         let found: UidSet = messages.iter().map(|listed| listed.id).filter(|uid| found.contains(*uid)).collect();
@@ -95,6 +173,12 @@ impl Source for ImapSource {
     }
 }
 
+/// The mailbox that was listed last, its UIDs still meaning what they meant.
+fn again<'a>(session: &'a mut Session, current: &Current) -> Result<Selected<'a>> {
+    let selected = session.examined(&current.wire_name)?;
+    if selected.state().uid_validity == current.uid_validity { Ok(selected) } else { Err(uid_validity_changed()) }
+}
+
 /// An IMAP account to append to, over one session.
 pub struct ImapSink {
     /// `None` while the appender has it.
@@ -109,6 +193,10 @@ pub struct ImapSink {
     names: HashMap<Folder, Vec<u8>>,
     /// What had to be changed, by ticket, until its fate is known.
     altered: HashMap<u64, Vec<String>>,
+    /// Digests of messages that go as they came, by ticket, until their fate is known.
+    unaltered: HashMap<u64, Digests>,
+    unsent: Vec<Outgoing>,
+    among_several: bool,
 }
 
 impl ImapSink {
@@ -129,6 +217,9 @@ impl ImapSink {
             current: None,
             names: HashMap::new(),
             altered: HashMap::new(),
+            unaltered: HashMap::new(),
+            unsent: Vec::new(),
+            among_several: false,
         })
     }
 
@@ -137,6 +228,42 @@ impl ImapSink {
         let lower = folder.to_string().to_lowercase();
         let is_twin = |other: &Folder, name: &[u8]| name == wire_name || other.to_string().to_lowercase() == lower;
         self.names.iter().filter(|(other, _)| *other != folder).find(|(other, name)| is_twin(other, name)).map(|(other, _)| other.clone())
+    }
+
+    /// How messages go out.
+    pub(super) fn manner(&self) -> Manner {
+        match self.session.as_ref().map(Session::capabilities) {
+            Some(capabilities) if !capabilities.has("LITERAL+") => Manner::Waiting,
+            Some(capabilities) if capabilities.has("MULTIAPPEND") => Manner::Together,
+            _ => Manner::OneByOne,
+        }
+    }
+
+    /// Says that other sessions append beside this one.
+    pub(super) fn among_several(&mut self) {
+        self.among_several = true;
+    }
+
+    /// Where it stands.
+    pub(super) fn standing(&self) -> Option<Standing> {
+        self.current.clone().map(|current| Standing { current, state: self.state.clone() })
+    }
+
+    /// Turns to where another session stands.
+    ///
+    /// # Errors
+    /// [`Kind::Safety`] if UIDs mean something else here; loss of the connection.
+    pub(super) fn stand(&mut self, standing: &Standing) -> Result<()> {
+        let wire_name = standing.current.wire_name.clone();
+        let selected = self.session()?.examine(&wire_name)?;
+        let uid_validity = selected.state().uid_validity;
+        selected.leave()?;
+        if uid_validity != standing.current.uid_validity {
+            return Err(uid_validity_changed());
+        }
+        self.current = Some(standing.current.clone());
+        self.state = standing.state.clone();
+        Ok(())
     }
 
     fn session(&mut self) -> Result<&mut Session> {
@@ -277,10 +404,16 @@ impl Sink for ImapSink {
             let (Some(session), Some(mailbox)) = (self.session.take(), mailbox) else {
                 return Err(Error::local("no folder is open at the destination").at(&self.place));
             };
-            self.appender = Some(Appender::new(session, mailbox));
+            let appender = self.appender.insert(Appender::new(session, mailbox));
+            if self.among_several {
+                appender.among_several();
+            }
         }
+        let digests = outgoing.message.digests;
         let (upload, altered) = prepare(outgoing, &self.state, self.binary)?;
-        if !altered.is_empty() {
+        if altered.is_empty() {
+            self.unaltered.insert(upload.ticket, digests);
+        } else {
             self.altered.insert(upload.ticket, altered);
         }
         if let Some(appender) = &mut self.appender {
@@ -303,10 +436,17 @@ impl Sink for ImapSink {
             Wait::One => appender.next_fates(),
             Wait::All => appender.fates(true),
         };
+        for Upload { ticket, body, internal_date, flags, .. } in appender.take_unsent() {
+            // What had to be changed is read again, to be changed and told of again.
+            if let Some(digests) = self.unaltered.remove(&ticket) {
+                self.unsent.push(Outgoing { ticket, message: Message { body, digests, internal_date, flags } });
+            }
+        }
         let place = &self.place;
         Ok(fates
             .into_iter()
             .map(|(ticket, fate)| {
+                self.unaltered.remove(&ticket);
                 let altered = self.altered.remove(&ticket).unwrap_or_default();
                 let outcome = match fate {
                     Fate::Stored(append_uid) => Outcome::Stored { append_uid, altered },
@@ -317,6 +457,10 @@ impl Sink for ImapSink {
                 Placement { ticket, outcome }
             })
             .collect())
+    }
+
+    fn unsent(&mut self) -> Vec<Outgoing> {
+        std::mem::take(&mut self.unsent)
     }
 
     fn lost(&self) -> Option<&Error> {

@@ -8,14 +8,17 @@ mod files;
 pub mod imap;
 pub mod maildir;
 pub mod mbox;
+pub mod narrowed;
 pub mod open;
 pub mod origin;
 pub mod pop3;
 pub mod several;
 pub mod sift;
+pub mod spread;
+pub mod takeout;
 pub mod vault;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -131,6 +134,29 @@ pub trait Source: Send {
         None
     }
 
+    /// The unique-id by which POP3 lists a message of the last listing, whether it is the key or shared with others.
+    fn unique_id(&self, listed: &Listed) -> Option<String> {
+        match &listed.key {
+            Some(Key::Uidl { uidl }) => Some(uidl.clone()),
+            _ => None,
+        }
+    }
+
+    /// X-GM-MSGID of messages of the folder listed last, by id; empty where the source has no such thing.
+    ///
+    /// # Errors
+    /// Refusal or loss of the connection.
+    fn gmail_ids(&mut self, wanted: &[Listed]) -> Result<HashMap<u32, u64>> {
+        let _ = wanted;
+        Ok(HashMap::new())
+    }
+
+    /// Whether a polite end of the session would mark what was read as fetched (POP3 after RETR: Gmail hides such mail from then
+    /// on, others call it seen). Who must leave no trace drops the session instead.
+    fn end_marks(&self) -> bool {
+        false
+    }
+
     /// Those of `messages` (of the folder listed last) for which `query` holds for certain: by the server's search where it has
     /// one, else by looking into them.
     ///
@@ -144,6 +170,11 @@ pub trait Source: Send {
     /// is the first one not handed over.
     fn stuck_at(&self) -> Option<u32> {
         None
+    }
+
+    /// What people should be told since the last call: each remark once.
+    fn remarks(&mut self) -> Vec<String> {
+        Vec::new()
     }
 
     /// Ends the session politely.
@@ -271,6 +302,11 @@ pub trait Sink: Send {
         Ok(Vec::new())
     }
 
+    /// Whether messages keep a number there (UIDs). Where they do not, ids are positions in the last [`Sink::look`], from 0 on.
+    fn is_numbered(&self) -> bool {
+        true
+    }
+
     /// What `folder`, which is not there yet, will be listed as once it is: names that differ may be one there.
     ///
     /// # Errors
@@ -341,6 +377,17 @@ pub trait Sink: Send {
     /// Only local trouble: a lost session shows as `Unknown` and `NotSent`.
     fn settle(&mut self, wait: Wait) -> Result<Vec<Placement>>;
 
+    /// Messages whose fate is [`Outcome::NotSent`] and that were kept as they came, so that nobody has to read them again. To be
+    /// asked for before the session is dropped.
+    fn unsent(&mut self) -> Vec<Outgoing> {
+        Vec::new()
+    }
+
+    /// What people should be told since the last call: each remark once.
+    fn remarks(&mut self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Why the session is lost, if it is: a new sink is needed then.
     fn lost(&self) -> Option<&Error> {
         None
@@ -361,6 +408,12 @@ pub(crate) fn header_of(body: &Body) -> Result<Vec<u8>> {
     let mut head = body.prefix(HEADER_OCTETS)?;
     head.truncate(header_len(&head).unwrap_or(head.len()));
     Ok(head)
+}
+
+/// What is to be told of a message that goes where flags have no room.
+fn flags_left_out(message: &Message) -> Option<String> {
+    let flags: Vec<String> = copyable(&message.flags).iter().map(ToString::to_string).collect();
+    (!flags.is_empty()).then(|| format!("there is no room for flags: {}", flags.join(" ")))
 }
 
 /// Flags a copy takes along: everything but `\Recent`.

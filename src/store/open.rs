@@ -3,8 +3,8 @@
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 
 use tempfile::TempDir;
 
@@ -13,8 +13,9 @@ use super::imap::{ImapSink, ImapSource};
 use super::maildir::{MaildirSink, MaildirSource};
 use super::mbox::{MboxSink, MboxSource, is_mbox};
 use super::pop3::Pop3Source;
+use super::spread::{Allowance, SpreadSink, SpreadSource};
 use super::{Sink, Source};
-use crate::account::{Location, Place, Protocol};
+use crate::account::{Location, Place, Protocol, Server};
 use crate::context::Context;
 use crate::error::{Error, Result, io_words};
 use crate::imap::session::Access;
@@ -25,8 +26,14 @@ pub struct Opener<'a> {
     place: &'a Place,
     context: &'a Context,
     trace: &'a Trace,
+    /// See [`Opener::leaving_no_trace`].
+    traceless: bool,
     /// How often it was opened.
     opened: AtomicU32,
+    /// IMAP sessions that were lost before they gave a message.
+    vain: Arc<AtomicU32>,
+    /// How many sessions there may be, at a server.
+    allowance: Option<Arc<Allowance>>,
     /// Standard input, once it was read.
     spool: Mutex<Option<Spool>>,
 }
@@ -34,7 +41,32 @@ pub struct Opener<'a> {
 impl<'a> Opener<'a> {
     /// Opens nothing yet.
     pub fn new(place: &'a Place, context: &'a Context, trace: &'a Trace) -> Self {
-        Self { place, context, trace, opened: AtomicU32::new(0), spool: Mutex::new(None) }
+        let allowance = place.server().map(|server| Arc::new(Allowance::of(server)));
+        let (opened, vain, spool) = (AtomicU32::new(0), Arc::default(), Mutex::new(None));
+        Self { place, context, trace, traceless: false, opened, vain, allowance, spool }
+    }
+
+    /// Reads POP3 so that the server does not take mail for fetched (see [`Pop3Source::leave_no_trace`]), for verbs that only look.
+    pub fn leaving_no_trace(mut self) -> Self {
+        self.traceless = true;
+        self
+    }
+
+    /// The place, read-only, over several sessions where the user wants that and the protocol allows it (POP3 does not).
+    ///
+    /// # Errors
+    /// As [`Self::source`].
+    pub fn spread(&self) -> Result<Box<dyn Source>> {
+        match (self.place.server(), &self.allowance) {
+            (Some(server), Some(allowance)) if server.protocol == Protocol::Imap && allowance.wants_several() => {
+                let vain = Arc::clone(&self.vain);
+                let connect = connect(server, self.context, self.trace, allowance, move |server, context, trace| {
+                    Ok(ImapSource::connect(server, context, trace)?.learning(&vain))
+                });
+                Ok(Box::new(SpreadSource::over(connect()?, Arc::clone(allowance), connect)))
+            }
+            _ => self.source(),
+        }
     }
 
     /// The place, read-only.
@@ -47,9 +79,15 @@ impl<'a> Opener<'a> {
         let pipelining = self.opened.fetch_add(1, Ordering::Relaxed) < 2;
         match &self.place.location {
             Location::Server(server) if server.protocol == Protocol::Imap => {
-                Ok(Box::new(ImapSource::connect(server, self.context, self.trace)?))
+                Ok(Box::new(ImapSource::connect(server, self.context, self.trace)?.learning(&self.vain)))
             }
-            Location::Server(server) => Ok(Box::new(Pop3Source::connect_with(server, self.context, self.trace, pipelining)?)),
+            Location::Server(server) => {
+                let mut source = Pop3Source::connect_with(server, self.context, self.trace, pipelining)?;
+                if self.traceless {
+                    source.leave_no_trace();
+                }
+                Ok(Box::new(source))
+            }
             Location::Stdio => {
                 let mut spool = self.spool.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                 if spool.is_none() {
@@ -93,6 +131,52 @@ pub fn sink(place: &Place, access: Access, context: &Context, trace: &Trace) -> 
     })
 }
 
+/// The place, to move a house into: where messages are named by numbers that the place gives, and what has no room is told of.
+///
+/// # Errors
+/// As [`sink`].
+pub fn house(place: &Place, access: Access, context: &Context, trace: &Trace) -> Result<Box<dyn Sink>> {
+    Ok(match &place.location {
+        Location::Mbox(path) => Box::new(MboxSink::new(path, context.clone()).naming_flags()),
+        Location::Eml(path) => Box::new(EmlSink::new(path, context.clone()).numbering()),
+        _ => sink(place, access, context, trace)?,
+    })
+}
+
+/// The place, to write into, over several sessions where that pays or the user wants it; one value of `allowance` serves all the
+/// sinks of a run.
+///
+/// # Errors
+/// As [`sink`].
+pub fn spread_sink(place: &Place, allowance: Option<&Arc<Allowance>>, context: &Context, trace: &Trace) -> Result<Box<dyn Sink>> {
+    let (Some(server), Some(allowance)) = (place.server().filter(|server| server.protocol == Protocol::Imap), allowance) else {
+        return sink(place, Access::ReadWrite, context, trace);
+    };
+    let connect =
+        connect(server, context, trace, allowance, |server, context, trace| ImapSink::connect(server, Access::ReadWrite, context, trace));
+    Ok(match SpreadSink::over(connect()?, Arc::clone(allowance), connect) {
+        Ok(sink) => Box::new(sink),
+        Err(first) => first,
+    })
+}
+
+/// How many sessions a run may have at the place, where it is a server.
+pub fn allowance(place: &Place) -> Option<Arc<Allowance>> {
+    place.server().map(|server| Arc::new(Allowance::of(server)))
+}
+
+/// What opens one session after the other and learns from refusals.
+fn connect<T>(
+    server: &Server,
+    context: &Context,
+    trace: &Trace,
+    allowance: &Arc<Allowance>,
+    open: impl Fn(&Server, &Context, &Trace) -> Result<T> + Send + Sync + 'static,
+) -> impl Fn() -> Result<T> + Send + Sync + 'static {
+    let (server, context, trace, allowance) = (server.clone(), context.clone(), trace.clone(), Arc::clone(allowance));
+    move || open(&server, &context, &trace).inspect_err(|error| allowance.heed(error))
+}
+
 /// Whether the place keeps flags of its own, so that no flag means none.
 pub fn keeps_flags(place: &Place) -> bool {
     match &place.location {
@@ -118,6 +202,45 @@ pub fn identity(place: &Place) -> Result<String> {
         Location::Eml(path) => local("eml", path),
         Location::Stdio => Ok("-".to_owned()),
     }
+}
+
+/// As [`identity`], of a place on this machine that may not be there yet: what is lies where the nearest directory above it does.
+///
+/// # Errors
+/// [`crate::error::Kind::Usage`] for a way that cannot be followed.
+pub fn future_identity(place: &Place) -> Result<String> {
+    let (kind, path) = match &place.location {
+        Location::Maildir(path) => ("maildir", path),
+        Location::Mbox(path) => ("mbox", path),
+        Location::Eml(path) => ("eml", path),
+        Location::Server(_) | Location::Stdio => return identity(place),
+    };
+    Ok(format!("{kind}:{}", future_path(path)?.display()))
+}
+
+/// Where a path leads that may not be there yet.
+///
+/// # Errors
+/// [`crate::error::Kind::Usage`] when it goes back up out of what is not there, or leads through something that is no directory.
+pub fn future_path(path: &Path) -> Result<PathBuf> {
+    let wrong = |words: String| Error::usage(format!("{}: {words}", path.display()));
+    let whole = std::path::absolute(path).map_err(|error| wrong(io_words(&error)))?;
+    let mut rest = Vec::new();
+    for above in whole.ancestors() {
+        match above.canonicalize() {
+            Ok(mut real) => {
+                real.extend(rest.iter().rev());
+                return Ok(real);
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => match above.file_name() {
+                // A link to nowhere is no place where something can be made.
+                Some(name) if above.symlink_metadata().is_err() => rest.push(name.to_owned()),
+                _ => return Err(wrong(io_words(&error))),
+            },
+            Err(error) => return Err(wrong(io_words(&error))),
+        }
+    }
+    Err(wrong("there is nothing".to_owned()))
 }
 
 /// A stream kept in a temporary file, which is private and goes with this value.

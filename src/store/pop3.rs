@@ -7,7 +7,7 @@ use crate::account::Server;
 use crate::context::Context;
 use crate::error::{Error, Kind, Result};
 use crate::folder::Folder;
-use crate::message::{Key, Message};
+use crate::message::{Body, Digests, Key, Message};
 use crate::net::Trace;
 use crate::pop3::{Options, Session, Sizes, UniqueIds, What};
 
@@ -15,11 +15,21 @@ use super::sift::{self, Picked};
 use super::{FolderInfo, Listed, Listing, Source, header_of};
 use crate::query::Query;
 
+/// More lines than a message has, in a number that every server can read.
+const ALL_LINES: u32 = 99_999_999;
+
+/// Takes messages as they come, by their place among those that were asked for.
+type Each<'a> = dyn FnMut(usize, Result<(Body, Digests)>) -> Result<()> + 'a;
+
 /// The source.
 pub struct Pop3Source {
     session: Session,
     /// Unique-ids of the last listing that are nobody's alone, by message number.
     shared: HashMap<u32, String>,
+    /// Mail must not count as fetched.
+    traceless: bool,
+    /// A RETR was asked for in this session.
+    fetched: bool,
 }
 
 impl Pop3Source {
@@ -37,7 +47,7 @@ impl Pop3Source {
     /// As [`Session::connect`].
     pub fn connect_with(server: &Server, context: &Context, trace: &Trace, pipelining: bool) -> Result<Self> {
         let session = Session::connect(server, context, trace, Options { read_only: true, pipelining })?;
-        Ok(Self { session, shared: HashMap::new() })
+        Ok(Self { session, shared: HashMap::new(), traceless: false, fetched: false })
     }
 
     /// Connects with the right to delete, which only [`Self::session`] can make use of.
@@ -46,7 +56,7 @@ impl Pop3Source {
     /// As [`Session::connect`].
     pub fn connect_to_delete(server: &Server, context: &Context, trace: &Trace) -> Result<Self> {
         let session = Session::connect(server, context, trace, Options { read_only: false, pipelining: true })?;
-        Ok(Self { session, shared: HashMap::new() })
+        Ok(Self { session, shared: HashMap::new(), traceless: false, fetched: false })
     }
 
     /// The unique-id of a message of the last listing, whether it is its key or not.
@@ -57,12 +67,18 @@ impl Pop3Source {
         }
     }
 
-    /// Hands over headers that TOP gives; gives back those it does not.
-    fn tops(&mut self, numbers: &[(usize, u32)], each: &mut dyn FnMut(usize, Result<Vec<u8>>) -> Result<()>) -> Result<Vec<(usize, u32)>> {
+    /// Reads so from now on that the server does not take mail for fetched: whole messages by TOP, which marks nothing where RETR does
+    /// (Dovecot sets `\Seen`, Gmail hides the message). Where there is no TOP it is RETR all the same, and the session ends without QUIT.
+    pub fn leave_no_trace(&mut self) {
+        self.traceless = true;
+    }
+
+    /// Hands over what TOP gives with so many lines; gives back those messages it does not.
+    fn tops(&mut self, numbers: &[(usize, u32)], lines: u32, each: &mut Each<'_>) -> Result<Vec<(usize, u32)>> {
         let asked: Vec<u32> = numbers.iter().map(|(_, number)| *number).collect();
         let mut refused = Vec::new();
-        self.session.retrieve(&asked, What::Top(0), &mut |at, outcome| match (numbers.get(at), outcome) {
-            (Some((index, _)), Ok((body, _))) => each(*index, header_of(&body)),
+        self.session.retrieve(&asked, What::Top(lines), &mut |at, outcome| match (numbers.get(at), outcome) {
+            (Some((index, _)), Ok(read)) => each(*index, Ok(read)),
             (Some(left), Err(_)) => {
                 refused.push(*left);
                 Ok(())
@@ -70,6 +86,25 @@ impl Pop3Source {
             (None, _) => Ok(()),
         })?;
         Ok(refused)
+    }
+
+    /// Hands over messages by TOP with so many `lines`, or by RETR where that is not asked for, missing or refused.
+    fn retrieve(&mut self, wanted: &[Listed], lines: Option<u32>, each: &mut Each<'_>) -> Result<()> {
+        let capabilities = self.session.capabilities();
+        let top = !capabilities.known || capabilities.top;
+        let mut numbers: Vec<(usize, u32)> = wanted.iter().map(|listed| listed.id).enumerate().collect();
+        if let Some(lines) = lines.filter(|_| top && !numbers.is_empty()) {
+            let mut rest = numbers.split_off(1);
+            // Where the first is refused TOP is not there at all, whatever was announced.
+            numbers = self.tops(&numbers, lines, each)?;
+            numbers.append(&mut if numbers.is_empty() { self.tops(&rest, lines, each)? } else { std::mem::take(&mut rest) });
+        }
+        let asked: Vec<u32> = numbers.iter().map(|(_, number)| *number).collect();
+        self.fetched |= !asked.is_empty();
+        self.session.retrieve(&asked, What::Whole, &mut |at, outcome| {
+            let Some((index, _)) = numbers.get(at) else { return Ok(()) };
+            each(*index, outcome)
+        })
     }
 
     /// The session itself.
@@ -97,28 +132,23 @@ impl Source for Pop3Source {
     }
 
     fn read(&mut self, wanted: &[Listed], each: &mut dyn FnMut(usize, Result<Message>) -> Result<()>) -> Result<()> {
-        let numbers: Vec<u32> = wanted.iter().map(|listed| listed.id).collect();
-        self.session.retrieve(&numbers, What::Whole, &mut |index, outcome| {
+        let lines = self.traceless.then_some(ALL_LINES);
+        self.retrieve(wanted, lines, &mut |index, outcome| {
             each(index, outcome.map(|(body, digests)| Message { body, digests, internal_date: None, flags: Vec::new() }))
         })
     }
 
     /// By TOP, or by RETR where TOP is missing or refused.
     fn headers(&mut self, wanted: &[Listed], each: &mut dyn FnMut(usize, Result<Vec<u8>>) -> Result<()>) -> Result<()> {
-        let capabilities = self.session.capabilities();
-        let top = !capabilities.known || capabilities.top;
-        let mut numbers: Vec<(usize, u32)> = wanted.iter().map(|listed| listed.id).enumerate().collect();
-        if top && !numbers.is_empty() {
-            let mut rest = numbers.split_off(1);
-            // Where the first is refused TOP is not there at all, whatever was announced.
-            numbers = self.tops(&numbers, each)?;
-            numbers.append(&mut if numbers.is_empty() { self.tops(&rest, each)? } else { std::mem::take(&mut rest) });
-        }
-        let asked: Vec<u32> = numbers.iter().map(|(_, number)| *number).collect();
-        self.session.retrieve(&asked, What::Whole, &mut |at, outcome| {
-            let Some((index, _)) = numbers.get(at) else { return Ok(()) };
-            each(*index, outcome.and_then(|(body, _)| header_of(&body)))
-        })
+        self.retrieve(wanted, Some(0), &mut |index, outcome| each(index, outcome.and_then(|(body, _)| header_of(&body))))
+    }
+
+    fn unique_id(&self, listed: &Listed) -> Option<String> {
+        Self::unique_id(self, listed)
+    }
+
+    fn end_marks(&self) -> bool {
+        self.fetched
     }
 
     fn matching(&mut self, messages: &[Listed], query: &Query) -> Result<Picked> {
@@ -131,6 +161,10 @@ impl Source for Pop3Source {
     }
 
     fn finish(&mut self) -> Result<()> {
+        if self.traceless && self.fetched {
+            // RFC 1939: a session that ends without QUIT changes nothing.
+            return Ok(());
+        }
         match self.session.quit() {
             // Nothing was marked for removal: a farewell that gets lost loses nothing.
             Err(error) if matches!(error.kind(), Kind::Network | Kind::Timeout) => Ok(()),

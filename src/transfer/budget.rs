@@ -3,7 +3,7 @@
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::context::Context;
+use crate::context::{Context, Moment};
 use crate::error::Result;
 use crate::message::Body;
 
@@ -34,6 +34,8 @@ pub(super) struct Budget {
 struct Used {
     octets: usize,
     closed: bool,
+    /// From when on nothing more goes through, nor anything that would have to wait until then.
+    ending: Option<Moment>,
 }
 
 impl Budget {
@@ -45,12 +47,15 @@ impl Budget {
     pub(super) fn take(&self, octets: usize, context: &Context) -> Result<bool> {
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
-            if used.closed {
+            if used.closed || used.ending.is_some_and(|end| context.now() > end) {
                 return Ok(false);
             }
             if used.octets == 0 || used.octets + octets + OVERHEAD <= OCTETS {
                 used.octets += octets + OVERHEAD;
                 return Ok(true);
+            }
+            if used.ending.is_some() {
+                return Ok(false);
             }
             context.check()?;
             used = self.changed.wait_timeout(used, Duration::from_millis(100)).unwrap_or_else(PoisonError::into_inner).0;
@@ -61,6 +66,12 @@ impl Budget {
     pub(super) fn give(&self, octets: usize) {
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         used.octets = used.octets.saturating_sub(octets + OVERHEAD);
+        self.changed.notify_all();
+    }
+
+    /// Lets through what comes until `end` and needs not wait.
+    pub(super) fn end_by(&self, end: Moment) {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).ending = Some(end);
         self.changed.notify_all();
     }
 
@@ -83,6 +94,18 @@ mod tests {
         budget.give(usize::MAX / 2);
         assert!(budget.take(1, &context).unwrap());
         budget.close();
+        assert!(!budget.take(1, &context).unwrap());
+    }
+
+    #[test]
+    fn a_gate_that_ends_lets_through_what_needs_not_wait() {
+        let budget = Budget::new();
+        let context = Context::from_environment();
+        assert!(budget.take(OCTETS / 2, &context).unwrap());
+        budget.end_by(context.now().after(Duration::from_secs(3600)));
+        assert!(budget.take(1, &context).unwrap());
+        assert!(!budget.take(OCTETS, &context).unwrap());
+        budget.end_by(Moment::default());
         assert!(!budget.take(1, &context).unwrap());
     }
 

@@ -51,6 +51,11 @@ impl Gate {
         Ok(())
     }
 
+    /// When the run must be over.
+    pub(super) fn until(&self) -> Option<Moment> {
+        self.limits.until
+    }
+
     /// A message that began did not go out: it begins again later.
     pub(super) fn take_back(&self, octets: u64) {
         let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);

@@ -26,7 +26,7 @@ use std::thread;
 use crate::context::Context;
 use crate::error::{Error, Kind, Result, Scope};
 use crate::folder::Folder;
-use crate::plan::{Pair, Sides};
+use crate::plan::{Pair, Planned, Sides, Why};
 use crate::report::{Event, Outcome, Problem, Report};
 use crate::state::{Horizon, Journal};
 use crate::store::{Sink, Source};
@@ -94,16 +94,20 @@ impl Transfer<'_> {
         let is_first = self.journal.last_run(false)?.is_none_or(|run| !run.complete)
             || self.journal.pairings(&self.source_name, self.into.as_ref())?.is_empty();
         self.journal.begin_run()?;
-        let pairs = self.pairs(&mut ends)?;
+        works.extend(self.pairs(&mut ends)?.into_iter().map(Work::new));
         if is_first && self.asked.lists_all() {
-            self.forewarn(&mut ends, &pairs)?;
+            self.forewarn(&mut ends, works)?;
         }
-        works.extend(pairs.into_iter().map(Work::new));
         let mut seen = SeenByUid::new();
         for work in works.iter_mut() {
             self.folder_or_problem(&mut ends, work, &mut seen)?;
         }
-        self.wait_for_open_copies(&mut ends, works, &mut seen)?;
+        loop {
+            self.wait_for_open_copies(&mut ends, works, &mut seen)?;
+            if !self.reconcile(&mut ends, works, &mut seen)? {
+                break;
+            }
+        }
         let Ends { source, sink, .. } = ends;
         let farewells = both(|| source.map(|mut source| source.finish()), || sink.map(|mut sink| sink.finish()));
         for farewell in [farewells.0, farewells.1].into_iter().flatten() {
@@ -147,7 +151,14 @@ impl Transfer<'_> {
                     let sides = Sides { source: &folders, destination: &there, into: self.into.as_ref(), known: &known };
                     let (_, sink) = ends.open(self)?;
                     match self.options.wishes.pair(sides, &mut |folder| sink.called(folder)) {
-                        Ok(planned) => return Ok(planned.into_iter().map(|one| one.pair).collect()),
+                        Ok(planned) => {
+                            // Said once: the next run finds it paired.
+                            for Planned { pair, why } in planned.iter().filter(|one| matches!(one.why, Why::Taken | Why::Called)) {
+                                let (from, to) = (&pair.source.folder, &pair.destination.folder);
+                                self.report.event(Event::Note(format!("{from} goes to {to}: {why}")));
+                            }
+                            return Ok(planned.into_iter().map(|one| one.pair).collect());
+                        }
                         Err(error) => ends.lose_both(self, error)?,
                     }
                 }

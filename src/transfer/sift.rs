@@ -9,9 +9,9 @@ use super::pass::name_of;
 use super::tally::{Fate, Work};
 use crate::error::{Kind, Result, Scope};
 use crate::folder::Folder;
-use crate::plan::Pair;
 use crate::report::{Event, Problem, counted};
 use crate::state::{Batch, Change, State};
+use crate::store::sift::Picked;
 use crate::store::{Listed, Quota, Resource, Room, Source};
 
 impl Transfer<'_> {
@@ -53,7 +53,7 @@ impl Transfer<'_> {
         }
         let mut all: Vec<Listed> = flowing.iter().chain(&suspects).cloned().collect();
         all.sort_by_key(|listed| listed.id);
-        let picked = source.matching(&all, &self.options.query)?;
+        let picked = self.meant(source, work, &all)?;
         let wanted: HashSet<u32> = picked.wanted.iter().map(|listed| listed.id).collect();
         for listed in &all {
             let name = name_of(listed);
@@ -86,9 +86,24 @@ impl Transfer<'_> {
         Ok((left(flowing), left(suspects)))
     }
 
+    /// Those of `messages` for which the query holds. No message with a key is looked into twice in a run.
+    fn meant(&self, source: &mut dyn Source, work: &mut Work, messages: &[Listed]) -> Result<Picked> {
+        let known = |listed: &Listed| listed.key.as_ref().and_then(|_| work.meant.get(&name_of(listed)).copied());
+        let (mut wanted, open): (Vec<Listed>, Vec<Listed>) =
+            messages.iter().filter(|listed| known(listed) != Some(false)).cloned().partition(|listed| known(listed) == Some(true));
+        let picked = if open.is_empty() { Picked::default() } else { source.matching(&open, &self.options.query)? };
+        let unreadable: HashSet<u32> = picked.unreadable.iter().map(|(listed, _)| listed.id).collect();
+        let holds: HashSet<u32> = picked.wanted.iter().map(|listed| listed.id).collect();
+        for listed in open.iter().filter(|listed| listed.key.is_some() && !unreadable.contains(&listed.id)) {
+            work.meant.insert(name_of(listed), holds.contains(&listed.id));
+        }
+        wanted.extend(picked.wanted);
+        Ok(Picked { wanted, unreadable: picked.unreadable })
+    }
+
     /// Says before anything is sent what will not fit, as far as the destination tells and the sizes that the source lists are true.
-    pub(super) fn forewarn(&mut self, ends: &mut Ends, pairs: &[Pair]) -> Result<()> {
-        match self.look_ahead(ends, pairs) {
+    pub(super) fn forewarn(&mut self, ends: &mut Ends, works: &mut [Work]) -> Result<()> {
+        match self.look_ahead(ends, works) {
             Err(error) if error.scope() == Scope::Session => ends.lose_both(self, error),
             // What is wrong with a folder is told when it is copied.
             Err(error) if error.scope() <= Scope::Mailbox && !matches!(error.kind(), Kind::Interrupted(_)) => Ok(()),
@@ -96,16 +111,17 @@ impl Transfer<'_> {
         }
     }
 
-    fn look_ahead(&mut self, ends: &mut Ends, pairs: &[Pair]) -> Result<()> {
+    fn look_ahead(&mut self, ends: &mut Ends, works: &mut [Work]) -> Result<()> {
         let (source, sink) = ends.open(self)?;
-        let targets: Vec<Folder> = pairs.iter().map(|pair| pair.destination.folder.clone()).collect();
+        let targets: Vec<Folder> = works.iter().map(|work| work.pair.destination.folder.clone()).collect();
         let room = sink.room(&targets)?;
         if room.quotas.is_empty() && room.largest.iter().all(Option::is_none) {
             return Ok(());
         }
         let mut shortage = Shortage::default();
-        for (pair, largest) in pairs.iter().zip(&room.largest) {
+        for (work, largest) in works.iter_mut().zip(&room.largest) {
             self.context.check()?;
+            let pair = work.pair.clone();
             let listing = match source.list(&pair.source.folder) {
                 Err(error) if error.scope() <= Scope::Mailbox => continue,
                 other => other?,
@@ -115,7 +131,7 @@ impl Transfer<'_> {
             let mut missing = listing.messages;
             missing.retain(|listed| copies.get(&name_of(listed)).is_none_or(|row| matches!(row.state, State::Pending | State::Refused)));
             if !self.options.query.is_empty() && !missing.is_empty() {
-                missing = source.matching(&missing, &self.options.query)?.wanted;
+                missing = self.meant(source, work, &missing)?.wanted;
             }
             shortage.add(&pair.source.folder, &missing, *largest);
         }

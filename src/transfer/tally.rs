@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::pass::{Adoptable, name_of};
 use crate::error::Error;
+use crate::message::Message;
 use crate::plan::Pair;
 use crate::report::{Counts, FolderCounts, Outcome, Problem};
 use crate::store::Listed;
@@ -44,8 +45,12 @@ pub(super) struct Work {
     /// Listed messages that were done before this run.
     pub(super) done_before: HashSet<String>,
     pub(super) failed: Option<Error>,
+    /// Whether a query holds for messages that were looked into, by their keys.
+    pub(super) meant: HashMap<String, bool>,
     /// Copies of other sources that are at the destination and count for none of these messages yet.
     pub(super) brought: Option<Adoptable>,
+    /// Messages that were read and not sent because the destination was lost, by key.
+    pub(super) shelf: HashMap<String, Message>,
 }
 
 impl Work {
@@ -57,8 +62,18 @@ impl Work {
             listed: Vec::new(),
             done_before: HashSet::new(),
             failed: None,
+            meant: HashMap::new(),
             brought: None,
+            shelf: HashMap::new(),
         }
+    }
+
+    /// Messages that were sent and of which nobody knows whether they arrived: their keys and numbers.
+    pub(super) fn unknown(&self) -> impl Iterator<Item = (String, u32)> {
+        self.tally.iter().filter_map(|(key, fate)| match fate {
+            Fate::Unknown { id } => Some((key.clone(), *id)),
+            _ => None,
+        })
     }
 
     /// Whether messages of the folder were left out.

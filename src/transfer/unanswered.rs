@@ -1,6 +1,7 @@
 //! Uploads whose answer never came, as the run goes: what settling finds out goes into the tally, and at the end the run waits
 //! for what a server may store late. How they are recognised at the destination is `settle`'s.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use super::Transfer;
@@ -9,7 +10,9 @@ use super::pass::Target;
 use super::settle::{self, SeenByUid};
 use super::tally::{Fate, Work};
 use crate::error::{Result, Scope};
+use crate::folder::Folder;
 use crate::report::{Event, counted};
+use crate::state::State;
 use crate::store::Sink;
 
 /// How often an open copy is looked for while the run waits for it.
@@ -89,6 +92,43 @@ impl Transfer<'_> {
                 }
             }
         }
+    }
+
+    /// Takes into the tally what was found out of a folder's open copies while another folder that shares its destination was
+    /// looked at. `true` when some were free and were sent again.
+    pub(super) fn reconcile(&mut self, ends: &mut Ends, works: &mut [Work], seen: &mut SeenByUid) -> Result<bool> {
+        let mut targets: HashMap<Folder, u32> = HashMap::new();
+        for work in works.iter() {
+            *targets.entry(work.pair.destination.folder.clone()).or_default() += 1;
+        }
+        let mut again = false;
+        for work in works.iter_mut().filter(|work| targets.get(&work.pair.destination.folder).is_some_and(|count| *count > 1)) {
+            let unknown: HashMap<String, u32> = work.unknown().collect();
+            if unknown.is_empty() || work.failed.is_some() {
+                continue;
+            }
+            let mailbox = self.journal.mailbox(&work.pair.destination.folder)?;
+            let copies = self.journal.copies(&self.source_name, &work.pair.source.folder, mailbox)?;
+            let mut freed = false;
+            for (key, id) in unknown {
+                match copies.get(&key).map(|row| row.state) {
+                    Some(State::Done | State::Merged) => {
+                        let bytes = work.listed.iter().find(|listed| listed.id == id).and_then(|listed| listed.size).unwrap_or(0);
+                        work.tally.insert(key, Fate::Copied { id, bytes, altered: Vec::new() });
+                    }
+                    Some(State::Pending) => {
+                        work.tally.remove(&key);
+                        freed = true;
+                    }
+                    _ => {}
+                }
+            }
+            if freed {
+                self.folder_or_problem(ends, work, seen)?;
+                again = true;
+            }
+        }
+        Ok(again)
     }
 
     /// Looks once more for the open copies of a folder; `true` when some are free to be sent again.

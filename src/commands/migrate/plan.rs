@@ -146,6 +146,9 @@ impl Plan {
             bytes_for_people(sum(|folder| folder.bytes)),
             counted(make, "folder")
         )];
+        if self.folders.iter().any(|folder| !folder.create && folder.to_copy > 0 && folder.already_there == 0) {
+            words.push("mail that the destination holds already is recognised in the run, by its content, and not copied again".to_owned());
+        }
         for quota in &self.quotas {
             let shown = |amount: u64| if quota.resource == "bytes" { bytes_for_people(amount) } else { counted(amount, "message") };
             let root = if quota.root.is_empty() { String::new() } else { format!(" {:?}", quota.root) };

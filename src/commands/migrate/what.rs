@@ -1,7 +1,8 @@
 //! What of the source goes, and under which names: the arguments of `migrate` for folders, messages and limits.
 
 use crate::account::Place;
-use crate::cli::{Conditions, size};
+use crate::cli::Conditions;
+use crate::commands::backup::rate;
 use crate::commands::limits::LimitArgs;
 use crate::context::Moment;
 use crate::error::{Error, Result};
@@ -42,13 +43,6 @@ pub struct What {
 
 fn folder(text: &str) -> Result<Folder> {
     Folder::parse(text).ok_or_else(|| Error::usage("a folder has a name for each level, as in Archive/2024"))
-}
-
-fn rate(text: &str) -> Result<u64> {
-    match size(text.strip_suffix("/s").unwrap_or(text))? {
-        0 => Err(Error::usage("no octet a second is no rate")),
-        octets => Ok(octets),
-    }
 }
 
 impl What {

@@ -280,7 +280,7 @@ fn other_data_is_read() {
     assert_eq!(untagged(b"* ID (\"name\" \"x\" \"os\" NIL)"), Untagged::Id(vec![("name".into(), Some("x".into())), ("os".into(), None)]));
     assert_eq!(untagged(b"* ID NIL"), Untagged::Id(vec![]));
     assert_eq!(untagged(b"* CAPABILITY IMAP4rev1 LITERAL +"), Untagged::Capability(vec!["IMAP4rev1".into(), "LITERAL+".into()]));
-    assert!(matches!(untagged(b"* QUOTA \"\" (STORAGE 0 0)"), Untagged::Other(_)));
+    assert!(matches!(untagged(b"* QUOTAROOT INBOX \"\""), Untagged::Other(_)));
     match untagged(b"* NAMESPACE ((\"INBOX.\" \".\")(\"#x/\" \"/\" \"X-P\" (\"a\"))) NIL ((\"\" \"\\\"))") {
         Untagged::Namespace(spaces) => {
             assert_eq!(spaces.personal, [(b"INBOX.".to_vec(), Some('.')), (b"#x/".to_vec(), Some('/'))]);
@@ -483,5 +483,31 @@ fn identifiers_are_read_where_they_are_some() {
     for none in ["NIL", "()", "(\"a b\")", &format!("({})", "x".repeat(256))] {
         let fetch = id(none);
         assert_eq!((fetch.email_id, fetch.flags), (None, Some(flags(&["\\Seen"]))), "{none}");
+    }
+}
+
+#[test]
+fn quotas_are_told_whatever_their_root_is_called() {
+    let quota = |line: &[u8]| match untagged(line) {
+        Untagged::Quota { root, resources } => (String::from_utf8(root).unwrap(), resources),
+        other => panic!("{other:?}"),
+    };
+    let storage = |used, limit| ("STORAGE".to_owned(), used, limit);
+    assert_eq!(quota(b"* QUOTA \"\" (STORAGE 10 512)"), (String::new(), vec![storage(10, 512)]));
+    assert_eq!(
+        quota(b"* QUOTA \"User quota\" (storage 1 2 MESSAGE 3 4)"),
+        ("User quota".to_owned(), vec![storage(1, 2), ("MESSAGE".to_owned(), 3, 4)])
+    );
+    assert_eq!(quota(b"* QUOTA {4}\r\nroot ()"), ("root".to_owned(), Vec::new()));
+    // Half a triplet, and figures that are none, are no limits.
+    assert_eq!(quota(b"* QUOTA x (STORAGE -1 5 MESSAGE 3)").1, Vec::new());
+    assert!(matches!(untagged(b"* QUOTA"), Untagged::Other(_)));
+    match untagged(b"* STATUS INBOX (APPENDLIMIT 500)") {
+        Untagged::MailboxStatus { items, .. } => assert_eq!(items.append_limit, Some(500)),
+        other => panic!("{other:?}"),
+    }
+    match untagged(b"* STATUS INBOX (APPENDLIMIT NIL MESSAGES 3)") {
+        Untagged::MailboxStatus { items, .. } => assert_eq!((items.append_limit, items.messages), (None, Some(3))),
+        other => panic!("{other:?}"),
     }
 }

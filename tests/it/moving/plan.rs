@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::dovecot_user;
 use crate::support::dovecot::{Dovecot, Options, Plant};
-use crate::support::imapd::{Behaviour, Imapd};
+use crate::support::imapd::{AppendFault, Behaviour, Imapd};
 use crate::support::mail::{self, assert_same_mail};
 use crate::support::pop3d::{self, Pop3d};
 use crate::support::tool::{Output, Tool};
@@ -188,7 +188,6 @@ fn a_namespace_is_no_level_on_the_other_side() {
     assert_eq!(back.good(&[])["copied"], 4);
     assert_eq!(back.there(), set(["INBOX", "INBOX.a.b", "INBOX.x", "INBOX.x (2)"]));
     assert_eq!(back.good(&[])["copied"], 0);
-    assert_eq!(back.good(&["--map", "a/b=c/d"][..0].as_ref())["copied"], 0);
 }
 
 #[test]
@@ -256,9 +255,9 @@ fn a_query_leaves_mail_out_until_a_run_without_it() {
     let args = ["migrate", "from", "to", "--since", "2010-01-01", "--json"];
     let some = balanced(tool.run(&args));
     assert_eq!((some["copied"].as_u64(), some["filtered"].as_u64()), (Some(3), Some(3)));
-    let trace = tool.run(&["--trace", "trace", "migrate", "from", "to", "--subject", "message 5", "--json"]);
-    assert_eq!(balanced(trace)["copied"], 1);
-    assert!(tool.text("trace").contains("SEARCH"), "the server is asked");
+    let one = tool.run(&["migrate", "from", "to", "--subject", "message 5", "--json", "--trace", tool.trace().to_str().unwrap()]);
+    assert_eq!(balanced(one)["copied"], 1);
+    assert!(tool.read_trace().contains("SEARCH"), "the server is asked: {}", tool.read_trace());
     let rest = balanced(tool.run(&["migrate", "from", "to", "--json"]));
     assert_eq!((rest["copied"].as_u64(), rest["already_there"].as_u64()), (Some(1), Some(5)), "{rest}");
     for folder in ["INBOX", "Work"] {
@@ -291,6 +290,20 @@ fn on_pop3_and_in_files_this_program_chooses() {
 }
 
 #[test]
+fn a_look_ahead_at_a_quota_reads_no_header_twice() {
+    let messages = mail::many(6, 500);
+    let to = Imapd::start(Behaviour { quota: vec![("STORAGE".into(), 0, 1)], ..Behaviour::default() }.with("QUOTA"));
+    let pop3 = Pop3d::start(pop3d::Behaviour::default(), &messages);
+    let tool = Tool::new();
+    tool.server("from", None, Some(&pop3.url())).server("to", Some(&to.url()), None);
+    let output = tool.run(&["migrate", "from", "to", "--not", "--subject", "message 3", "--json"]).expect_stderr("too many");
+    let summary = balanced(output);
+    assert_eq!((&summary["copied"], &summary["filtered"]), (&5.into(), &1.into()), "{summary}");
+    let tops = pop3.log().iter().filter(|line| line.contains("TOP")).count();
+    assert_eq!(tops, 6, "{:?}", pop3.log());
+}
+
+#[test]
 fn limits_end_a_run_with_8_and_the_next_goes_on() {
     let messages = mail::many(7, 1000);
     let scene = scene(Behaviour::default(), Behaviour::default());
@@ -300,23 +313,11 @@ fn limits_end_a_run_with_8_and_the_next_goes_on() {
         let mut copied = Vec::new();
         let dir = scene.tool.path(limit[0]);
         let to = Imapd::start(Behaviour::default());
-        let target = to.url();
-        scene.tool.server("other", Some(&target), None);
+        let name = limit[0].trim_start_matches('-');
+        scene.tool.server(name, Some(&to.url()), None);
         loop {
-            let args = [
-                "migrate",
-                "from",
-                &target,
-                "--to-password-file",
-                scene.tool.password_file().to_str().unwrap(),
-                "--json",
-                "--state",
-                dir.to_str().unwrap(),
-                limit[0],
-                limit[1],
-            ]
-            .map(str::to_owned);
-            let output = scene.tool.run(&args);
+            let dir = dir.to_str().unwrap();
+            let output = scene.tool.run(&["migrate", "from", name, "--json", "--state", dir, limit[0], limit[1]]);
             let summary = output.json();
             copied.push(summary["copied"].as_u64().unwrap());
             if summary["balanced"] == true {
@@ -329,8 +330,38 @@ fn limits_end_a_run_with_8_and_the_next_goes_on() {
         assert_eq!(copied, expected, "{limit:?}");
         assert_same_mail(&[to.bodies("INBOX"), to.bodies("Work")].concat(), &messages);
     }
-    scene.run(&["--max-duration", "0s"]).expect_code(8).expect_stderr("--max-duration");
-    assert!(scene.to.bodies("INBOX").is_empty());
+}
+
+#[test]
+fn a_rate_is_kept_and_no_message_begins_after_the_time() {
+    let messages = mail::many(8, 1000);
+    let mut scene = scene(Behaviour::default(), Behaviour::default());
+    scene.tool.use_clock();
+    scene.from.fill("INBOX", &messages);
+    // The rate alone moves the clock here: about one message a second.
+    let summary = scene.run(&["--bwlimit", "1k", "--max-duration", "4s"]).expect_code(8).expect_stderr("--max-duration").json();
+    let copied = summary["copied"].as_u64().unwrap();
+    assert!(copied < 8, "{summary}");
+    let (before, octets) = (scene.tool.clock(), messages[usize::try_from(copied).unwrap()..].iter().map(Vec::len).sum::<usize>() as u64);
+    assert_eq!(scene.good(&["--bwlimit", "2k"])["copied"], 8 - copied);
+    // What the last message costs may stay unpaid.
+    assert!(scene.tool.clock() - before + 1000 >= octets * 1000 / 2048, "{}", scene.tool.clock() - before);
+    assert_same_mail(&scene.to.bodies("INBOX"), &messages);
+}
+
+#[test]
+fn of_two_folders_in_one_a_late_message_of_the_first_is_told_as_copied() {
+    let mut to = Behaviour::default().append_fault(1, AppendFault::StoreLate(Some(1500))).append_fault(2, AppendFault::HangUpBeforeStoring);
+    let mut tool = Tool::new();
+    to.clock = Some(tool.use_clock());
+    let (from, to) = (Imapd::start(Behaviour::default()), Imapd::start(to));
+    tool.server("from", Some(&from.url()), None).server("to", Some(&to.url()), None);
+    from.fill("INBOX", &[]);
+    from.fill("a", &[mail::plain(1, 100)]);
+    from.fill("b", &[mail::plain(2, 100)]);
+    let summary = balanced(tool.run(&["migrate", "from", "to", "--map", "a=All", "--map", "b=All", "--json"]));
+    assert_eq!(summary["copied"], 2, "{summary}");
+    assert_same_mail(&to.bodies("All"), &[mail::plain(1, 100), mail::plain(2, 100)]);
 }
 
 #[test]
@@ -350,8 +381,8 @@ fn the_plan_says_what_the_destination_will_not_take() {
     assert!(told.len() == 3 && told[0].contains("APPENDLIMIT") && told[1].contains("quota \"all mail\""), "{told:?}");
     assert!(plan["plan"]["estimate"]["from"].as_f64() <= plan["plan"]["estimate"]["to"].as_f64());
     assert!(plan["plan"]["estimate"]["basis"].as_str().unwrap().contains("assumed"));
-    // A run says the same before it sends anything, here: a run that may send nothing.
-    let output = scene.run(&["--max-duration", "0s"]).expect_code(8);
+    // A run says the same before it sends anything, and this one may send nothing.
+    let output = scene.run(&["--max-messages", "0"]).expect_code(8);
     output.expect_stderr("APPENDLIMIT").expect_stderr("too many");
     assert_eq!(scene.to.appends(), 0);
     // A run that follows a complete one does not ask again.

@@ -3,7 +3,7 @@
 //! back through the independent `imap` crate.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -162,7 +162,11 @@ impl Dovecot {
     }
 
     /// A mail user of this name; the mailbox is made at the first look. Use one for each test.
+    ///
+    /// # Panics
+    /// Where the name has capitals: Dovecot lowers it at login, and would look for the mail in another home than `plant`.
     pub fn user(&self, name: &str) -> User {
+        assert!(!name.contains(char::is_uppercase), "Dovecot would log {name:?} in as somebody else");
         User { dovecot: self.clone(), name: name.to_owned() }
     }
 
@@ -546,6 +550,34 @@ impl User {
         let mailbox = client.examine(super::modified_utf7(folder)).unwrap();
         client.logout().unwrap();
         mailbox.uid_validity.unwrap()
+    }
+
+    /// Unique-ids as POP3 lists them.
+    pub fn uidls(&self) -> Vec<String> {
+        let stream = TcpStream::connect(("127.0.0.1", self.dovecot.ports().pop3s)).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let mut stream = BufReader::new(tls::identity().connector().connect("localhost", stream).unwrap());
+        let mut line = |command: &str| {
+            stream.get_mut().write_all(command.as_bytes()).unwrap();
+            let mut line = String::new();
+            stream.read_line(&mut line).unwrap();
+            line.trim_end().to_owned()
+        };
+        line("");
+        line(&format!("USER {}\r\n", self.name));
+        assert!(line(&format!("PASS {}\r\n", canary())).starts_with("+OK"));
+        line("UIDL\r\n");
+        let ids: Vec<String> = std::iter::from_fn(|| Some(line("")).filter(|line| line != ".")).collect();
+        line("QUIT\r\n");
+        ids.into_iter().map(|line| line.split_once(' ').unwrap().1.to_owned()).collect()
+    }
+
+    /// How many messages of a folder nobody has seen yet (`\Recent`).
+    pub fn recent(&self, folder: &str) -> u32 {
+        let mut client = self.client();
+        let mailbox = client.examine(super::modified_utf7(folder)).unwrap();
+        client.logout().unwrap();
+        mailbox.recent
     }
 
     /// All folders in wire form (modified UTF-7, `/` between levels), sorted.

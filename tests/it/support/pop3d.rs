@@ -25,6 +25,12 @@ pub struct Behaviour {
     pub hang_up_at: Vec<usize>,
     /// Answers RETR of this message with `-ERR` and these words.
     pub refuse: Vec<(usize, String)>,
+    /// Answers TOP of these messages with `-ERR`.
+    pub refuse_top: Vec<usize>,
+    /// Answers RETR of this message with `-ERR` and these words, once for each time it stands here.
+    pub refuse_once: Vec<(usize, String)>,
+    /// Each connection hangs up after so many messages.
+    pub bye_after: Option<usize>,
     /// Answers DELE of these messages with `-ERR`.
     pub refuse_dele: Vec<usize>,
     /// Hangs up at DELE of this message.
@@ -61,6 +67,9 @@ impl Default for Behaviour {
             login: None,
             hang_up_at: Vec::new(),
             refuse: Vec::new(),
+            refuse_top: Vec::new(),
+            refuse_once: Vec::new(),
+            bye_after: None,
             refuse_dele: Vec::new(),
             hang_up_at_dele: None,
             refuse_quit: false,
@@ -111,6 +120,15 @@ pub struct Pop3d {
 }
 
 impl Pop3d {
+    /// Starts it with these unique-ids and messages.
+    pub fn with_uidls(behaviour: Behaviour, entries: &[(String, Vec<u8>)]) -> Self {
+        let pop3d = Self::start(behaviour, &[]);
+        pop3d.maildrop(|maildrop| {
+            *maildrop = entries.iter().map(|(uidl, body)| Entry { uidl: uidl.clone(), body: body.clone() }).collect();
+        });
+        pop3d
+    }
+
     /// Starts it with these messages, UIDLs `u1`, `u2`, ….
     pub fn start(behaviour: Behaviour, messages: &[Vec<u8>]) -> Self {
         let maildrop =
@@ -299,6 +317,17 @@ fn serve(wire: &mut Wire, world: &Arc<Mutex<World>>) -> io::Result<()> {
                     wire.line(&format!("-ERR {words}"))?;
                     continue;
                 }
+                let once = {
+                    let refuse_once = &mut world.lock().unwrap().behaviour.refuse_once;
+                    refuse_once.iter().position(|(refused, _)| *refused == number).map(|index| refuse_once.remove(index))
+                };
+                if let Some((_, words)) = once {
+                    wire.line(&format!("-ERR {words}"))?;
+                    continue;
+                }
+                if behaviour.bye_after.is_some_and(|most| fetched.len() >= most) {
+                    return Ok(());
+                }
                 if behaviour.stall_at == Some(number) {
                     wire.stall();
                     return Ok(());
@@ -316,6 +345,7 @@ fn serve(wire: &mut Wire, world: &Arc<Mutex<World>>) -> io::Result<()> {
                 wire.write(&answer)?;
                 fetched.push(entry.uidl.clone());
             }
+            ("TOP", true) if number.is_some_and(|number| behaviour.refuse_top.contains(&number)) => wire.line("-ERR cannot")?,
             ("TOP", true) if !behaviour.no_top => {
                 let lines = words.get(1).and_then(|word| word.parse().ok());
                 if let (Some(entry), Some(lines)) = (entry, lines) {

@@ -1,5 +1,5 @@
-//! Pairing two listings: which message here is which message there. Pure: it sees digests, UIDs and numbers, never a
-//! session, a file or the journal.
+//! Pairing by content digest: the one proof that a message which is there is the message that was sent. It sees UIDs and digests
+//! and nothing of how they came about.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 

@@ -1,0 +1,169 @@
+//! The rows of a comparison and their sums, and the words for what differs.
+
+use std::collections::HashMap;
+
+use super::Comparison;
+use super::steps::Bench;
+use super::table::Table;
+use crate::error::Result;
+use crate::matching::header;
+use crate::message::InternalDate;
+use crate::report::compared::{Compared, Pairing, Sums, Verdict};
+use crate::transfer::both;
+
+/// Pairs whose headers are held side by side at once.
+const PAIRS: usize = 200;
+
+/// Makes the rows: those of the first side in its order, then what only the second has.
+pub(super) fn of(bench: &mut Bench<'_>, comparison: &Comparison<'_>) -> Result<Compared> {
+    name_differences(bench)?;
+    learn_facts(bench, comparison.headers_for_all)?;
+    let mut rows: Vec<Pairing> = (0..bench.tables[0].entries.len()).map(|a| row_of_a(bench, a, comparison.headers_for_all)).collect();
+    for b in 0..bench.tables[1].entries.len() {
+        if bench.book.is_free(1, b) {
+            rows.push(alone(bench, 1, b));
+        }
+    }
+    let sums = sums(&rows);
+    Ok(Compared { sums, rows, formula: bench.formula.take() })
+}
+
+/// Finds words for pairs that differ, as far as they have none, by their headers.
+fn name_differences(bench: &mut Bench<'_>) -> Result<()> {
+    let mut open: Vec<(usize, usize)> =
+        bench.differs.iter().filter(|(_, words)| words.is_none()).filter_map(|(&a, _)| Some((a, bench.book.of(0, a)?.other))).collect();
+    open.sort_unstable();
+    for some in open.chunks(PAIRS) {
+        let (wanted_a, wanted_b): (Vec<usize>, Vec<usize>) = some.iter().copied().unzip();
+        let [reader_a, reader_b] = &mut bench.readers;
+        let [table_a, table_b] = &bench.tables;
+        let mut headers_a: HashMap<usize, Vec<u8>> = HashMap::new();
+        let mut headers_b: HashMap<usize, Vec<u8>> = HashMap::new();
+        let read = both(
+            || table_a.each_header(reader_a, &wanted_a, &mut |index, header| drop(headers_a.insert(index, header))),
+            || table_b.each_header(reader_b, &wanted_b, &mut |index, header| drop(headers_b.insert(index, header))),
+        );
+        read.0.and(read.1)?;
+        for (a, b) in some {
+            let words = headers_a.get(a).zip(headers_b.get(b)).and_then(|(one, other)| header::difference(one, other));
+            bench.differs.insert(*a, Some(words.unwrap_or_else(|| "the contents differ".to_owned())));
+        }
+    }
+    Ok(())
+}
+
+/// Reads what rows show: of all that is not simply the same, or of all.
+fn learn_facts(bench: &mut Bench<'_>, all: bool) -> Result<()> {
+    let same = |a: usize| verdict(bench, a) == Some(Verdict::Same);
+    let here: Vec<usize> = (0..bench.tables[0].entries.len()).filter(|&a| all || !same(a)).collect();
+    let there: Vec<usize> = (0..bench.tables[1].entries.len()).filter(|&b| bench.book.is_free(1, b)).collect();
+    let [reader_a, reader_b] = &mut bench.readers;
+    let [table_a, table_b] = &mut bench.tables;
+    let learnt = both(|| table_a.learn(reader_a, &here, true, false), || table_b.learn(reader_b, &there, true, false));
+    learnt.0.and(learnt.1)
+}
+
+/// The verdict on a message of the first side that has a counterpart.
+fn verdict(bench: &Bench<'_>, a: usize) -> Option<Verdict> {
+    let found = bench.book.of(0, a)?;
+    let (one, other) = (bench.tables[0].entry(a)?, bench.tables[1].entry(found.other)?);
+    Some(if one.trouble.is_some() || other.trouble.is_some() {
+        Verdict::Error
+    } else if bench.differs.contains_key(&a) {
+        Verdict::Differs
+    } else if bench.mates.get(&one.folder) == Some(&other.folder) {
+        Verdict::Same
+    } else {
+        Verdict::Elsewhere
+    })
+}
+
+fn row_of_a(bench: &Bench<'_>, a: usize, all: bool) -> Pairing {
+    let (Some(found), Some(verdict)) = (bench.book.of(0, a), verdict(bench, a)) else { return alone(bench, 0, a) };
+    let [table_a, table_b] = &bench.tables;
+    let trouble = |table: &Table, index: usize| table.entry(index).and_then(|entry| entry.trouble.as_deref().map(str::to_owned));
+    let away = || {
+        let elsewhere =
+            table_a.entry(a).zip(table_b.entry(found.other)).filter(|(one, other)| bench.mates.get(&one.folder) != Some(&other.folder));
+        elsewhere.and(table_b.folder(found.other)).map(|folder| format!("it is in {folder} on the second side"))
+    };
+    let reason = match verdict {
+        Verdict::Error => trouble(table_a, a).or_else(|| trouble(table_b, found.other)),
+        Verdict::Differs => {
+            let words = bench.differs.get(&a).cloned().flatten();
+            Some(words.into_iter().chain(away()).collect::<Vec<_>>().join("; "))
+        }
+        Verdict::Elsewhere => away(),
+        _ => bench.remarks.get(&a).cloned(),
+    };
+    let row = Pairing {
+        verdict,
+        method: Some(found.method),
+        confidence: Some(found.confidence),
+        a: table_a.half(a),
+        b: table_b.half(found.other),
+        flags: Vec::new(),
+        date: None,
+        message_id: None,
+        subject: None,
+        reason,
+    };
+    // Whether a header was read on the way must not show.
+    if verdict == Verdict::Same && !all { row } else { with_facts(row, table_a, a) }
+}
+
+/// The row of a message without a counterpart.
+fn alone(bench: &Bench<'_>, side: usize, index: usize) -> Pairing {
+    let table = if side == 0 { &bench.tables[0] } else { &bench.tables[1] };
+    let trouble = table.entry(index).and_then(|entry| entry.trouble.as_deref());
+    let twin = bench.doubled.get(side).and_then(|doubled| doubled.get(&index));
+    let (verdict, reason) = match (trouble, twin) {
+        (Some(trouble), _) => (Verdict::Error, Some(trouble.to_owned())),
+        (None, Some(&twin)) => (Verdict::Doubled, Some(format!("the same as {}", table.name(twin)))),
+        (None, None) => (if side == 0 { Verdict::OnlyA } else { Verdict::OnlyB }, None),
+    };
+    let half = table.half(index);
+    let (a, b) = if side == 0 { (half, None) } else { (None, half) };
+    let row =
+        Pairing { verdict, method: None, confidence: None, a, b, flags: Vec::new(), date: None, message_id: None, subject: None, reason };
+    with_facts(row, table, index)
+}
+
+fn with_facts(mut row: Pairing, table: &Table, index: usize) -> Pairing {
+    let Some(entry) = table.entry(index) else { return row };
+    if let Some(facts) = &entry.facts {
+        row.message_id.clone_from(&facts.message_id);
+        row.subject.clone_from(&facts.subject);
+        row.date.clone_from(&facts.date);
+        if row.date.is_none() {
+            row.date = entry.listed.internal_date.and_then(InternalDate::rfc3339);
+        }
+    }
+    row
+}
+
+/// Sums up what the rows say.
+fn sums(rows: &[Pairing]) -> Sums {
+    let mut sums = Sums::default();
+    for row in rows {
+        let (a, b) = (u64::from(row.a.is_some()), u64::from(row.b.is_some()));
+        sums.listed_a += a;
+        sums.listed_b += b;
+        match row.verdict {
+            Verdict::Same => sums.same += 1,
+            Verdict::Differs => sums.different += 1,
+            Verdict::OnlyA => sums.only_a += 1,
+            Verdict::OnlyB => sums.only_b += 1,
+            Verdict::Elsewhere => sums.elsewhere += 1,
+            Verdict::Doubled => {
+                sums.doubled += 1;
+                sums.doubled_a += a;
+            }
+            Verdict::Error => {
+                sums.errors += a + b;
+                sums.errors_a += a;
+            }
+        }
+    }
+    sums
+}

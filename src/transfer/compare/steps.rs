@@ -1,0 +1,392 @@
+//! The ladder climbed: which step of `matching` is tried on what is left, and what has to be read for it.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+
+use super::places::{self, Places};
+use super::reader::Reader;
+use super::table::{Entry, Table};
+use super::{Comparison, rows};
+use crate::error::Result;
+use crate::folder::Folder;
+use crate::matching::formula::{self, Origin, Recipe};
+use crate::matching::ladder::{self, Book};
+use crate::message::Digest;
+use crate::report::Event;
+use crate::report::compared::{Compared, Confidence, Formula, Method};
+use crate::transfer::both;
+
+/// Pairs whose headers prove a formula.
+const SAMPLES: usize = 20;
+/// Of so few left over all that rows show is kept at once, which spares reading them again.
+const FEW: usize = 2000;
+
+/// All there is to know while a comparison goes on.
+pub(super) struct Bench<'a> {
+    pub(super) readers: [Reader<'a>; 2],
+    pub(super) tables: [Table; 2],
+    pub(super) book: Book,
+    /// The folder of the second side that belongs to one of the first, by their places in the tables.
+    pub(super) mates: HashMap<usize, usize>,
+    /// Pairs that differ, by the one of the first side, and how; without words where the headers have to say.
+    pub(super) differs: HashMap<usize, Option<String>>,
+    /// Remarks on pairs that count as the same, by the one of the first side.
+    pub(super) remarks: HashMap<usize, String>,
+    /// Messages of each side that are there once more, and of which they are copies.
+    pub(super) doubled: [HashMap<usize, usize>; 2],
+    pub(super) formula: Option<Formula>,
+    pub(super) recipe: Option<Recipe>,
+    pub(super) full: bool,
+    facts: bool,
+}
+
+impl<'a> Bench<'a> {
+    pub(super) fn new(comparison: &Comparison<'a>) -> Self {
+        let reader = |open| Reader::new(open, comparison.context, comparison.report);
+        Self {
+            readers: [reader(comparison.a.open), reader(comparison.b.open)],
+            tables: [Table::default(), Table::default()],
+            book: Book::default(),
+            mates: HashMap::new(),
+            differs: HashMap::new(),
+            remarks: HashMap::new(),
+            doubled: [HashMap::new(), HashMap::new()],
+            formula: None,
+            recipe: None,
+            full: comparison.full,
+            facts: comparison.headers_for_all,
+        }
+    }
+
+    pub(super) fn run(mut self, comparison: &Comparison<'_>) -> Result<Compared> {
+        let Places { pairs, others } = self.folders(comparison)?;
+        for (a, b) in pairs {
+            self.folder_pair(comparison, a.as_ref(), b.as_ref())?;
+        }
+        for folder in others {
+            // What could not be read cannot be found either.
+            if self.left(0).iter().all(|&index| self.entry(0, index).is_none_or(|entry| entry.trouble.is_some())) {
+                break;
+            }
+            self.other_folder(comparison, &folder)?;
+        }
+        self.elsewhere()?;
+        self.twins()?;
+        self.altered()?;
+        self.judge(comparison)?;
+        let compared = rows::of(&mut self, comparison)?;
+        let [a, b] = &mut self.readers;
+        for farewell in <[_; 2]>::from(both(|| a.finish(), || b.finish())) {
+            // Everything is known: a farewell that fails takes nothing back.
+            if let Err(error) = farewell {
+                comparison.report.event(Event::Note(error.to_string()));
+            }
+        }
+        Ok(compared)
+    }
+
+    fn folders(&mut self, comparison: &Comparison<'_>) -> Result<Places> {
+        let [a, b] = &mut self.readers;
+        let (first, second) = both(|| a.connect().and_then(|()| a.folders()), || b.connect().and_then(|()| b.folders()));
+        places::of(comparison, [a.place(), b.place()], first?, second?)
+    }
+
+    /// Matches two folders that belong together, as far as they go together.
+    fn folder_pair(&mut self, comparison: &Comparison<'_>, a: Option<&Folder>, b: Option<&Folder>) -> Result<()> {
+        let (here, there) = self.list(a, b)?;
+        if let (Some(_), Some(_), [first, second]) = (a, b, &self.tables) {
+            self.mates.insert(first.folders.len() - 1, second.folders.len() - 1);
+        }
+        let all = [here.clone().collect::<Vec<_>>(), there.clone().collect()];
+        if self.full {
+            self.learn_whole([&all[0], &all[1]])?;
+        } else if self.facts {
+            self.learn([&all[0], &all[1]], [true, false])?;
+        }
+        self.by_formula(&here, &there)?;
+        self.known(comparison, &here, &there);
+        self.by_content(&here, &there);
+        self.by_header(&here, &there)
+    }
+
+    fn list(&mut self, a: Option<&Folder>, b: Option<&Folder>) -> Result<(Range<usize>, Range<usize>)> {
+        let [reader_a, reader_b] = &mut self.readers;
+        let listed = both(|| a.map(|a| reader_a.list(a)).transpose(), || b.map(|b| reader_b.list(b)).transpose());
+        let [table_a, table_b] = &mut self.tables;
+        let add = |table: &mut Table, folder: Option<&Folder>, listed| match (folder, listed) {
+            (Some(folder), Some((listing, uidls))) => table.add(folder, listing, uidls),
+            _ => 0..0,
+        };
+        let ranges = (add(table_a, a, listed.0?), add(table_b, b, listed.1?));
+        self.book.grow(0, self.tables[0].entries.len());
+        self.book.grow(1, self.tables[1].entries.len());
+        Ok(ranges)
+    }
+
+    pub(super) fn entry(&self, side: usize, index: usize) -> Option<&Entry> {
+        self.tables.get(side)?.entry(index)
+    }
+
+    pub(super) fn left(&self, side: usize) -> Vec<usize> {
+        self.book.left(side, 0..self.tables.get(side).map_or(0, |table| table.entries.len()))
+    }
+
+    /// Reads headers on both sides at once; with `facts` what rows show of them.
+    pub(super) fn learn(&mut self, wanted: [&[usize]; 2], facts: [bool; 2]) -> Result<()> {
+        let [reader_a, reader_b] = &mut self.readers;
+        let [table_a, table_b] = &mut self.tables;
+        let learnt = both(|| table_a.learn(reader_a, wanted[0], facts[0], true), || table_b.learn(reader_b, wanted[1], facts[1], true));
+        learnt.0.and(learnt.1)
+    }
+
+    pub(super) fn learn_whole(&mut self, wanted: [&[usize]; 2]) -> Result<()> {
+        let facts = self.facts;
+        let [reader_a, reader_b] = &mut self.readers;
+        let [table_a, table_b] = &mut self.tables;
+        let learnt = both(|| table_a.learn_whole(reader_a, wanted[0], facts), || table_b.learn_whole(reader_b, wanted[1], false));
+        learnt.0.and(learnt.1)
+    }
+
+    /// Step 0, whichever side has the unique-ids.
+    fn by_formula(&mut self, here: &Range<usize>, there: &Range<usize>) -> Result<()> {
+        for (maildrop, numbered) in [(0, there), (1, here)] {
+            let range = if maildrop == 0 { here } else { there };
+            let uidls: Vec<(usize, String)> =
+                range.clone().filter_map(|index| Some((index, self.entry(maildrop, index)?.uidl()?.to_owned()))).collect();
+            if uidls.is_empty() || self.formula.is_some() {
+                continue;
+            }
+            let texts: Vec<&str> = uidls.iter().map(|(_, uidl)| uidl.as_str()).collect();
+            let other = 1 - maildrop;
+            let validity = numbered.clone().next().and_then(|index| {
+                let table = self.tables.get(other)?;
+                table.folders.get(table.entry(index)?.folder)?.1
+            });
+            let guesses = formula::guesses(&texts, validity);
+            for guess in &guesses {
+                let pairs = self.pairs_by(guess.recipe, maildrop, &uidls, numbered, validity)?;
+                if self.accept(guess.recipe, maildrop, &pairs)? {
+                    self.formula =
+                        Some(Formula { name: guess.recipe.name(), explains: guess.explains as u64, of: guess.of as u64, used: true });
+                    return Ok(());
+                }
+            }
+            if self.by_message_id(maildrop, &uidls, numbered)? {
+                return Ok(());
+            }
+            let first = guesses.first().filter(|guess| guess.recipe.confidence() == Confidence::Exact);
+            self.formula = match first {
+                Some(guess) => {
+                    Some(Formula { name: guess.recipe.name(), explains: guess.explains as u64, of: guess.of as u64, used: false })
+                }
+                None => formula::recognised(&texts),
+            };
+        }
+        Ok(())
+    }
+
+    /// The pairs that a recipe makes: (first side, second side).
+    fn pairs_by(
+        &mut self,
+        recipe: Recipe,
+        maildrop: usize,
+        uidls: &[(usize, String)],
+        numbered: &Range<usize>,
+        validity: Option<u32>,
+    ) -> Result<Vec<(usize, usize)>> {
+        let other = 1 - maildrop;
+        let mut places: HashMap<Origin, usize> = HashMap::new();
+        if recipe == Recipe::Gmail {
+            let (Some(table), Some(reader)) = (self.tables.get(other), self.readers.get_mut(other)) else { return Ok(Vec::new()) };
+            places = gmail_places(table, reader, numbered)?;
+        } else {
+            places.extend(numbered.clone().filter_map(|index| Some((Origin::Uid(self.entry(other, index)?.uid()?), index))));
+        }
+        let pairs = uidls.iter().filter_map(|(index, uidl)| Some((*index, *places.get(&recipe.origin(uidl, validity)?)?)));
+        Ok(pairs.map(|(index, found)| if maildrop == 0 { (index, found) } else { (found, index) }).collect())
+    }
+
+    /// Takes a recipe's pairs if the headers of some of them agree.
+    fn accept(&mut self, recipe: Recipe, maildrop: usize, pairs: &[(usize, usize)]) -> Result<bool> {
+        let samples: Vec<(usize, usize)> =
+            ladder::spread(pairs.len(), SAMPLES).into_iter().filter_map(|at| pairs.get(at).copied()).collect();
+        let (a, b): (Vec<usize>, Vec<usize>) = samples.iter().copied().unzip();
+        self.learn([&a, &b], [false, false])?;
+        let headers: Vec<(Digest, Digest)> =
+            samples.iter().filter_map(|&(a, b)| Some((self.tables[0].header(a)?, self.tables[1].header(b)?))).collect();
+        if headers.is_empty() || headers.iter().any(|(a, b)| a != b) {
+            return Ok(false);
+        }
+        for &(a, b) in pairs {
+            self.book.pair(a, b, Method::UidlFormula, recipe.confidence());
+        }
+        if maildrop == 0 {
+            self.recipe = Some(recipe);
+        }
+        Ok(true)
+    }
+
+    /// Unique-ids that are made of the Message-ID: the messages' own headers say so.
+    fn by_message_id(&mut self, maildrop: usize, uidls: &[(usize, String)], numbered: &Range<usize>) -> Result<bool> {
+        let likely = |uidl: &str| uidl.contains('@') || (uidl.len() == 32 && uidl.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        if uidls.iter().filter(|(_, uidl)| likely(uidl)).count() * 100 < uidls.len() * 99 {
+            return Ok(false);
+        }
+        let places: Vec<usize> =
+            ladder::spread(uidls.len(), SAMPLES).into_iter().filter_map(|at| uidls.get(at).map(|(index, _)| *index)).collect();
+        self.learn_side(maildrop, &places)?;
+        let samples: Vec<(String, Option<String>)> = places
+            .iter()
+            .filter_map(|&index| self.entry(maildrop, index))
+            .filter(|entry| entry.trouble.is_none())
+            .filter_map(|entry| Some((entry.uidl()?.to_owned(), entry.facts.as_ref().and_then(|facts| facts.message_id.clone()))))
+            .collect();
+        let Some(recipe) = Recipe::of_headers(&samples) else { return Ok(false) };
+        let other = 1 - maildrop;
+        let there: Vec<usize> = numbered.clone().collect();
+        self.learn_side(other, &there)?;
+        let made: Vec<(usize, String)> =
+            there.iter().filter_map(|&index| Some((index, recipe.made_of(self.message_id(other, index)?)?))).collect();
+        let wanted = uidls.iter().map(|(index, uidl)| (*index, recipe.normal(uidl)));
+        let pairs = ladder::pair_unique(wanted, made);
+        // What is not there was made by the same recipe if its own header says so.
+        let paired: HashSet<usize> = pairs.iter().map(|(index, _)| *index).collect();
+        let rest: Vec<usize> = uidls.iter().map(|(index, _)| *index).filter(|index| !paired.contains(index)).collect();
+        self.learn_side(maildrop, &rest)?;
+        let mut explains = pairs.len();
+        for (index, uidl) in uidls.iter().filter(|(index, _)| !paired.contains(index)) {
+            let made = self.message_id(maildrop, *index).and_then(|id| recipe.made_of(id));
+            explains += usize::from(made.is_some_and(|made| made == recipe.normal(uidl)));
+        }
+        let pairs: Vec<(usize, usize)> = pairs.into_iter().map(|(p, n)| if maildrop == 0 { (p, n) } else { (n, p) }).collect();
+        if explains * 100 < uidls.len() * 99 || !self.accept(recipe, maildrop, &pairs)? {
+            return Ok(false);
+        }
+        self.formula = Some(Formula { name: recipe.name(), explains: explains as u64, of: uidls.len() as u64, used: true });
+        Ok(true)
+    }
+
+    fn message_id(&self, side: usize, index: usize) -> Option<&str> {
+        self.entry(side, index)?.facts.as_ref()?.message_id.as_deref()
+    }
+
+    fn learn_side(&mut self, side: usize, wanted: &[usize]) -> Result<()> {
+        self.learn(if side == 0 { [wanted, &[]] } else { [&[], wanted] }, [true, true])
+    }
+
+    /// Step 1.
+    fn known(&mut self, comparison: &Comparison<'_>, here: &Range<usize>, there: &Range<usize>) {
+        let table = &self.tables[1];
+        let first = there.clone().next().and_then(|index| table.folders.get(table.entry(index)?.folder));
+        let Some((folder, validity)) = first else { return };
+        let uids: HashMap<u32, usize> = there.clone().filter_map(|index| Some((table.entry(index)?.uid()?, index))).collect();
+        let here: Vec<usize> = here.clone().collect();
+        for (a, uid) in journalled(comparison, &self.tables[0], &here, folder, *validity) {
+            if let Some(&b) = uids.get(&uid) {
+                self.book.pair(a, b, Method::Journal, Confidence::Exact);
+            }
+        }
+    }
+
+    /// What is known by its content on both sides: after reading all, and in local stores.
+    fn by_content(&mut self, here: &Range<usize>, there: &Range<usize>) {
+        let [a, b] = self.contents([here.clone().collect(), there.clone().collect()]);
+        self.take(ladder::pair_equal(a, b), Method::Content, Confidence::Exact);
+        let [a, b] = self.parts([here.clone().collect(), there.clone().collect()]);
+        self.take(ladder::pair_equal(a, b), Method::Content, Confidence::Exact);
+    }
+
+    pub(super) fn contents(&self, wanted: [Vec<usize>; 2]) -> [Vec<(usize, Digest)>; 2] {
+        let of = |side: usize, wanted: Vec<usize>| {
+            self.book.left(side, wanted).into_iter().filter_map(|index| Some((index, self.entry(side, index)?.content()?))).collect()
+        };
+        let [a, b] = wanted;
+        [of(0, a), of(1, b)]
+    }
+
+    /// Header digests with content digests of the bodies.
+    pub(super) fn parts(&self, wanted: [Vec<usize>; 2]) -> [Vec<(usize, (Digest, Digest))>; 2] {
+        let of = |side: usize, wanted: Vec<usize>| {
+            let parts = |index: usize| self.entry(side, index).and_then(|entry| Some((entry.header?, entry.whole.as_ref()?.body)));
+            self.book.left(side, wanted).into_iter().filter_map(|index| Some((index, parts(index)?))).collect()
+        };
+        let [a, b] = wanted;
+        [of(0, a), of(1, b)]
+    }
+
+    pub(super) fn headers(&self, wanted: [Vec<usize>; 2]) -> [Vec<(usize, Digest)>; 2] {
+        let of = |side: usize, wanted: Vec<usize>| {
+            let header = |index: usize| self.entry(side, index).and_then(|entry| entry.header);
+            self.book.left(side, wanted).into_iter().filter_map(|index| Some((index, header(index)?))).collect()
+        };
+        let [a, b] = wanted;
+        [of(0, a), of(1, b)]
+    }
+
+    pub(super) fn take(&mut self, pairs: Vec<(usize, usize)>, method: Method, confidence: Confidence) {
+        for (a, b) in pairs {
+            self.book.pair(a, b, method, confidence);
+        }
+    }
+
+    /// Steps 2 and 3: the headers of all that is left are read, those that order and size put together as well.
+    fn by_header(&mut self, here: &Range<usize>, there: &Range<usize>) -> Result<()> {
+        let (a, b) = (self.book.left(0, here.clone()), self.book.left(1, there.clone()));
+        // What has no counterpart in any case is shown with what its header says.
+        self.learn([&a, &b], [b.is_empty() || a.len() <= FEW, a.is_empty() || b.len() <= FEW])?;
+        if !self.full {
+            let sizes = |side: usize, list: &[usize]| -> Vec<Option<u64>> {
+                list.iter().map(|&index| self.entry(side, index).and_then(|entry| entry.listed.size)).collect()
+            };
+            let walked = ladder::order_and_size(&sizes(0, &a), &sizes(1, &b));
+            let walk: Vec<(usize, usize)> = a.iter().copied().zip(b.iter().copied()).take(walked).collect();
+            for (a, b) in walk {
+                let trouble =
+                    [(0, a), (1, b)].iter().any(|&(side, index)| self.entry(side, index).is_some_and(|one| one.trouble.is_some()));
+                match (self.tables[0].header(a), self.tables[1].header(b)) {
+                    (Some(one), Some(other)) if one == other => self.book.pair(a, b, Method::OrderAndSize, Confidence::Strong),
+                    // Nothing else can tell of it.
+                    _ if trouble => self.book.pair(a, b, Method::OrderAndSize, Confidence::Weak),
+                    // From the first pair on that is none, order tells nothing.
+                    _ => break,
+                };
+            }
+        }
+        let [a, b] = self.headers([a, b]);
+        self.take(ladder::pair_equal(a, b), Method::Header, Confidence::Strong);
+        Ok(())
+    }
+}
+
+/// The UIDs in `folder` under which the journal knows those of `wanted`.
+pub(super) fn journalled(
+    comparison: &Comparison<'_>,
+    table: &Table,
+    wanted: &[usize],
+    folder: &Folder,
+    validity: Option<u32>,
+) -> Vec<(usize, u32)> {
+    let known: HashMap<(&Folder, &str), u32> = comparison
+        .known
+        .iter()
+        .filter(|(_, (to, generation, _))| to == folder && Some(*generation) == validity)
+        .map(|((from, key), (_, _, uid))| ((from, key.as_str()), *uid))
+        .collect();
+    if known.is_empty() {
+        return Vec::new();
+    }
+    let uid = |index: usize| {
+        let key = table.entry(index)?.listed.key.as_ref()?.to_string();
+        Some((index, *known.get(&(table.folder(index)?, key.as_str()))?))
+    };
+    wanted.iter().filter_map(|&index| uid(index)).collect()
+}
+
+/// Where the message with an X-GM-MSGID is; a folder has each but once.
+pub(super) fn gmail_places(table: &Table, reader: &mut Reader<'_>, range: &Range<usize>) -> Result<HashMap<Origin, usize>> {
+    let Some(folder) = range.clone().next().and_then(|index| table.folder(index)) else { return Ok(HashMap::new()) };
+    let listed: Vec<_> = range.clone().filter_map(|index| table.entry(index)).map(|entry| entry.listed.clone()).collect();
+    let ids = reader.gmail_ids(folder, &listed)?;
+    let place = |index: usize| Some((Origin::Gmail(*ids.get(&table.entry(index)?.listed.id)?), index));
+    Ok(range.clone().filter_map(place).collect())
+}
