@@ -3,10 +3,12 @@
 
 mod checked;
 pub mod compared;
+mod left;
 
 use serde::Serialize;
 
 pub use checked::{Checked, Fault, Finding, Sampled, Sums};
+pub use left::{KeptBack, Left, RemovedFrom, Verified};
 
 /// How progress is shown.
 #[derive(clap::ValueEnum, Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -366,7 +366,11 @@ EXAMPLES
     # a POP3 account into an IMAP account
     mailhaul migrate old:pop3 new
     # files into a folder
-    mailhaul migrate maildir:Mail new/Old";
+    mailhaul migrate maildir:Mail new/Old
+    # was every copy stored as it was sent?
+    mailhaul migrate old new --verify
+    # from cron, every few minutes: new mail comes over, and leaves the maildrop after a month
+    mailhaul migrate -q old:pop3 new --delete-source --older-than 30d";
 
 const BACKUP_EXAMPLES: &str = "\
 EXAMPLES

@@ -46,8 +46,13 @@ impl Transfer<'_> {
         self.settle(sink, &target, work, seen)?;
 
         let folder = work.pair.source.folder.clone();
+        self.settle_leaving(source, &folder, &listing, target.mailbox)?;
         let mut copies = self.journal.copies(&self.source_name, &folder, target.mailbox)?;
         let mut again = HashSet::new();
+        if self.options.again {
+            again = self.stale(sink, &target, &copies, seen)?;
+            copies.iter_mut().filter(|(key, _)| again.contains(*key)).for_each(|(_, row)| row.state = State::Pending);
+        }
         if !self.asked.lists_all() {
             let asked: HashSet<String> = listing.messages.iter().map(name_of).collect();
             // A message without a key may be any of them that has none either.
@@ -57,6 +62,7 @@ impl Transfer<'_> {
             copies.iter_mut().filter(|(key, _)| again.contains(*key)).for_each(|(_, row)| row.state = State::Pending);
         }
         let (flowing, suspects) = self.missing(&listing.messages, &copies, work);
+        let (flowing, suspects) = self.without_ignored(work, flowing, suspects)?;
         let (flowing, suspects) = self.sift(source, work, flowing, suspects)?;
         // What was not named is not missing from the source.
         let mut renamed = if self.asked.lists_all() { Renamed::new(&listing, &copies) } else { Renamed::default() };

@@ -78,6 +78,8 @@ pub struct Options {
     pub adopt: bool,
     /// Whether folders that are not there are made.
     pub create: bool,
+    /// Whether copies that are done and no longer at the destination are sent once more.
+    pub again: bool,
     /// Which folders go, and where to.
     pub wishes: Wishes,
     /// Which messages go; empty for all.
@@ -94,6 +96,7 @@ impl Default for Options {
             settle: Duration::from_mins(10),
             adopt: true,
             create: true,
+            again: false,
             wishes: Wishes::default(),
             query: Query::default(),
             gate: Arc::default(),
