@@ -73,6 +73,7 @@ fn connect(server: &Server, access: Access, context: &Context, trace: &Trace, ah
         Some(Code::Capability(names)) if server.endpoint.security != Security::StartTls => Capabilities::new(&names),
         _ => Capabilities::default(),
     };
+    let mut offered = known.clone();
     if greeting.status == Status::Preauth {
         if !server.allow_preauth {
             return Err(Error::network("the server greets as already logged in, so nobody knows whose mail this is")
@@ -82,12 +83,15 @@ fn connect(server: &Server, access: Access, context: &Context, trace: &Trace, ah
         wire.conn.deadline(Phase::Login);
         if known.is_empty() {
             known = capability(&mut wire)?;
+            offered.clone_from(&known);
         }
         if let Some(names) = authenticate(&mut wire, server, &login, &known)? {
             known = names;
         }
     }
-    Session::begin(wire, server.place.clone(), known, Pace::new(&server.compression), ahead)
+    let mut session = Session::begin(wire, server.place.clone(), known, Pace::new(&server.compression), ahead)?;
+    session.offered = offered;
+    Ok(session)
 }
 
 fn greeting(wire: &mut Wire) -> Result<StatusLine> {
