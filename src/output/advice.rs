@@ -230,11 +230,15 @@ fn names(advice: &Advice) -> String {
 
 fn effort(offer: &Offer) -> String {
     let one = |what: &str, effort: Option<Effort>| {
-        effort.map(|effort| format!("{} to {what}, {:.2} s", counted(effort.round_trips, "round trip"), effort.seconds))
+        effort.map(|effort| format!("{what}: {}, {}", counted(effort.round_trips, "round trip"), time(effort.seconds)))
     };
     let listed = offer.listed.map_or_else(|| "list".to_owned(), |listed| format!("list {listed}"));
     let found: Vec<String> = [one("log in", offer.login), one(&listed, offer.listing)].into_iter().flatten().collect();
     if found.is_empty() { unknown() } else { found.join("; ") }
+}
+
+fn time(seconds: f64) -> String {
+    if seconds < 0.9995 { format!("{:.0}ms", (seconds * 1000.0).ceil()) } else { format!("{seconds:.1}s") }
 }
 
 /// What the numbers mean for people who read by POP3.

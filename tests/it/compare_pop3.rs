@@ -307,7 +307,7 @@ fn what_only_imap_has_is_no_fault() {
 
 #[test]
 fn folders_that_are_left_out_are_not_looked_into() {
-    let Scene { tool, imap, .. } = scene();
+    let Scene { tool, imap, pop3: _pop3 } = scene();
     let document = tool.run(&["compare-pop3", "work", "--json", "--exclude", "Archive", "--exclude", "Sent"]).expect_code(1).json();
     let found = verdicts(&rows(&document));
     assert_eq!(found["only_a"], [subject(MISSING), subject(MOVED)], "{found:?}");
