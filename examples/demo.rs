@@ -1,6 +1,7 @@
 //! The main job, shown and judged: `mailhaul migrate` brings a POP3 maildrop of 500 messages, nasty ones among them, into
 //! an empty IMAP account of a private Dovecot. What arrived is read back through the independent `imap` crate and judged
-//! by digests made here; at last `mailhaul compare-pop3` says the same in its own words. `scripts/demo` runs it; any wrong answer ends it with 1.
+//! by digests made here; at last `mailhaul compare-pop3` says the same in its own words. `scripts/demo` runs it; any wrong
+//! answer ends it with 1.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice)]
 #![allow(clippy::print_stdout, clippy::print_stderr, unreachable_pub, dead_code)]

@@ -109,8 +109,8 @@ fn server(offer: &Offer, _: bool) -> String {
 fn encryption(offer: &Offer, imap: bool) -> String {
     let version = offer.tls.unwrap_or_default();
     match offer.security {
-        Secured::ImplicitTls => format!("yes, from the start (TLS {version})"),
-        Secured::StartTls => format!("yes, after {} (TLS {version})", if imap { "STARTTLS" } else { "STLS" }),
+        Secured::ImplicitTls => format!("TLS {version}"),
+        Secured::StartTls => format!("TLS {version}, by {}", if imap { "STARTTLS" } else { "STLS" }),
         Secured::None => "NO".to_owned(),
     }
 }
@@ -185,7 +185,7 @@ fn push(offer: &Offer, _: bool) -> String {
 fn reading(offer: &Offer, _: bool) -> String {
     match offer.reading {
         Reading::NoTrace => "leaves no trace if so wished".to_owned(),
-        Reading::Marks => "marks or hides mail: see below".to_owned(),
+        Reading::Marks => "leaves marks: see below".to_owned(),
         Reading::NotTried => "may mark mail: not tried".to_owned(),
     }
 }
@@ -222,7 +222,7 @@ fn names(advice: &Advice) -> String {
     if let Some(formula) = &ids.formula {
         let _ = match formula.used {
             true => write!(text, "; made of IMAP's numbers ({})", formula.name),
-            false => write!(text, "; they look like {}", formula.name),
+            false => write!(text, "; made in the manner {}", formula.name),
         };
     }
     text
@@ -267,11 +267,9 @@ fn foretold(forecast: &Forecast) -> Vec<String> {
     let whole = if *kept == 0 { "Yes" } else { "In part" };
     sentences.push(format!("{whole}: {told}."));
     sentences.push(PROGRAMS.to_owned());
+    let with = if forecast.new.saturating_sub(*kept) > *again { " with what is really new" } else { "" };
     let size = bytes_for_people(forecast.octets);
-    sentences.push(format!(
-        "So those that leave mail on the server download {} again ({size}B with what is really new).",
-        counted(*again, "message")
-    ));
+    sentences.push(format!("So those that leave mail on the server download {} again ({size}B{with}).", counted(*again, "message")));
     sentences.push(
         "To spare them that: change them to IMAP; or ask the new server's operator to keep the old ids (Dovecot can: plugin pop3-migration, \
          or the setting pop3_uidl_format); or let them remove what they have from the old server first."

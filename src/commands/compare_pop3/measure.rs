@@ -232,8 +232,12 @@ fn ask_imap(app: &App, place: &Place, server: &Server, account: &mut Account) ->
     offer.login = Some(since.effort(session.round_trips()));
     let before = session.offered();
     let sasl = before.names().filter_map(|name| name.strip_prefix("AUTH="));
-    let login = (!before.has("LOGINDISABLED") && !before.is_empty()).then_some("LOGIN");
-    offer.authentication = sasl.chain(login).map(str::to_owned).collect();
+    let login = !before.has("LOGINDISABLED") && !before.is_empty();
+    offer.authentication = sasl.map(str::to_owned).collect();
+    // There is a mechanism of the same name.
+    if login && !offer.authentication.iter().any(|name| name == "LOGIN") {
+        offer.authentication.push("LOGIN".to_owned());
+    }
     offer.tls_offered = before.has("STARTTLS");
     let capabilities = session.capabilities();
     offer.push = Some(capabilities.has("IDLE") || capabilities.has("IMAP4REV2"));

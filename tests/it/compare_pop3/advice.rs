@@ -185,7 +185,7 @@ fn gmail_is_known_by_its_greeting_and_its_rules_are_told() {
     // Nothing was fetched, so nothing is hidden now.
     assert!(pop3.log().iter().all(|line| !line.contains("RETR")), "{:?}", pop3.log());
     let text = block(&tool.run(&["compare-pop3", "work", "-o", "table"]).expect_code(0));
-    assert!(text.contains("marks or hides mail: see below"), "{text}");
+    assert!(text.contains("leaves marks: see below"), "{text}");
     assert!(text.contains("Use IMAP: Gmail shows only part of the mail over POP3"), "{text}");
 }
 
