@@ -74,6 +74,18 @@ impl Context {
         }))
     }
 
+    /// A context whose clock a test moves: pauses return at once.
+    #[cfg(test)]
+    pub(crate) fn with_clock(clock: PathBuf) -> Self {
+        Self(Arc::new(Inner {
+            started: Instant::now(),
+            test_clock: Some(clock),
+            crash: Crash::Never,
+            steps: AtomicU64::new(0),
+            signal: Arc::new(AtomicUsize::new(0)),
+        }))
+    }
+
     /// The cell into which signal handlers write the number of the first signal.
     pub fn signal_cell(&self) -> Arc<AtomicUsize> {
         Arc::clone(&self.0.signal)

@@ -114,8 +114,9 @@ pub enum Command {
     /// Compare the POP3 side of an account with its IMAP side, and tell which of them to use; nothing is changed anywhere
     ///
     /// Every message of the maildrop is looked for in INBOX and then in every other folder. Ends with 0 when all of them are on IMAP,
-    /// in whatever folder; mail that is on IMAP alone (sent mail, other folders) is listed and no fault. Ends with 1 when a message of
-    /// the maildrop is missing on IMAP, different there or doubled; with 3 when nothing else is wrong but that some could not be read.
+    /// in whatever folder; mail that is on IMAP alone is no fault: that of INBOX is listed, and of other folders only what is of the
+    /// maildrop. Ends with 1 when a message of the maildrop is missing on IMAP, different there or doubled; with 3 when nothing else is
+    /// wrong but that some could not be read. Header fields changed on IMAP are found for certain with --all, bodies with --full.
     /// No message is marked as read or fetched: they are read by TOP and PEEK; where a server has no TOP, the session ends without
     /// QUIT. In tables = is the same, * different, + missing on IMAP, - on IMAP alone, ~ in another folder, 2 doubled, ! unreadable.
     #[command(name = "compare-pop3", after_long_help = examples(COMPARE_POP3_EXAMPLES))]

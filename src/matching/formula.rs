@@ -316,3 +316,179 @@ fn is_zimbra(uidl: &str) -> bool {
     let base64 = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b',' | b'-' | b'_' | b'=');
     Base::Decimal.number(id).is_some() && digest.len() >= 20 && digest.bytes().all(base64)
 }
+
+/// What unique-ids of the Message-ID look like, for tests of those who use them.
+#[cfg(test)]
+pub(crate) fn md5_for_tests(text: &str) -> String {
+    md5::hex(text.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VALIDITY: u32 = 1_700_000_123;
+
+    fn made(uid: impl Fn(u32) -> String) -> Vec<String> {
+        // Gaps, as they come in mailboxes.
+        (1..=120).map(|number| uid(number * number + 3)).collect()
+    }
+
+    fn found(uidls: &[String], validity: Option<u32>) -> Vec<String> {
+        let uidls: Vec<&str> = uidls.iter().map(String::as_str).collect();
+        guesses(&uidls, validity).into_iter().map(|guess| guess.recipe.name()).collect()
+    }
+
+    fn named(uidls: &[String]) -> Option<String> {
+        let formula = recognised(&uidls.iter().map(String::as_str).collect::<Vec<_>>());
+        assert!(formula.as_ref().is_none_or(|formula| !formula.used));
+        formula.map(|formula| formula.name)
+    }
+
+    #[test]
+    fn each_arrangement_of_uid_and_uidvalidity_is_found_first_and_read_back() {
+        let v = VALIDITY;
+        let recipes: [(&str, &dyn Fn(u32) -> String); 16] = [
+            ("dovecot", &|u| format!("{u:08X}{v:08X}")),
+            ("dovecot", &|u| format!("{u:08x}{v:08x}")),
+            ("uw", &|u| format!("{v:08X}{u:08X}")),
+            ("uw", &|u| format!("{v:08x}{u:08x}")),
+            ("uidvalidity.uid", &|u| format!("{v}.{u}")),
+            ("uid.uidvalidity", &|u| format!("{u}.{v}")),
+            ("uidvalidity-uid", &|u| format!("{v}-{u}")),
+            ("uid-uidvalidity", &|u| format!("{u}-{v}")),
+            ("uidvalidity_uid", &|u| format!("{v}_{u}")),
+            ("uid.uidvalidity in hex", &|u| format!("{u:08x}.{v:08x}")),
+            ("uidvalidity-uid in hex", &|u| format!("{v:x}-{u:x}")),
+            ("uiduidvalidity", &|u| format!("{u}{v}")),
+            ("uidvalidityuid", &|u| format!("{v}{u}")),
+            ("uiduidvalidity in hex", &|u| format!("{u:X}{v:X}")),
+            ("uid", &|u| format!("{u}")),
+            ("uid in hex", &|u| format!("{u:08X}")),
+        ];
+        for (name, recipe) in recipes {
+            let uidls = made(recipe);
+            let names = found(&uidls, Some(v));
+            assert_eq!(names.first().map(String::as_str), Some(name), "{}", uidls[0]);
+            let texts: Vec<&str> = uidls.iter().map(String::as_str).collect();
+            let guess = guesses(&texts, Some(v)).remove(0);
+            assert_eq!((guess.explains, guess.of), (120, 120));
+            assert_eq!(guess.recipe.origin(texts[4], Some(v)), Some(Origin::Uid(28)), "{name}");
+            let bare = name == "uid" || name == "uid in hex";
+            assert_eq!(guess.recipe.confidence() == Confidence::Strong, bare, "{name}");
+        }
+    }
+
+    #[test]
+    fn another_uidvalidity_is_not_explained_but_recognised() {
+        for (name, recipe) in [
+            ("dovecot", &(|u: u32| format!("{u:08X}{:08X}", VALIDITY + 1)) as &dyn Fn(u32) -> String),
+            ("uw", &|u| format!("{:08x}{u:08x}", VALIDITY + 1)),
+            ("uidvalidity.uid", &|u| format!("{}.{u}", VALIDITY + 1)),
+            ("uid-uidvalidity", &|u| format!("{u}-{}", VALIDITY + 1)),
+        ] {
+            let uidls = made(recipe);
+            assert_eq!(found(&uidls, Some(VALIDITY)), [""; 0], "{name}");
+            assert_eq!(found(&uidls, None), [""; 0], "{name}");
+            assert_eq!(named(&uidls).as_deref(), Some(name));
+        }
+    }
+
+    #[test]
+    fn gmails_ids_are_read_in_any_case() {
+        let uidls = made(|u| format!("GmailId{:x}", 0x17c3_4f5a_0000_0000_u64 + u64::from(u)));
+        assert_eq!(found(&uidls, None), ["gmail"]);
+        assert_eq!(Recipe::Gmail.origin("GmailId17c34f5a00000007", None), Some(Origin::Gmail(0x17c3_4f5a_0000_0007)));
+        for odd in ["GmailId", "Gmail17", "GmailIdxyz", "GmailId11112222333344445", "GmailId1a2B", "Gma\u{e9}lId17"] {
+            assert_eq!(Recipe::Gmail.origin(odd, None), None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_computed_is_recognised() {
+        for (name, recipe) in [
+            ("maildir file name", &(|u: u32| format!("{}.M{u}P12.host.example,S=1", 1_204_680_000 + u)) as &dyn Fn(u32) -> String),
+            ("maildir file name", &|u| format!("{}.27c{u}.mail", 1_204_680_000 + u)),
+            ("zimbra", &|u| format!("{u}.hDG0aW3+kq1/Zp0Jd7{u:04}=")),
+            ("guid", &|u| format!("{u:08x}0f1e2d3c000000008a9b7c6d")),
+            ("md5", &|u| md5::hex(u.to_string().as_bytes())),
+        ] {
+            let uidls = made(recipe);
+            assert_eq!(found(&uidls, Some(VALIDITY)), [""; 0], "{name}");
+            assert_eq!(named(&uidls).as_deref(), Some(name), "{}", uidls[0]);
+        }
+        assert_eq!(named(&made(|u| format!("odd thing {u}"))), None);
+        assert_eq!(named(&[]), None);
+    }
+
+    #[test]
+    fn one_unexplained_in_a_hundred_is_borne_and_two_are_not() {
+        let uidls = |odd: u32| (1..=100).map(|u| if u <= odd { format!("?{u}") } else { format!("{VALIDITY}.{u}") }).collect::<Vec<_>>();
+        assert_eq!(found(&uidls(1), Some(VALIDITY)), ["uidvalidity.uid"]);
+        assert_eq!(found(&uidls(2), Some(VALIDITY)), [""; 0]);
+        // However long the list and wherever they stand.
+        let long = |odd: u32| (1..=10_000).map(|u| if u <= odd { format!("?{u}") } else { format!("{VALIDITY}.{u}") }).collect::<Vec<_>>();
+        assert_eq!(found(&long(100), Some(VALIDITY)), ["uidvalidity.uid"]);
+        assert_eq!(found(&long(101), Some(VALIDITY)), [""; 0]);
+    }
+
+    #[test]
+    fn a_collision_spoils_a_formula() {
+        let mut uidls = made(|u| format!("{VALIDITY}.{u}"));
+        uidls.push(uidls[7].clone());
+        assert_eq!(found(&uidls, Some(VALIDITY)), [""; 0]);
+    }
+
+    #[test]
+    fn numbers_are_read_as_strictly_as_servers_write_them() {
+        for odd in ["", "0", "007", "+7", "-7", " 7", "4294967296", "7.", "٣"] {
+            assert_eq!(Recipe::Bare(Writing(Base::Decimal)).origin(odd, None), None, "{odd}");
+        }
+        let dovecot = Recipe::Both(Layout::new(Base::Hex8, Place::After, None));
+        for odd in
+            ["0000000a0000000B", "0000000a000000b", "0000000a0000000bc", "0000000g0000000b", "\u{20ac}00000a0000000b", "000000000000000b"]
+        {
+            assert_eq!(dovecot.origin(odd, Some(11)), None, "{odd}");
+        }
+        assert_eq!(dovecot.origin("0000000a0000000b", Some(11)), Some(Origin::Uid(10)));
+    }
+
+    #[test]
+    fn the_message_id_is_found_in_the_unique_id() {
+        let sample = |make: &dyn Fn(&str) -> String| (1..=5).map(|n| (make(&format!("{n}@x")), Some(format!("{n}@x")))).collect::<Vec<_>>();
+        for (name, make) in [
+            ("message-id", &(|id: &str| id.to_owned()) as &dyn Fn(&str) -> String),
+            ("message-id", &|id| format!("<{id}>")),
+            ("md5 of message-id", &|id| md5::hex(id.as_bytes())),
+            ("md5 of message-id", &|id| md5::hex(format!("<{id}>").as_bytes()).to_uppercase()),
+        ] {
+            let samples = sample(make);
+            let recipe = Recipe::of_headers(&samples).unwrap();
+            assert_eq!(recipe.name(), name);
+            assert_eq!(recipe.made_of("9@x").unwrap(), recipe.normal(&make("9@x")));
+        }
+        let mut samples = sample(&|id| id.to_owned());
+        samples[3].1 = None;
+        assert_eq!(Recipe::of_headers(&samples), None);
+        assert_eq!(Recipe::of_headers(&[]), None);
+        let long = "x".repeat(90);
+        assert_eq!(Recipe::MessageId { brackets: false }.made_of(&long).unwrap().len(), 70);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn nothing_panics_whatever_a_server_calls_its_messages(uidls in proptest::collection::vec("\\PC{0,20}|[0-9a-fA-F.]{0,40}|GmailId[0-9a-f]*", 0..20), validity: Option<u32>) {
+            let texts: Vec<&str> = uidls.iter().map(String::as_str).collect();
+            for guess in guesses(&texts, validity) {
+                proptest::prop_assert!(guess.explains * 100 >= guess.of * 99);
+            }
+            recognised(&texts);
+        }
+
+        #[test]
+        fn a_uid_is_read_back_from_the_default_of_dovecot(uid in 1_u32.., validity in 1_u32..) {
+            let dovecot = Recipe::Both(Layout::new(Base::Hex8, Place::After, None));
+            proptest::prop_assert_eq!(dovecot.origin(&format!("{uid:08x}{validity:08x}"), Some(validity)), Some(Origin::Uid(uid)));
+        }
+    }
+}

@@ -27,28 +27,34 @@ fn fields(header: &[u8]) -> Vec<(String, Digest, Digest)> {
     counted.collect()
 }
 
+/// How often and how a field is written on both sides, each as it stands and without regard to blanks.
+#[derive(Default)]
+struct Uses {
+    name: String,
+    a: (Vec<Digest>, Vec<Digest>),
+    b: (Vec<Digest>, Vec<Digest>),
+}
+
 /// Says what differs between two headers whose digests differ; `None` where nothing does that counts.
 pub fn difference(a: &[u8], b: &[u8]) -> Option<String> {
     let (a, b) = (fields(a), fields(b));
-    let mut names: BTreeMap<String, (String, [Vec<Digest>; 2], [Vec<Digest>; 2])> = BTreeMap::new();
-    for (side, list) in [&a, &b].into_iter().enumerate() {
+    let mut names: BTreeMap<String, Uses> = BTreeMap::new();
+    for (list, first) in [(&a, true), (&b, false)] {
         for (name, digest, bare) in list {
-            let entry = names.entry(name.to_ascii_lowercase()).or_insert_with(|| (name.clone(), Default::default(), Default::default()));
-            entry.1.get_mut(side).map(|digests| digests.push(*digest));
-            entry.2.get_mut(side).map(|digests| digests.push(*bare));
+            let uses = names.entry(name.to_ascii_lowercase()).or_insert_with(|| Uses { name: name.clone(), ..Uses::default() });
+            let side = if first { &mut uses.a } else { &mut uses.b };
+            side.0.push(*digest);
+            side.1.push(*bare);
         }
     }
     let mut found = Vec::new();
-    for (name, written, bare) in names.into_values() {
-        let [mut a, mut b] = written;
-        a.sort_unstable();
-        b.sort_unstable();
+    for Uses { name, a: (mut a, mut bare_a), b: (mut b, mut bare_b) } in names.into_values() {
+        for digests in [&mut a, &mut b, &mut bare_a, &mut bare_b] {
+            digests.sort_unstable();
+        }
         if a == b {
             continue;
         }
-        let [mut bare_a, mut bare_b] = bare;
-        bare_a.sort_unstable();
-        bare_b.sort_unstable();
         found.push(match (a.len(), b.len()) {
             (_, 0) => format!("{name} is missing on the second side"),
             (0, _) => format!("{name} is missing on the first side"),

@@ -170,3 +170,107 @@ pub fn spread(length: usize, count: usize) -> Vec<usize> {
     let steps = count.saturating_sub(1).max(1);
     (0..count).map(|step| step * (length - 1) / steps).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn sizes(list: &[u64]) -> Vec<Option<u64>> {
+        list.iter().map(|&size| Some(size).filter(|size| *size > 0)).collect()
+    }
+
+    #[test]
+    fn the_walk_ends_at_the_first_mismatch_and_before_equal_neighbours() {
+        for (a, b, walked) in [
+            (&[1, 2, 3][..], &[1, 2, 3][..], 3),
+            (&[1, 2, 3], &[1, 2, 4, 3], 2),
+            (&[1, 2, 2, 3], &[1, 2, 2, 3], 1),
+            (&[1, 2, 3], &[1, 2, 2], 1),
+            (&[1, 0, 3], &[1, 0, 3], 1),
+            (&[5, 1], &[1], 0),
+            (&[1], &[1, 2], 1),
+            (&[], &[1], 0),
+        ] {
+            assert_eq!(order_and_size(&sizes(a), &sizes(b)), walked, "{a:?} {b:?}");
+        }
+    }
+
+    #[test]
+    fn samples_are_spread_from_the_first_to_the_last() {
+        assert_eq!(spread(3, 20), [0, 1, 2]);
+        assert_eq!(spread(0, 20), [0; 0]);
+        assert_eq!(spread(101, 5), [0, 25, 50, 75, 100]);
+        assert_eq!(spread(1000, 1), [0]);
+    }
+
+    #[test]
+    fn no_message_has_two_others() {
+        let mut book = Book::default();
+        book.grow(0, 2);
+        book.grow(1, 2);
+        assert!(book.pair(0, 1, Method::Header, Confidence::Weak));
+        assert!(!book.pair(0, 0, Method::Header, Confidence::Weak));
+        assert!(!book.pair(1, 1, Method::Header, Confidence::Weak));
+        assert!(!book.pair(7, 0, Method::Header, Confidence::Weak));
+        book.sure(0, Confidence::Exact);
+        assert_eq!(book.of(1, 1), Some(Match { other: 0, method: Method::Header, confidence: Confidence::Exact }));
+        assert_eq!((book.left(0, 0..5), book.left(1, 0..5)), (vec![1], vec![0]));
+    }
+
+    #[test]
+    fn what_two_on_one_side_have_tells_nothing() {
+        assert_eq!(pair_unique([(0, "a"), (1, "b"), (2, "b"), (3, "c")], [(5, "a"), (6, "b"), (7, "c"), (8, "c")]), [(0, 5)]);
+    }
+
+    fn list() -> impl Strategy<Value = Vec<(u8, Option<u64>)>> {
+        proptest::collection::vec((0_u8..4, proptest::option::of(0_u64..60)), 0..40)
+    }
+
+    fn is_matching(pairs: &[(usize, usize)]) -> bool {
+        let (a, b): (HashSet<usize>, HashSet<usize>) = pairs.iter().copied().unzip();
+        a.len() == pairs.len() && b.len() == pairs.len()
+    }
+
+    proptest! {
+        #[test]
+        fn equal_keys_are_paired_as_often_as_can_be(a in list(), b in list()) {
+            let keys = |list: &[(u8, Option<u64>)]| list.iter().map(|one| one.0).enumerate().collect::<Vec<_>>();
+            let pairs = pair_equal(keys(&a), keys(&b));
+            prop_assert!(is_matching(&pairs));
+            prop_assert!(pairs.iter().all(|(one, other)| a[*one].0 == b[*other].0));
+            let count = |list: &[(u8, Option<u64>)], key| list.iter().filter(|one| one.0 == key).count();
+            prop_assert_eq!(pairs.len(), (0..4).map(|key| count(&a, key).min(count(&b, key))).sum::<usize>());
+            let unique = pair_unique(keys(&a), keys(&b));
+            prop_assert_eq!(unique.len(), (0..4).filter(|key| count(&a, *key) == 1 && count(&b, *key) == 1).count());
+        }
+
+        #[test]
+        fn near_ones_are_paired_once_and_only_when_near(a in list(), b in list()) {
+            let keys = |list: &[(u8, Option<u64>)]| list.iter().enumerate().map(|(index, one)| (index, one.0, one.1)).collect::<Vec<_>>();
+            let near = |one: u64, other: u64| one.abs_diff(other) <= 3;
+            let pairs = pair_near(keys(&a), keys(&b), near);
+            prop_assert!(is_matching(&pairs));
+            for (one, other) in &pairs {
+                prop_assert_eq!(a[*one].0, b[*other].0);
+                prop_assert!(a[*one].1.zip(b[*other].1).is_none_or(|(one, other)| near(one, other)));
+            }
+            // What is left has nobody left to be near to.
+            for (one, (key, size)) in a.iter().enumerate().filter(|(index, _)| !pairs.iter().any(|pair| pair.0 == *index)) {
+                let free = b.iter().enumerate().filter(|(index, _)| !pairs.iter().any(|pair| pair.1 == *index));
+                let mut alike = free.filter(|(_, other)| other.0 == *key);
+                prop_assert!(!alike.any(|(_, other)| size.zip(other.1).is_none_or(|(one, other)| near(one, other))), "{one}");
+            }
+        }
+
+        #[test]
+        fn samples_are_distinct_and_of_the_list(length in 0_usize..500, count in 1_usize..30) {
+            let places = spread(length, count);
+            prop_assert_eq!(places.len(), length.min(count));
+            prop_assert!(places.windows(2).all(|pair| pair[0] < pair[1]) && places.iter().all(|place| *place < length));
+        }
+    }
+}

@@ -90,10 +90,11 @@ pub fn text(advice: &Advice) -> String {
         }
         None => {}
     }
-    brief(advice).iter().for_each(|line| {
-        text.push_str(line);
-        text.push('\n');
-    });
+    let [verdict, next] = brief(advice);
+    paragraph(&mut text, "", &verdict);
+    // A command that is broken cannot be pasted.
+    text.push_str(&next);
+    text.push('\n');
     text
 }
 

@@ -158,7 +158,10 @@ impl CompareSummary {
                 let _ = write!(right, " + {count} {words} ({sign})");
             }
             let sign = if sum == listed { '=' } else { '≠' };
-            let _ = writeln!(text, "{side} {}: {} listed {sign} {right}", sanitize::line(place), counted(listed, "message"));
+            // Other folders of IMAP count as far as mail of the maildrop was found there.
+            let listed = counted(listed, "message");
+            let what = if maildrop && side == "B" { format!("{listed} of INBOX and found elsewhere") } else { format!("{listed} listed") };
+            let _ = writeln!(text, "{side} {}: {what} {sign} {right}", sanitize::line(place));
         }
         if let Some(formula) = &self.formula {
             let made = if formula.used { "are made of UIDs" } else { "look as if made" };
@@ -315,7 +318,12 @@ mod tests {
         let sums = Sums { listed_a: 2, listed_b: 5, same: 1, elsewhere: 1, only_b: 3, ..Sums::default() };
         let document = CompareDocument::new("mailhaul.compare-pop3/1", "a", "b", Compared { sums, ..Compared::default() }, 1.0);
         let text = document.summary.text(true);
-        assert!(text.contains("B b: 5 messages listed = 1 the same + 1 in another folder (~) + 3 not in the maildrop (-)\n"), "{text}");
+        assert!(
+            text.contains(
+                "B b: 5 messages of INBOX and found elsewhere = 1 the same + 1 in another folder (~) + 3 not in the maildrop (-)\n"
+            ),
+            "{text}"
+        );
         assert!(text.contains("everything of the maildrop is on IMAP; nothing was changed"), "{text}");
         assert!(document.summary.text(false).contains("not the same: 3 missing in A, 1 in another folder"));
     }

@@ -6,10 +6,11 @@ use serde_json::Value;
 
 use crate::dovecot_user;
 use crate::support::dovecot::Plant;
-use crate::support::imapd::{Behaviour, CommandFault, Imapd};
+use crate::support::imapd::{AppendFault, Behaviour, CommandFault, Imapd};
 use crate::support::mail;
 use crate::support::pop3d::{self, Pop3d};
 use crate::support::tool::Tool;
+use crate::support::wait_for;
 
 /// Two servers in memory with the same mail, as `old` and `new`.
 fn twins() -> (Imapd, Imapd, Tool) {
@@ -178,12 +179,47 @@ fn what_migrate_copied_is_known_without_reading_it() {
 }
 
 #[test]
+fn a_migrate_at_work_is_no_hindrance() {
+    let (from, to) = (Imapd::start(Behaviour::default()), Imapd::start(Behaviour::default()));
+    from.fill("INBOX", &mail::many(50, 200));
+    let tool = Tool::new();
+    tool.server("old", Some(&from.url()), None).server("new", Some(&to.url()), None);
+    tool.run(&["migrate", "old", "new"]).expect_code(0);
+    from.fill("INBOX", &[mail::plain(500, 50)]);
+    let before = to.appends();
+    to.behave(|behaviour| drop(behaviour.appends.insert(before + 1, AppendFault::Stall)));
+    let running = tool.spawn(&["migrate", "old", "new"], None);
+    wait_for("the upload", || to.appends() > before);
+    let document = tool.run(&["compare", "old", "new", "--json"]).expect_code(0).json();
+    running.signal(rustix::process::Signal::KILL);
+    running.finish();
+    let journal = with(&document, "same").iter().filter(|row| row["method"] == "journal").count();
+    assert_eq!((journal, &document["same"]), (50, &51.into()), "{document}");
+}
+
+#[test]
+fn two_maildrops_are_compared_too() {
+    let bodies = mail::many(12, 100);
+    let [a, b] = [&bodies[..], &bodies[1..]].map(|bodies| Pop3d::start(pop3d::Behaviour::default(), bodies));
+    let tool = Tool::new();
+    tool.server("a", None, Some(&a.url())).server("b", None, Some(&b.url()));
+    for extra in [&[][..], &["--full"]] {
+        let document = tool.run(&[&["compare", "a", "b", "--json"], extra].concat()).expect_code(1).json();
+        assert_eq!((&document["same"], &document["only_a"], &document["only_b"]), (&11.into(), &1.into(), &0.into()), "{document}");
+        assert_eq!(with(&document, "only_a")[0]["a"]["uidl"], "u1");
+    }
+    b.maildrop(|maildrop| maildrop.insert(0, pop3d::Entry { uidl: "x".to_owned(), body: bodies[0].clone() }));
+    tool.run(&["compare", "a", "b"]).expect_code(0);
+}
+
+#[test]
 fn nothing_changes_on_a_real_server() {
     let (from, to) = (dovecot_user!("compare-from"), dovecot_user!("compare-to"));
     for user in [&from, &to] {
         let plants: Vec<Plant> = (0..20).map(|number| Plant::new(mail::plain(number, 200))).collect();
         user.plant("INBOX", &plants);
         user.append("INBOX", &mail::plain(77, 100), &[]);
+        user.create("Archive");
         user.append("Archive", &mail::plain(78, 100), &["\\Flagged", "Work"]);
     }
     let before = (from.recent("INBOX"), from.messages("INBOX"), from.messages("Archive"), from.uid_validity("INBOX"));

@@ -58,15 +58,14 @@ fn sums_hold(document: &Value) {
 
 #[test]
 fn every_way_in_which_dovecot_makes_unique_ids_is_found_out() {
-    // The name of the formula, and whether it is exact; none for what cannot be computed of UIDs.
-    let formats: [(&str, Option<(&str, &str)>); 8] = [
+    // The name of the formula, and whether it is exact; none for what cannot be computed of UIDs. (%m is for mbox stores alone.)
+    let formats: [(&str, Option<(&str, &str)>); 7] = [
         ("%08Xu%08Xv", Some(("dovecot", "exact"))),
         ("%v.%u", Some(("uidvalidity.uid", "exact"))),
         ("%u", Some(("uid", "strong"))),
         ("%v-%u", Some(("uidvalidity-uid", "exact"))),
         ("%08Xv%08Xu", Some(("uw", "exact"))),
         ("%g", None),
-        ("%m", None),
         ("%f", None),
     ];
     for (format, expected) in formats {
@@ -83,7 +82,9 @@ fn every_way_in_which_dovecot_makes_unique_ids_is_found_out() {
         user.deliver("Sent", &mail::many(130, 300)[120..]);
         let tool = Tool::new();
         tool.account("work", &user);
-        let document = tool.run(&["compare-pop3", "work", "--json"]).expect_code(0).json();
+        let output = tool.run(&["compare-pop3", "work", "--json"]);
+        assert_eq!(output.code, 0, "{format}: {output}\n{}", dovecot.log());
+        let document = output.json();
         sums_hold(&document);
         assert_eq!((&document["same"], &document["only_b"], &document["listed_a"]), (&108.into(), &0.into(), &108.into()), "{format}");
         let same: Vec<Value> = rows(&document).into_iter().filter(|row| row["verdict"] == "same").collect();
@@ -175,6 +176,26 @@ fn a_formula_that_only_seems_to_fit_pairs_nothing_wrong() {
     assert_eq!(document["same"], 50, "{document}");
     for row in rows(&document) {
         assert_eq!(row["b"]["uid"].as_u64().unwrap(), 51 - row["a"]["number"].as_u64().unwrap(), "{row}");
+    }
+}
+
+#[test]
+fn gmails_unique_ids_lead_to_mail_in_any_folder() {
+    let mut behaviour = Behaviour::default().with("X-GM-EXT-1");
+    behaviour.special_use.insert("All".to_owned(), "\\All".to_owned());
+    let imap = Imapd::start(behaviour);
+    let bodies = mail::many(15, 200);
+    imap.fill("INBOX", &bodies[..10]);
+    imap.fill("All", &bodies);
+    let entries: Vec<(String, Vec<u8>)> =
+        imap.mailbox("All").messages.iter().map(|message| (format!("GmailId{:016x}", message.gmail_id()), message.body.clone())).collect();
+    let pop3 = Pop3d::with_uidls(pop3d::Behaviour::default(), &entries);
+    let document = tool(&imap, &pop3).run(&["compare-pop3", "work", "--json"]).expect_code(0).json();
+    sums_hold(&document);
+    assert_eq!((&document["same"], &document["elsewhere"]), (&10.into(), &5.into()), "{document}");
+    assert_eq!((&document["formula"]["name"], &document["formula"]["used"]), (&"gmail".into(), &true.into()), "{document}");
+    for row in rows(&document) {
+        assert_eq!((&row["method"], &row["confidence"]), (&"uidl_formula".into(), &"exact".into()), "{row}");
     }
 }
 
@@ -278,7 +299,7 @@ fn each_difference_has_its_row_in_every_format_and_nothing_is_changed() {
         assert_eq!(sorted.into_iter().collect::<String>(), "*+-2~", "{table}");
         let equations = [
             ": 30 messages listed = 27 the same + 1 different (*) + 1 in another folder (~) + 1 only here (+)\n",
-            ": 31 messages listed = 27 the same + 1 different (*) + 1 in another folder (~) + 1 not in the maildrop (-) + 1 doubled (2)\n",
+            ": 31 messages of INBOX and found elsewhere = 27 the same + 1 different (*) + 1 in another folder (~) + 1 not in the maildrop (-) + 1 doubled (2)\n",
         ];
         assert!(equations.iter().all(|equation| table.contains(equation)), "{table}");
         assert!(table.contains("nothing was changed"), "{table}");
@@ -288,6 +309,29 @@ fn each_difference_has_its_row_in_every_format_and_nothing_is_changed() {
     let changing = ["SELECT", "STORE", "APPEND", "COPY", "EXPUNGE", "BODY[", "RETR", "DELE"];
     for line in imap.log().iter().chain(&pop3.log()) {
         assert!(!changing.iter().any(|word| line.contains(word)), "{line}");
+    }
+}
+
+#[test]
+fn each_difference_is_found_behind_a_formula_as_well() {
+    let Scene { imap, pop3, tool } = scene();
+    let mailbox = imap.mailbox("INBOX");
+    pop3.maildrop(|maildrop| {
+        for (number, entry) in (0..).zip(maildrop) {
+            let like = if number == ALTERED {
+                format!("X-Spam: yes\r\nSubject: message {ALTERED}\r\n")
+            } else {
+                String::from_utf8_lossy(&entry.body).into_owned()
+            };
+            let found = mailbox.messages.iter().find(|message| String::from_utf8_lossy(&message.body).contains(&like));
+            let uid = found.map_or(500 + number, |message| u64::from(message.uid));
+            entry.uidl = format!("{uid:08x}{:08x}", mailbox.uid_validity);
+        }
+    });
+    for extra in ["--full", "--all"] {
+        let document = tool.run(&["compare-pop3", "work", "--json", extra]).expect_code(1).json();
+        sums_hold(&document);
+        scene_is_told(&rows(&document));
     }
 }
 
@@ -307,7 +351,7 @@ fn what_only_imap_has_is_no_fault() {
 
 #[test]
 fn folders_that_are_left_out_are_not_looked_into() {
-    let Scene { tool, imap, pop3: _pop3 } = scene();
+    let Scene { tool, imap, pop3: _still } = scene();
     let document = tool.run(&["compare-pop3", "work", "--json", "--exclude", "Archive", "--exclude", "Sent"]).expect_code(1).json();
     let found = verdicts(&rows(&document));
     assert_eq!(found["only_a"], [subject(MISSING), subject(MOVED)], "{found:?}");
@@ -318,7 +362,7 @@ fn folders_that_are_left_out_are_not_looked_into() {
 fn nothing_changes_on_a_real_server_even_when_everything_is_read() {
     let user = dovecot_user!("compare-pop3-untouched");
     let plants: Vec<Plant> = (0..30_u64)
-        .map(|n| if n % 3 == 0 { Plant::new(mail::plain(n, 300)).flag("\\Seen") } else { Plant::new(mail::plain(n, 300)) })
+        .map(|n| if n.is_multiple_of(3) { Plant::new(mail::plain(n, 300)).flag("\\Seen") } else { Plant::new(mail::plain(n, 300)) })
         .collect();
     user.plant("INBOX", &plants);
     user.deliver("Old", &mail::many(5, 100));
@@ -472,7 +516,8 @@ fn equal_sides_end_with_0_and_say_so() {
     let tool = tool(&imap, &pop3);
     let text = tool.run(&["compare-pop3", "work", "-o", "table"]).expect_code(0).text();
     let mut start = String::new();
-    write!(start, "A work:pop3: 4 messages listed = 4 the same\nB work:imap: 4 messages listed = 4 the same\n").unwrap();
+    write!(start, "A work:pop3: 4 messages listed = 4 the same\nB work:imap: 4 messages of INBOX and found elsewhere = 4 the same\n")
+        .unwrap();
     assert!(text.starts_with(&start), "{text}");
     assert!(text.contains("everything of the maildrop is on IMAP; nothing was changed on either side"), "{text}");
     assert_eq!(tool.run(&["compare-pop3", "work", "-o", "table", "-q"]).expect_code(0).text(), "");

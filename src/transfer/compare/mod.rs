@@ -1,6 +1,7 @@
 //! Comparing two places message by message with as little reading as proof takes (`TRANSFER.md`, Matching). It sees sources and
 //! never a protocol; it changes nothing, and what it makes of two listings is computed in `matching`.
 
+mod leftovers;
 mod places;
 mod reader;
 mod rows;
@@ -57,3 +58,6 @@ impl Comparison<'_> {
         steps::Bench::new(&self).run(&self)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -186,25 +186,27 @@ impl<'a> Reader<'a> {
         self.at = None;
         let source = self.opened()?;
         let listing = source.list(folder)?;
-        let uidls: Vec<Option<String>> = listing.messages.iter().map(|listed| source.unique_id(listed)).collect();
-        self.at = Some(folder.clone());
         let mut by_key = HashMap::new();
         let mut by_id = HashMap::new();
-        for (listed, uidl) in listing.messages.iter().zip(uidls) {
+        for listed in &listing.messages {
             if let Some(key) = &listed.key {
                 by_key.insert(key.clone(), listed);
             }
-            by_id.insert(listed.id, (listed, uidl));
+            by_id.insert(listed.id, listed);
         }
-        Ok(chosen
-            .map(|listed| match &listed.key {
+        let mut now = Vec::new();
+        for listed in chosen {
+            now.push(match &listed.key {
                 Some(key) => by_key.get(key).map(|now| (*now).clone()),
-                // Without a lasting name it is the one with its number and size, if that has none either.
-                None => {
-                    by_id.get(&listed.id).filter(|(now, _)| now.key.is_none() && now.size == listed.size).map(|(now, _)| (*now).clone())
-                }
-            })
-            .collect())
+                // Without a lasting name it is the one with its number; one of another size is another one, and then any may be.
+                None => match by_id.get(&listed.id) {
+                    Some(now) if now.key.is_none() && now.size == listed.size => Some((*now).clone()),
+                    _ => return Err(maildrop_changed().at(source.place())),
+                },
+            });
+        }
+        self.at = Some(folder.clone());
+        Ok(now)
     }
 
     fn opened(&mut self) -> Result<&mut dyn Source> {
@@ -260,4 +262,9 @@ impl<'a> Reader<'a> {
 
 fn gone() -> Error {
     Error::local("it went away while it was compared").scoped(Scope::Message)
+}
+
+fn maildrop_changed() -> Error {
+    Error::new(Kind::Safety, "the maildrop changed during the run, and its server gives messages no lasting names (no UIDL)")
+        .hint("run the same command again")
 }

@@ -7,6 +7,7 @@ use super::steps::Bench;
 use super::table::Table;
 use crate::error::Result;
 use crate::matching::header;
+use crate::message::InternalDate;
 use crate::report::compared::{Compared, Pairing, Sums, Verdict};
 use crate::transfer::both;
 
@@ -17,7 +18,7 @@ const PAIRS: usize = 200;
 pub(super) fn of(bench: &mut Bench<'_>, comparison: &Comparison<'_>) -> Result<Compared> {
     name_differences(bench)?;
     learn_facts(bench, comparison.headers_for_all)?;
-    let mut rows: Vec<Pairing> = (0..bench.tables[0].entries.len()).map(|a| row_of_a(bench, a)).collect();
+    let mut rows: Vec<Pairing> = (0..bench.tables[0].entries.len()).map(|a| row_of_a(bench, a, comparison.headers_for_all)).collect();
     for b in 0..bench.tables[1].entries.len() {
         if bench.book.is_free(1, b) {
             rows.push(alone(bench, 1, b));
@@ -77,7 +78,7 @@ fn verdict(bench: &Bench<'_>, a: usize) -> Option<Verdict> {
     })
 }
 
-fn row_of_a(bench: &Bench<'_>, a: usize) -> Pairing {
+fn row_of_a(bench: &Bench<'_>, a: usize, all: bool) -> Pairing {
     let (Some(found), Some(verdict)) = (bench.book.of(0, a), verdict(bench, a)) else { return alone(bench, 0, a) };
     let [table_a, table_b] = &bench.tables;
     let trouble = |table: &Table, index: usize| table.entry(index).and_then(|entry| entry.trouble.as_deref().map(str::to_owned));
@@ -107,7 +108,8 @@ fn row_of_a(bench: &Bench<'_>, a: usize) -> Pairing {
         subject: None,
         reason,
     };
-    with_facts(row, table_a, a)
+    // Whether a header was read on the way must not show.
+    if verdict == Verdict::Same && !all { row } else { with_facts(row, table_a, a) }
 }
 
 /// The row of a message without a counterpart.
@@ -134,7 +136,7 @@ fn with_facts(mut row: Pairing, table: &Table, index: usize) -> Pairing {
         row.subject.clone_from(&facts.subject);
         row.date.clone_from(&facts.date);
         if row.date.is_none() {
-            row.date = entry.listed.internal_date.and_then(|date| date.rfc3339());
+            row.date = entry.listed.internal_date.and_then(InternalDate::rfc3339);
         }
     }
     row

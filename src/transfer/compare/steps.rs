@@ -7,7 +7,7 @@ use super::places::{self, Places};
 use super::reader::Reader;
 use super::table::{Entry, Table};
 use super::{Comparison, rows};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::folder::Folder;
 use crate::matching::formula::{self, Origin, Recipe};
 use crate::matching::ladder::{self, Book};
@@ -18,10 +18,8 @@ use crate::transfer::both;
 
 /// Pairs whose headers prove a formula.
 const SAMPLES: usize = 20;
-/// Octets by which the sizes of twins on one server may differ, whose headers are alike but for fields that do not count.
-const TWIN_OCTETS: u64 = 64;
-/// Octets that a changed header may make.
-const HEADER_OCTETS: u64 = 4096;
+/// Of so few left over all that rows show is kept at once, which spares reading them again.
+const FEW: usize = 2000;
 
 /// All there is to know while a comparison goes on.
 pub(super) struct Bench<'a> {
@@ -37,8 +35,8 @@ pub(super) struct Bench<'a> {
     /// Messages of each side that are there once more, and of which they are copies.
     pub(super) doubled: [HashMap<usize, usize>; 2],
     pub(super) formula: Option<Formula>,
-    recipe: Option<Recipe>,
-    full: bool,
+    pub(super) recipe: Option<Recipe>,
+    pub(super) full: bool,
     facts: bool,
 }
 
@@ -66,7 +64,8 @@ impl<'a> Bench<'a> {
             self.folder_pair(comparison, a.as_ref(), b.as_ref())?;
         }
         for folder in others {
-            if self.left(0).is_empty() {
+            // What could not be read cannot be found either.
+            if self.left(0).iter().all(|&index| self.entry(0, index).is_none_or(|entry| entry.trouble.is_some())) {
                 break;
             }
             self.other_folder(comparison, &folder)?;
@@ -124,11 +123,11 @@ impl<'a> Bench<'a> {
         Ok(ranges)
     }
 
-    fn entry(&self, side: usize, index: usize) -> Option<&Entry> {
+    pub(super) fn entry(&self, side: usize, index: usize) -> Option<&Entry> {
         self.tables.get(side)?.entry(index)
     }
 
-    fn left(&self, side: usize) -> Vec<usize> {
+    pub(super) fn left(&self, side: usize) -> Vec<usize> {
         self.book.left(side, 0..self.tables.get(side).map_or(0, |table| table.entries.len()))
     }
 
@@ -140,7 +139,7 @@ impl<'a> Bench<'a> {
         learnt.0.and(learnt.1)
     }
 
-    fn learn_whole(&mut self, wanted: [&[usize]; 2]) -> Result<()> {
+    pub(super) fn learn_whole(&mut self, wanted: [&[usize]; 2]) -> Result<()> {
         let facts = self.facts;
         let [reader_a, reader_b] = &mut self.readers;
         let [table_a, table_b] = &mut self.tables;
@@ -277,32 +276,13 @@ impl<'a> Bench<'a> {
 
     /// Step 1.
     fn known(&mut self, comparison: &Comparison<'_>, here: &Range<usize>, there: &Range<usize>) {
-        let Some(folder) = here.clone().next().and_then(|index| self.tables[0].folder(index)).cloned() else { return };
-        let known: HashMap<&str, (&Folder, u32, u32)> = comparison
-            .known
-            .iter()
-            .filter(|((from, _), _)| *from == folder)
-            .map(|((_, key), (to, validity, uid))| (key.as_str(), (to, *validity, *uid)))
-            .collect();
-        if known.is_empty() {
-            return;
-        }
-        let Some((to, validity)) = there
-            .clone()
-            .next()
-            .and_then(|index| self.tables[1].folders.get(self.tables[1].entry(index)?.folder))
-            .and_then(|(to, validity)| Some((to.clone(), (*validity)?)))
-        else {
-            return;
-        };
-        let uids: HashMap<u32, usize> = there.clone().filter_map(|index| Some((self.entry(1, index)?.uid()?, index))).collect();
-        for a in here.clone() {
-            let found = self
-                .entry(0, a)
-                .and_then(|entry| known.get(entry.listed.key.as_ref()?.to_string().as_str()).copied())
-                .filter(|(folder, generation, _)| **folder == to && *generation == validity)
-                .and_then(|(_, _, uid)| uids.get(&uid).copied());
-            if let Some(b) = found {
+        let table = &self.tables[1];
+        let first = there.clone().next().and_then(|index| table.folders.get(table.entry(index)?.folder));
+        let Some((folder, validity)) = first else { return };
+        let uids: HashMap<u32, usize> = there.clone().filter_map(|index| Some((table.entry(index)?.uid()?, index))).collect();
+        let here: Vec<usize> = here.clone().collect();
+        for (a, uid) in journalled(comparison, &self.tables[0], &here, folder, *validity) {
+            if let Some(&b) = uids.get(&uid) {
                 self.book.pair(a, b, Method::Journal, Confidence::Exact);
             }
         }
@@ -316,7 +296,7 @@ impl<'a> Bench<'a> {
         self.take(ladder::pair_equal(a, b), Method::Content, Confidence::Exact);
     }
 
-    fn contents(&self, wanted: [Vec<usize>; 2]) -> [Vec<(usize, Digest)>; 2] {
+    pub(super) fn contents(&self, wanted: [Vec<usize>; 2]) -> [Vec<(usize, Digest)>; 2] {
         let of = |side: usize, wanted: Vec<usize>| {
             self.book.left(side, wanted).into_iter().filter_map(|index| Some((index, self.entry(side, index)?.content()?))).collect()
         };
@@ -325,7 +305,7 @@ impl<'a> Bench<'a> {
     }
 
     /// Header digests with content digests of the bodies.
-    fn parts(&self, wanted: [Vec<usize>; 2]) -> [Vec<(usize, (Digest, Digest))>; 2] {
+    pub(super) fn parts(&self, wanted: [Vec<usize>; 2]) -> [Vec<(usize, (Digest, Digest))>; 2] {
         let of = |side: usize, wanted: Vec<usize>| {
             let parts = |index: usize| self.entry(side, index).and_then(|entry| Some((entry.header?, entry.whole.as_ref()?.body)));
             self.book.left(side, wanted).into_iter().filter_map(|index| Some((index, parts(index)?))).collect()
@@ -334,7 +314,7 @@ impl<'a> Bench<'a> {
         [of(0, a), of(1, b)]
     }
 
-    fn headers(&self, wanted: [Vec<usize>; 2]) -> [Vec<(usize, Digest)>; 2] {
+    pub(super) fn headers(&self, wanted: [Vec<usize>; 2]) -> [Vec<(usize, Digest)>; 2] {
         let of = |side: usize, wanted: Vec<usize>| {
             let header = |index: usize| self.entry(side, index).and_then(|entry| entry.header);
             self.book.left(side, wanted).into_iter().filter_map(|index| Some((index, header(index)?))).collect()
@@ -343,7 +323,7 @@ impl<'a> Bench<'a> {
         [of(0, a), of(1, b)]
     }
 
-    fn take(&mut self, pairs: Vec<(usize, usize)>, method: Method, confidence: Confidence) {
+    pub(super) fn take(&mut self, pairs: Vec<(usize, usize)>, method: Method, confidence: Confidence) {
         for (a, b) in pairs {
             self.book.pair(a, b, method, confidence);
         }
@@ -353,7 +333,7 @@ impl<'a> Bench<'a> {
     fn by_header(&mut self, here: &Range<usize>, there: &Range<usize>) -> Result<()> {
         let (a, b) = (self.book.left(0, here.clone()), self.book.left(1, there.clone()));
         // What has no counterpart in any case is shown with what its header says.
-        self.learn([&a, &b], [b.is_empty(), a.is_empty()])?;
+        self.learn([&a, &b], [b.is_empty() || a.len() <= FEW, a.is_empty() || b.len() <= FEW])?;
         if !self.full {
             let sizes = |side: usize, list: &[usize]| -> Vec<Option<u64>> {
                 list.iter().map(|&index| self.entry(side, index).and_then(|entry| entry.listed.size)).collect()
@@ -376,258 +356,34 @@ impl<'a> Bench<'a> {
         self.take(ladder::pair_equal(a, b), Method::Header, Confidence::Strong);
         Ok(())
     }
-
-    /// Looks in one more folder for what is left of a maildrop.
-    fn other_folder(&mut self, comparison: &Comparison<'_>, folder: &Folder) -> Result<()> {
-        let left = self.left(0);
-        let Some(reader) = self.readers.get_mut(1) else { return Ok(()) };
-        let listed = reader.list(folder);
-        let (listing, uidls) = match listed {
-            // One that cannot be opened hides what it holds, and the rest is not the worse for it.
-            Err(error) if error.scope() <= crate::error::Scope::Mailbox => {
-                comparison.report.event(Event::Note(format!("{error}; it was not looked into")));
-                return Ok(());
-            }
-            listed => listed?,
-        };
-        let mut aside = Table::default();
-        let range = aside.add(folder, listing, uidls);
-        let wanted: Vec<usize> = range.clone().collect();
-        let mut pairs: Vec<(usize, usize, Method, Confidence)> = Vec::new();
-        if self.recipe == Some(Recipe::Gmail) {
-            let mut places = gmail_places(&aside, reader, &range)?;
-            for &index in &left {
-                let origin = self.tables[0].entry(index).and_then(Entry::uidl).and_then(|uidl| Recipe::Gmail.origin(uidl, None));
-                if let Some(place) = origin.and_then(|origin| places.remove(&origin)) {
-                    pairs.push((index, place, Method::UidlFormula, Confidence::Exact));
-                }
-            }
-        }
-        let paired: HashSet<usize> = pairs.iter().map(|pair| pair.0).collect();
-        let taken: HashSet<usize> = pairs.iter().map(|pair| pair.1).collect();
-        let open: Vec<(usize, Digest)> =
-            left.iter().filter(|index| !paired.contains(index)).filter_map(|&index| Some((index, self.tables[0].header(index)?))).collect();
-        if !open.is_empty() {
-            aside.learn(reader, &wanted, false, true)?;
-            let there = wanted.iter().filter(|place| !taken.contains(place)).filter_map(|&place| Some((place, aside.header(place)?)));
-            pairs.extend(ladder::pair_equal(open, there).into_iter().map(|(a, b)| (a, b, Method::Header, Confidence::Strong)));
-            let unread = aside.entries.iter().filter(|entry| entry.trouble.is_some()).count();
-            if unread > 0 {
-                let messages = crate::report::counted(unread as u64, "message");
-                comparison.report.event(Event::Note(format!("{messages} of {folder} could not be read and may be what is missing")));
-            }
-        }
-        if pairs.is_empty() {
-            return Ok(());
-        }
-        let Some(table) = self.tables.get_mut(1) else { return Ok(()) };
-        let places = table.adopt(aside, &pairs.iter().map(|pair| pair.1).collect::<Vec<_>>());
-        self.book.grow(1, table.entries.len());
-        for (pair, place) in pairs.into_iter().zip(places) {
-            self.book.pair(pair.0, place, pair.2, pair.3);
-        }
-        Ok(())
-    }
-
-    /// What is left of all folders, whatever folder it is in.
-    fn elsewhere(&mut self) -> Result<()> {
-        let left = [self.left(0), self.left(1)];
-        if left.iter().any(Vec::is_empty) {
-            return Ok(());
-        }
-        let [a, b] = self.contents(left.clone());
-        self.take(ladder::pair_equal(a, b), Method::Content, Confidence::Exact);
-        let [a, b] = self.parts(left.clone());
-        self.take(ladder::pair_equal(a, b), Method::Content, Confidence::Exact);
-        let [a, b] = self.headers(left);
-        self.take(ladder::pair_equal(a, b), Method::Header, Confidence::Strong);
-        Ok(())
-    }
-
-    /// Finds out which of what is left is there once more: a message of the same side that has its counterpart is the same.
-    fn twins(&mut self) -> Result<()> {
-        for side in 0..2 {
-            let left = self.left(side);
-            if left.is_empty() {
-                continue;
-            }
-            let size = |index: usize| self.entry(side, index).and_then(|entry| entry.listed.size);
-            let mut sizes: Vec<u64> = left.iter().filter_map(|&index| size(index)).collect();
-            let unknown = sizes.len() < left.len();
-            sizes.sort_unstable();
-            let near = |size: u64| {
-                let at = sizes.partition_point(|&own| own.saturating_add(TWIN_OCTETS) < size);
-                sizes.get(at).is_some_and(|&own| own <= size.saturating_add(TWIN_OCTETS))
-            };
-            let all = 0..self.tables.get(side).map_or(0, |table| table.entries.len());
-            let paired: Vec<usize> = all.filter(|&index| !self.book.is_free(side, index)).collect();
-            let alike: Vec<usize> = paired
-                .into_iter()
-                .filter(|&index| unknown || self.entry(side, index).is_some_and(|one| one.header.is_some()) || size(index).is_none_or(near))
-                .collect();
-            self.learn_quietly(side, &alike)?;
-            let full = self.full;
-            let mark = |entry: &Entry| Some((entry.header?, if full { Some(entry.whole.as_ref()?.body) } else { None }));
-            let mut first: HashMap<(Digest, Option<Digest>), usize> = HashMap::new();
-            for &index in &alike {
-                if let Some(mark) = self.entry(side, index).and_then(mark) {
-                    first.entry(mark).or_insert(index);
-                }
-            }
-            let found: Vec<(usize, usize)> =
-                left.into_iter().filter_map(|index| Some((index, *first.get(&self.entry(side, index).and_then(mark)?)?))).collect();
-            if let Some(doubled) = self.doubled.get_mut(side) {
-                doubled.extend(found);
-            }
-        }
-        Ok(())
-    }
-
-    fn learn_quietly(&mut self, side: usize, wanted: &[usize]) -> Result<()> {
-        match (self.tables.get_mut(side), self.readers.get_mut(side)) {
-            (Some(table), Some(reader)) => table.learn(reader, wanted, false, false),
-            _ => Err(Error::usage("there are two sides")),
-        }
-    }
-
-    /// What is left on both sides may be one message that was changed on the way.
-    fn altered(&mut self) -> Result<()> {
-        let left = |bench: &Self, side: usize| -> Vec<usize> {
-            let doubled = bench.doubled.get(side);
-            let single = |index: &usize| !doubled.is_some_and(|doubled| doubled.contains_key(index));
-            let readable = |index: &usize| bench.entry(side, *index).is_some_and(|entry| entry.trouble.is_none());
-            bench.left(side).into_iter().filter(single).filter(readable).collect()
-        };
-        let (a, b) = (left(self, 0), left(self, 1));
-        if a.is_empty() || b.is_empty() {
-            return Ok(());
-        }
-        self.learn([&a, &b], [true, true])?;
-        // First in folders that belong together, then in any.
-        for anywhere in [false, true] {
-            for clue in [Clue::IdAndBody, Clue::Body, Clue::Id, Clue::DateAndSubject] {
-                if matches!(clue, Clue::IdAndBody | Clue::Body) && !self.full {
-                    continue;
-                }
-                let (a, b) = (left(self, 0), left(self, 1));
-                let place = |side: usize, entry: &Entry| match (anywhere, side) {
-                    (true, _) => Some(None),
-                    (false, 0) => self.mates.get(&entry.folder).map(|mate| Some(*mate)),
-                    (false, _) => Some(Some(entry.folder)),
-                };
-                let keys = |side: usize, list: &[usize]| -> Vec<(usize, (Option<usize>, Trace), Option<u64>)> {
-                    let key = |index: usize| {
-                        let entry = self.entry(side, index)?;
-                        Some((index, (place(side, entry)?, clue.of(entry)?), entry.listed.size))
-                    };
-                    list.iter().filter_map(|&index| key(index)).collect()
-                };
-                let (a, b) = (keys(0, &a), keys(1, &b));
-                let pairs = match clue {
-                    Clue::Id => ladder::pair_near(a, b, near),
-                    Clue::IdAndBody => ladder::pair_near(a, b, |_, _| true),
-                    Clue::Body | Clue::DateAndSubject => {
-                        let bare =
-                            |list: Vec<(usize, (Option<usize>, Trace), Option<u64>)>| list.into_iter().map(|(index, key, _)| (index, key));
-                        ladder::pair_unique(bare(a), bare(b))
-                    }
-                };
-                for (a, b) in pairs {
-                    let (method, confidence) = match clue {
-                        Clue::IdAndBody | Clue::Body => (Method::Content, Confidence::Strong),
-                        Clue::Id | Clue::DateAndSubject => (Method::Header, Confidence::Weak),
-                    };
-                    if self.book.pair(a, b, method, confidence) {
-                        self.differs.insert(a, None);
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// With everything read, says of each pair whether it is the same.
-    fn judge(&mut self, comparison: &Comparison<'_>) -> Result<()> {
-        let pairs: Vec<(usize, usize)> = self.book.pairs().map(|(a, found)| (a, found.other)).collect();
-        if comparison.full {
-            let (a, b): (Vec<usize>, Vec<usize>) = pairs.iter().copied().unzip();
-            self.learn_whole([&a, &b])?;
-        } else {
-            // Local stores tell contents by themselves; where those differ, what is it that does?
-            let content = |side: usize, index: usize| self.entry(side, index).and_then(Entry::content);
-            let differ = |&(a, b): &(usize, usize)| content(0, a).zip(content(1, b)).is_some_and(|(one, other)| one != other);
-            let (a, b): (Vec<usize>, Vec<usize>) = pairs.iter().copied().filter(differ).unzip();
-            self.learn_whole([&a, &b])?;
-        }
-        for (a, b) in pairs {
-            let (Some(one), Some(other)) = (self.entry(0, a), self.entry(1, b)) else { continue };
-            if self.differs.contains_key(&a) || one.trouble.is_some() || other.trouble.is_some() {
-                continue;
-            }
-            let contents = one.content().zip(other.content());
-            let parts = one.whole.as_ref().zip(other.whole.as_ref()).map(|(one, other)| one.body == other.body);
-            let headers = one.header.zip(other.header).map(|(one, other)| one == other);
-            match (contents.map(|(one, other)| one == other), headers, parts) {
-                (Some(true), _, _) | (_, Some(true), Some(true)) => self.book.sure(a, Confidence::Exact),
-                (_, Some(true), Some(false)) => {
-                    let sizes = match (one.listed.size, other.listed.size) {
-                        (Some(one), Some(other)) if one != other => format!(": {one} and {other} octets"),
-                        _ => String::new(),
-                    };
-                    self.differs.insert(a, Some(format!("the bodies differ{sizes}")));
-                }
-                (_, Some(false), _) | (Some(false), _, _) => {
-                    self.differs.insert(a, None);
-                }
-                _ => {
-                    if let (Some(one), Some(other)) = (one.listed.size, other.listed.size)
-                        && !near(one, other)
-                    {
-                        self.remarks.insert(a, format!("the sizes are far apart ({one} and {other} octets); --full compares the contents"));
-                        self.book.sure(a, Confidence::Weak);
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
 }
 
-/// What two forms of one message may have in common.
-#[derive(Clone, Copy)]
-enum Clue {
-    IdAndBody,
-    Body,
-    Id,
-    DateAndSubject,
-}
-
-#[derive(PartialEq, Eq, Hash)]
-struct Trace(Option<String>, Option<String>, Option<Digest>);
-
-impl Clue {
-    fn of(self, entry: &Entry) -> Option<Trace> {
-        let facts = entry.facts.as_ref()?;
-        let id = || facts.message_id.clone();
-        let body = || entry.whole.as_ref().map(|whole| whole.body);
-        match self {
-            Self::IdAndBody => Some(Trace(Some(id()?), None, Some(body()?))),
-            Self::Body => Some(Trace(None, None, Some(body()?))),
-            Self::Id => Some(Trace(Some(id()?), None, None)),
-            Self::DateAndSubject => Some(Trace(facts.date.clone().filter(|_| facts.subject.is_some()), facts.subject.clone(), None))
-                .filter(|trace| trace.0.is_some()),
-        }
+/// The UIDs in `folder` under which the journal knows those of `wanted`.
+pub(super) fn journalled(
+    comparison: &Comparison<'_>,
+    table: &Table,
+    wanted: &[usize],
+    folder: &Folder,
+    validity: Option<u32>,
+) -> Vec<(usize, u32)> {
+    let known: HashMap<(&Folder, &str), u32> = comparison
+        .known
+        .iter()
+        .filter(|(_, (to, generation, _))| to == folder && Some(*generation) == validity)
+        .map(|((from, key), (_, _, uid))| ((from, key.as_str()), *uid))
+        .collect();
+    if known.is_empty() {
+        return Vec::new();
     }
-}
-
-/// Whether line ends and a changed header can make the difference of two sizes.
-fn near(one: u64, other: u64) -> bool {
-    let (small, large) = (one.min(other), one.max(other));
-    large <= small.saturating_add(small / 8).saturating_add(HEADER_OCTETS)
+    let uid = |index: usize| {
+        let key = table.entry(index)?.listed.key.as_ref()?.to_string();
+        Some((index, *known.get(&(table.folder(index)?, key.as_str()))?))
+    };
+    wanted.iter().filter_map(|&index| uid(index)).collect()
 }
 
 /// Where the message with an X-GM-MSGID is; a folder has each but once.
-fn gmail_places(table: &Table, reader: &mut Reader<'_>, range: &Range<usize>) -> Result<HashMap<Origin, usize>> {
+pub(super) fn gmail_places(table: &Table, reader: &mut Reader<'_>, range: &Range<usize>) -> Result<HashMap<Origin, usize>> {
     let Some(folder) = range.clone().next().and_then(|index| table.folder(index)) else { return Ok(HashMap::new()) };
     let listed: Vec<_> = range.clone().filter_map(|index| table.entry(index)).map(|entry| entry.listed.clone()).collect();
     let ids = reader.gmail_ids(folder, &listed)?;

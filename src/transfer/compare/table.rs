@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::reader::Reader;
 use crate::error::{Error, Result};
 use crate::folder::Folder;
-use crate::message::{Digest, Key, header_digest};
+use crate::message::{Digest, InternalDate, Key, header_digest};
 use crate::report::compared::Half;
 use crate::store::{Listed, Listing};
 use crate::summary::Summary;
@@ -22,7 +22,7 @@ pub(super) struct Facts {
 impl Facts {
     pub(super) fn of(header: &[u8]) -> Self {
         let summary = Summary::of(header);
-        Self { date: summary.date.and_then(|date| date.rfc3339()), message_id: summary.message_id, subject: summary.subject }
+        Self { date: summary.date.and_then(InternalDate::rfc3339), message_id: summary.message_id, subject: summary.subject }
     }
 }
 
@@ -66,6 +66,11 @@ impl Entry {
             Some(Key::Uid { uid, .. }) => Some(uid),
             _ => None,
         }
+    }
+
+    /// Its number for people: local stores count from 0.
+    fn number(&self) -> u32 {
+        self.listed.id.saturating_add(u32::from(matches!(self.listed.key, Some(Key::Content { .. }))))
     }
 
     /// The content digest, as far as it is known.
@@ -131,7 +136,7 @@ impl Table {
             folder: folder.to_string(),
             uidvalidity: *generation,
             uid,
-            number: uid.is_none().then_some(entry.listed.id),
+            number: uid.is_none().then_some(entry.number()),
             uidl: entry.uidl().map(str::to_owned),
             size: entry.listed.size,
         })

@@ -454,6 +454,11 @@ impl Imapd {
 }
 
 impl Stored {
+    /// X-GM-MSGID.
+    pub fn gmail_id(&self) -> u64 {
+        changed::identity(&self.body)
+    }
+
     /// Unflagged, arrived at a fixed date.
     pub fn new(body: Vec<u8>) -> Self {
         Self { uid: 0, flags: Vec::new(), internal_date: "13-Sep-2020 12:26:40 +0000".to_owned(), body, mod_seq: 0 }
