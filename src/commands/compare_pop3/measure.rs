@@ -206,11 +206,12 @@ fn extensions(capabilities: &Capabilities) -> Vec<String> {
     names
 }
 
-/// Measures the IMAP side; the listing is that of the folder `place` names, or INBOX.
+/// Measures the IMAP side; the listing is that of the folder `place` names, or INBOX. Folders are opened to sum up their sizes only
+/// where `open` allows that.
 ///
 /// # Errors
 /// A signal.
-pub(super) fn imap(app: &App, place: &Place, server: &Server) -> Result<Account> {
+pub(super) fn imap(app: &App, place: &Place, server: &Server, open: bool) -> Result<Account> {
     let offer = Offer {
         search: true,
         partial_fetch: Some(Partial::Any),
@@ -219,13 +220,13 @@ pub(super) fn imap(app: &App, place: &Place, server: &Server) -> Result<Account>
         ..offer(place, server)
     };
     let mut account = Account { offer, views: Vec::new() };
-    if let Err(error) = ask_imap(app, place, server, &mut account) {
+    if let Err(error) = ask_imap(app, place, server, open, &mut account) {
         account.offer.unmeasured = Some(reason(error)?);
     }
     Ok(account)
 }
 
-fn ask_imap(app: &App, place: &Place, server: &Server, account: &mut Account) -> Result<()> {
+fn ask_imap(app: &App, place: &Place, server: &Server, open: bool, account: &mut Account) -> Result<()> {
     let since = Since::now(app, 0);
     let mut session = Session::connect(server, Access::ReadOnly, &app.context, &app.trace)?;
     let offer = &mut account.offer;
@@ -278,7 +279,7 @@ fn ask_imap(app: &App, place: &Place, server: &Server, account: &mut Account) ->
     }
     account.offer.folders = Some(folders.len() as u64);
     account.offer.messages = messages;
-    account.offer.octets = octets(&mut session, &folders, messages)?;
+    account.offer.octets = octets(&mut session, &folders, messages.filter(|_| open))?;
     farewell(session.logout())
 }
 
