@@ -1,6 +1,7 @@
 //! The floor: a client that only moves the bytes. It asks for everything at once, sends as fast as the server takes it,
-//! keeps no journal, takes no digest, syncs no file and believes every answer. What a careful program takes beyond this
-//! is the price of its care. It shares no code with the program it is held against.
+//! keeps no journal, takes no digest, syncs no file and believes every answer; it only counts what it got, so that a
+//! mailbox that is not the planted one fails it. What a careful program takes beyond this is the price of its care. It
+//! shares no code with the program it is held against.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -77,8 +78,10 @@ pub struct Plan {
     pub from: (u16, String),
     /// Port on 127.0.0.1 and user to append to.
     pub to: (u16, String),
-    /// Messages, where nothing is read.
+    /// Messages to write or, where something is read, that must be there.
     pub count: usize,
+    /// Octets of all messages that must come where their bodies are read.
+    pub octets: u64,
     /// Messages in one MULTIAPPEND.
     pub chunk: usize,
     /// Messages sent and not answered yet, at most.
@@ -91,7 +94,18 @@ impl Plan {
     /// Sixty-four messages a MULTIAPPEND, 1,024 messages out.
     pub fn new(mode: Mode, ca: PathBuf, password: PathBuf) -> Self {
         let nobody = (0, String::new());
-        Self { mode, ca, password, from: nobody.clone(), to: nobody, count: 0, chunk: 64, window: 1024, files: (PathBuf::new(), 0) }
+        Self {
+            mode,
+            ca,
+            password,
+            from: nobody.clone(),
+            to: nobody,
+            count: 0,
+            octets: 0,
+            chunk: 64,
+            window: 1024,
+            files: (PathBuf::new(), 0),
+        }
     }
 
     /// As arguments.
@@ -104,6 +118,7 @@ impl Plan {
             format!("{}@{}", self.from.1, self.from.0),
             format!("{}@{}", self.to.1, self.to.0),
             self.count.to_string(),
+            self.octets.to_string(),
             self.chunk.to_string(),
             self.window.to_string(),
             self.files.0.display().to_string(),
@@ -113,7 +128,7 @@ impl Plan {
 
     /// The way back; `args` begin after the word `floor`.
     pub fn from_args(args: &[String]) -> Option<Self> {
-        let [mode, ca, password, from, to, count, chunk, window, directory, octets] = args else { return None };
+        let [mode, ca, password, from, to, count, octets, chunk, window, directory, size] = args else { return None };
         let place = |text: &str| text.split_once('@').and_then(|(user, port)| Some((port.parse().ok()?, user.to_owned())));
         Some(Self {
             mode: Mode::NAMES.iter().find(|(name, _)| name == mode)?.1,
@@ -122,25 +137,35 @@ impl Plan {
             from: place(from)?,
             to: place(to)?,
             count: count.parse().ok()?,
+            octets: octets.parse().ok()?,
             chunk: chunk.parse().ok()?,
             window: window.parse().ok()?,
-            files: (directory.into(), octets.parse().ok()?),
+            files: (directory.into(), size.parse().ok()?),
         })
+    }
+
+    /// Whether what came is what was planted.
+    fn check(&self, messages: usize, octets: u64) -> io::Result<()> {
+        if (messages, octets) == (self.count, self.octets) {
+            return Ok(());
+        }
+        let Self { count, octets: planted, .. } = self;
+        Err(io::Error::other(format!("{messages} messages of {octets} octets came in place of {count} of {planted}")))
     }
 }
 
 /// Does it.
 ///
 /// # Errors
-/// What the network or a server had against it.
+/// What the network or a server had against it, and where other mail came than was planted.
 pub fn run(plan: &Plan) -> io::Result<()> {
     let password = std::fs::read_to_string(&plan.password)?;
     let login = Login { ca: std::fs::read(&plan.ca)?, password: password.trim_end().to_owned() };
     match plan.mode {
         Mode::Fetch => fetch(&login, plan, &mut Nowhere),
         Mode::Retr => retr(&login, plan, &mut Nowhere),
-        Mode::Look => ask(&login, plan, ""),
-        Mode::Flags => ask(&login, plan, "f UID FETCH 1:* (FLAGS)\r\n"),
+        Mode::Look => look(&login, plan).map(drop),
+        Mode::Flags => flags(&login, plan),
         Mode::Write => write_files(plan),
         Mode::Append | Mode::MultiAppend => {
             let messages: Vec<Vec<u8>> = (0..DISTINCT).map(message).collect();
@@ -331,10 +356,11 @@ fn fetch(login: &Login, plan: &Plan, taker: &mut dyn Taker) -> io::Result<()> {
     let mut wire = login.imap(&plan.from)?;
     wire.queue(b"e EXAMINE INBOX\r\nf UID FETCH 1:* BODY.PEEK[]\r\n");
     wire.tagged("e")?;
+    let (mut messages, mut octets) = (0, 0);
     loop {
         let line = wire.line()?;
         let line = wire.bytes(line);
-        let length = line.strip_suffix(b"}\r\n").and_then(|line| {
+        let length: Option<usize> = line.strip_suffix(b"}\r\n").and_then(|line| {
             let digits = line.rsplit(|&byte| byte == b'{').next()?;
             std::str::from_utf8(digits).ok()?.parse().ok()
         });
@@ -343,20 +369,36 @@ fn fetch(login: &Login, plan: &Plan, taker: &mut dyn Taker) -> io::Result<()> {
                 wire.take(length, taker)?;
                 taker.end()?;
                 wire.line()?;
+                messages += 1;
+                octets += length as u64;
             }
-            None if line.starts_with(b"f OK") => return Ok(()),
+            None if line.starts_with(b"f OK") => return plan.check(messages, octets),
             None if line.starts_with(b"* ") => {}
             None => return Err(refused(line)),
         }
     }
 }
 
-/// EXAMINE, and a command behind it.
-fn ask(login: &Login, plan: &Plan, command: &str) -> io::Result<()> {
+/// Login and EXAMINE, which must tell of as many messages as were planted.
+fn look(login: &Login, plan: &Plan) -> io::Result<Wire> {
     let mut wire = login.imap(&plan.from)?;
-    wire.queue(format!("e EXAMINE INBOX\r\n{command}").as_bytes());
-    wire.tagged("e")?;
-    if command.is_empty() { Ok(()) } else { wire.tagged("f") }
+    wire.queue(b"e EXAMINE INBOX\r\n");
+    let exists = format!("* {} EXISTS\r\n", plan.count);
+    let mut found = false;
+    wire.answers("e", |line| found |= line == exists.as_bytes())?;
+    if found { Ok(wire) } else { Err(io::Error::other(format!("INBOX does not hold {} messages", plan.count))) }
+}
+
+fn flags(login: &Login, plan: &Plan) -> io::Result<()> {
+    let mut wire = look(login, plan)?;
+    wire.queue(b"f UID FETCH 1:* (FLAGS)\r\n");
+    let mut messages = 0;
+    wire.answers("f", |line| messages += usize::from(line.windows(8).any(|part| part == b" FETCH (")))?;
+    if messages == plan.count {
+        Ok(())
+    } else {
+        Err(io::Error::other(format!("flags of {messages} messages came in place of {}", plan.count)))
+    }
 }
 
 fn write_files(plan: &Plan) -> io::Result<()> {
@@ -387,6 +429,7 @@ fn retr(login: &Login, plan: &Plan, taker: &mut dyn Taker) -> io::Result<()> {
     let count: u64 = stat.split(' ').nth(1).and_then(|count| count.parse().ok()).ok_or_else(|| refused(stat.as_bytes()))?;
     let request = |number: u64| format!("RETR {number}\r\n");
     let (mut asked, mut out) = (0, 0);
+    let mut octets = 0;
     for number in 1..=count {
         // In one go, so that a request does not cost a packet each.
         if out < RETR_WINDOW / 2 {
@@ -402,14 +445,18 @@ fn retr(login: &Login, plan: &Plan, taker: &mut dyn Taker) -> io::Result<()> {
             let line = wire.line()?;
             match wire.bytes(line) {
                 b".\r\n" => break,
-                [b'.', line @ ..] | line => taker.octets(line)?,
+                [b'.', line @ ..] | line => {
+                    octets += line.len() as u64;
+                    taker.octets(line)?;
+                }
             }
         }
         out -= request(number).len();
         taker.end()?;
     }
     wire.queue(b"QUIT\r\n");
-    wire.ok()
+    wire.ok()?;
+    plan.check(usize::try_from(count).unwrap_or(usize::MAX), octets)
 }
 
 fn refused(line: &[u8]) -> io::Error {
@@ -565,10 +612,15 @@ impl Wire {
 
     /// The OK of this tag; what comes before it is passed over.
     fn tagged(&mut self, tag: &str) -> io::Result<()> {
+        self.answers(tag, |_| ())
+    }
+
+    /// The OK of this tag, and every untagged line before it.
+    fn answers(&mut self, tag: &str, mut each: impl FnMut(&[u8])) -> io::Result<()> {
         loop {
             let line = self.line()?;
             match self.bytes(line) {
-                [b'*', ..] => {}
+                line @ [b'*', ..] => each(line),
                 answer if answer.strip_prefix(tag.as_bytes()).is_some_and(|rest| rest.starts_with(b" OK")) => return Ok(()),
                 other => return Err(refused(other)),
             }

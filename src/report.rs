@@ -7,7 +7,7 @@ pub mod compared;
 
 use serde::Serialize;
 
-pub use checked::{Checked, Fault, Finding, Sampled};
+pub use checked::{Checked, Fault, Finding, Sampled, Sums};
 
 /// How progress is shown.
 #[derive(clap::ValueEnum, Debug, Clone, Copy, Default, PartialEq, Eq)]

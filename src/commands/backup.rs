@@ -3,13 +3,13 @@
 
 use std::collections::HashSet;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use super::App;
 use super::hooks::{Ended, Hooks};
+use super::limits::LimitArgs;
 use super::would_back_up::{WouldBackUp, sentence};
 use crate::account::{Config, Location, Overrides, Place, Protocol, Server};
-use crate::cli::{Credentials, OutputArgs, duration, size};
+use crate::cli::{Credentials, OutputArgs, size};
 use crate::error::{Error, Kind, Result};
 use crate::exit::ExitCode;
 use crate::output::{AccountResult, BackupSummary, Progress, write_document, write_error};
@@ -64,15 +64,9 @@ pub struct Args {
     /// Change nothing; say what would be fetched, marked as gone and removed, by folder, and with --json by message
     #[arg(short = 'n', long)]
     pub dry_run: bool,
-    /// Begin no message after this time, and exit with 8
-    #[arg(long, value_name = "TIME", value_parser = duration, help_heading = "Limits")]
-    pub max_duration: Option<Duration>,
-    /// Fetch at most this many octets (500M, 2G; one message in any case), and exit with 8
-    #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Limits")]
-    pub max_transfer: Option<u64>,
-    /// Fetch at most N messages, and exit with 8
-    #[arg(long, value_name = "N", help_heading = "Limits")]
-    pub max_messages: Option<u64>,
+    /// When it ends early.
+    #[command(flatten)]
+    pub limits: LimitArgs,
     /// Fetch at most this many octets a second (500k, 2M), over all connections
     #[arg(long, value_name = "SIZE", value_parser = rate, help_heading = "Limits")]
     pub bwlimit: Option<u64>,
@@ -328,12 +322,7 @@ fn all(
     if store.is_none() && ready.iter().any(Result::is_ok) {
         store = Some(open(args, app, target, None)?);
     }
-    let mut limits = Limits {
-        until: args.max_duration.map(|time| started.after(time)),
-        octets: args.max_transfer,
-        messages: args.max_messages,
-        octets_a_second: args.bwlimit,
-    };
+    let mut limits = Limits { octets_a_second: args.bwlimit, ..args.limits.from(started) };
     let mut stop: Option<Kind> = None;
     for (account, known) in accounts.iter().zip(ready) {
         let began = app.context.now();

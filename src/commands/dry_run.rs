@@ -3,6 +3,7 @@
 
 use serde::Serialize;
 
+use super::App;
 use crate::error::Result;
 use crate::output::{Column, Format, Head, Row, Rows, bytes_for_people, terminal_width, write_document};
 use crate::report::{Counts, FolderCounts, Outcome, Problem};
@@ -122,4 +123,20 @@ pub(super) fn write(
     let mut rows = Rows::new::<WouldCopy>(&mut stdout, format, &head, None, &["folder", "uid", "size", "to"], width)?;
     report.messages.iter().try_for_each(|message| rows.row(message))?;
     rows.finish()
+}
+
+/// Tells people of each folder how much would be copied; `listed` says what its messages are (`listed`, `selected`).
+pub(super) fn tell(app: &App, previews: &[Preview], listed: &str, format: Format) {
+    for preview in previews.iter().filter(|_| !format.is_json()) {
+        let make = if preview.create { " (to be made)" } else { "" };
+        let open = if preview.open > 0 { format!(", {} to be looked for first", preview.open) } else { String::new() };
+        app.note(&format!(
+            "{} → {}{make}: {} {listed}, {} already there, {} to copy{open}",
+            preview.folder,
+            preview.destination,
+            preview.listed,
+            preview.already_there,
+            preview.to_copy.len()
+        ));
+    }
 }

@@ -18,6 +18,7 @@ pub mod flag;
 pub mod folders;
 pub mod hooks;
 mod ledger;
+pub mod limits;
 pub mod list;
 pub mod migrate;
 pub mod r#move;

@@ -11,10 +11,11 @@ use std::time::Duration;
 use super::choice::Choice;
 use super::copying::Copying;
 use super::hooks::{Ended, Hooks};
+use super::limits::LimitArgs;
 use super::reading::NO_SUCH;
 use super::{App, dry_run};
 use crate::account::{Config, Location, Overrides, Place, Protocol};
-use crate::cli::{Credentials, OutputArgs, Selection, duration, size};
+use crate::cli::{Credentials, OutputArgs, Selection};
 use crate::error::{Error, Kind, Result};
 use crate::exit::ExitCode;
 use crate::folder::Folder;
@@ -82,15 +83,9 @@ pub struct Args {
     /// How it is copied.
     #[command(flatten)]
     pub copying: Copying,
-    /// Begin no message after this time, and exit with 8
-    #[arg(long, value_name = "TIME", value_parser = duration, help_heading = "Limits")]
-    pub max_duration: Option<Duration>,
-    /// Copy at most this many octets (500M, 2G), and exit with 8
-    #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Limits")]
-    pub max_transfer: Option<u64>,
-    /// Copy at most N messages, and exit with 8
-    #[arg(long, value_name = "N", help_heading = "Limits")]
-    pub max_messages: Option<u64>,
+    /// When it ends early.
+    #[command(flatten)]
+    pub limits: LimitArgs,
     /// What to run at the end.
     #[command(flatten)]
     pub hooks: Hooks,
@@ -110,14 +105,14 @@ fn moment(text: &str) -> Result<i64> {
 
 /// A store as it was typed.
 #[derive(Debug, PartialEq, Eq)]
-struct Named {
+pub(super) struct Named {
     /// How messages name it, without account and folder.
-    shown: String,
-    path: PathBuf,
+    pub(super) shown: String,
+    pub(super) path: PathBuf,
     /// How messages lie in it, where that was said.
     layout: Option<Layout>,
-    account: Option<String>,
-    folder: Option<Folder>,
+    pub(super) account: Option<String>,
+    pub(super) folder: Option<Folder>,
 }
 
 impl Named {
@@ -128,12 +123,21 @@ impl Named {
         }
         let bare = !["maildir:", "mbox:", "eml:"].iter().any(|scheme| text.starts_with(scheme));
         let typed = if bare { format!("maildir:{text}") } else { text.to_owned() };
-        let place = Place::parse(&typed, &Config::default(), &Overrides::default())?;
-        let (layout, path) = match place.location {
+        let mut named = Self::of(&Place::parse(&typed, &Config::default(), &Overrides::default())?)?;
+        if bare {
+            named.shown = named.shown.strip_prefix("maildir:").map(str::to_owned).unwrap_or(named.shown);
+            named.layout = None;
+        }
+        Ok(named)
+    }
+
+    /// The store at a place.
+    pub(super) fn of(place: &Place) -> Result<Self> {
+        let (layout, path) = match &place.location {
             Location::Maildir(path) => (Layout::Maildir, path),
             Location::Mbox(path) => (Layout::Mbox, path),
             Location::Eml(path) => (Layout::Eml, path),
-            Location::Server(_) | Location::Stdio => return Err(Error::usage("not a store").hint(FORMS)),
+            Location::Server(_) | Location::Stdio => return Err(Error::usage("not a store").at(&place.shown)),
         };
         let (account, folder) = match &place.folder {
             Some(named) => match named.levels().split_first() {
@@ -146,8 +150,15 @@ impl Named {
             .folder
             .as_ref()
             .map_or(place.shown.as_str(), |folder| place.shown.strip_suffix(&format!("//{folder}")).unwrap_or(&place.shown));
-        let shown = if bare { shown.strip_prefix("maildir:").unwrap_or(shown) } else { shown };
-        Ok(Self { shown: shown.to_owned(), path, layout: (!bare).then_some(layout), account, folder })
+        Ok(Self { shown: shown.to_owned(), path: path.clone(), layout: Some(layout), account, folder })
+    }
+
+    /// That the store is of the kind that was said.
+    pub(super) fn must_be(&self, store: &ReadStore) -> Result<()> {
+        if self.layout.is_some_and(|layout| layout != store.site.card.layout) {
+            return Err(Error::usage("the store is of another kind").at(&self.shown).hint("a bare path takes whatever lies there"));
+        }
+        Ok(())
     }
 }
 
@@ -179,11 +190,9 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
         Some(_) if error.kind() == Kind::Usage => error.hint("the store stands first, then the place"),
         _ => error,
     })?;
-    if named.layout.is_some_and(|layout| layout != store.site.card.layout) {
-        return Err(Error::usage("the store is of another kind").at(&named.shown).hint("a bare path takes whatever lies there"));
-    }
+    named.must_be(&store)?;
     outside(&destination, &store)?;
-    let account = account(&store, args.account.as_deref().or(named.account.as_deref()), &named.shown)?;
+    let account = account(&store, args.account.as_deref().or(named.account.as_deref()), &named.shown, " or by --account")?;
     if args.account.is_some() && named.account.is_some() && args.account != named.account {
         return Err(Error::usage("two accounts are named"));
     }
@@ -242,8 +251,8 @@ fn outside(destination: &Place, store: &ReadStore) -> Result<()> {
     }
 }
 
-/// The account that is meant.
-fn account(store: &ReadStore, wanted: Option<&str>, shown: &str) -> Result<Account> {
+/// The account that is meant; `or_by` says how else one can be named.
+pub(super) fn account(store: &ReadStore, wanted: Option<&str>, shown: &str, or_by: &str) -> Result<Account> {
     let accounts = store.archive.accounts()?;
     let names = || {
         let more = if accounts.len() > MAX_NAMED { " …" } else { "" };
@@ -254,7 +263,7 @@ fn account(store: &ReadStore, wanted: Option<&str>, shown: &str) -> Result<Accou
         (None, [only]) => Some(only),
         (None, [first, ..]) => {
             return Err(Error::usage("the store holds several accounts, and none is named").at(shown).hint(format!(
-                "they are: {}; name one as in {shown}//{} or by --account",
+                "they are: {}; name one as in {shown}//{}{or_by}",
                 names(),
                 first.name
             )));
@@ -318,12 +327,7 @@ struct Job<'a> {
 
 impl Job<'_> {
     fn limits(&self) -> Limits {
-        Limits {
-            until: self.args.max_duration.map(|time| self.app.context.now().after(time)),
-            octets: self.args.max_transfer,
-            messages: self.args.max_messages,
-            octets_a_second: None,
-        }
+        self.args.limits.from(self.app.context.now())
     }
 
     fn source(&self, limits: Limits) -> Result<StoreSource> {
@@ -464,18 +468,7 @@ impl Job<'_> {
         };
         let format = super::format(&args.output);
         dry_run::write(SCHEMA, &self.source, &self.destination.shown, &previews, format, &named)?;
-        for preview in previews.iter().filter(|_| !format.is_json()) {
-            let make = if preview.create { " (to be made)" } else { "" };
-            let open = if preview.open > 0 { format!(", {} to be looked for first", preview.open) } else { String::new() };
-            app.note(&format!(
-                "{} → {}{make}: {} selected, {} already there, {} to copy{open}",
-                preview.folder,
-                preview.destination,
-                preview.listed,
-                preview.already_there,
-                preview.to_copy.len()
-            ));
-        }
+        dry_run::tell(app, &previews, "selected", format);
         Ok(ExitCode::Success)
     }
 
@@ -532,8 +525,8 @@ mod tests {
         );
         let account = parse("/b//ann@h");
         assert_eq!((account.shown.as_str(), account.account.as_deref(), account.folder), ("/b", Some("ann@h"), None));
-        let folder = parse("mbox:/b//work/Archive/a%2Fb");
-        assert_eq!((folder.shown.as_str(), folder.layout, folder.account.as_deref()), ("mbox:/b", Some(Layout::Mbox), Some("work")));
+        let folder = parse("mbox:/b//post/Archive/a%2Fb");
+        assert_eq!((folder.shown.as_str(), folder.layout, folder.account.as_deref()), ("mbox:/b", Some(Layout::Mbox), Some("post")));
         assert_eq!(folder.folder.unwrap().levels(), ["Archive", "a/b"]);
         assert!(Named::parse("imaps://ann@h").is_err() && Named::parse("-").is_err());
     }

@@ -1,5 +1,5 @@
 //! IMAP4rev1/rev2 as a client speaks it. The grammar (`types`, `uid_set`, `date`, `utf7`, `encode`, `parse`) is pure and
-//! total over bytes; `wire`, `login`, `session`, `selected` and `bulk` wait for a server. This room knows nothing of stores
+//! total over bytes; `wire`, `login`, `session`, `selected`, `listing` and `bulk` wait for a server. This room knows nothing of stores
 //! or journals.
 
 pub mod bulk;
@@ -7,6 +7,7 @@ pub mod changing;
 mod compress;
 pub mod date;
 pub mod encode;
+pub mod listing;
 mod login;
 pub mod mailboxes;
 pub mod opening;

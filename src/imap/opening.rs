@@ -4,6 +4,7 @@
 
 use super::bulk;
 use super::encode::{self, Command, Form};
+use super::listing;
 use super::selected;
 use super::session::Session;
 use super::sort::{self, SortKey};
@@ -55,7 +56,7 @@ impl First<'_> {
                 encode::search_command(query, Form { extended, utf8: session.utf8_accepted }).map(Some)
             }
             First::Sort(keys) => Ok(sort::is_offered(&session.capabilities).then(|| sort::sort_all_command(keys))),
-            First::Summaries { uids, headers } => selected::summaries_command(uids, headers).map(Some),
+            First::Summaries { uids, headers } => listing::summaries_command(uids, headers).map(Some),
             First::Bodies(uids) => bulk::bodies_command(uids).map(Some),
         }
     }

@@ -3,7 +3,8 @@
 //! told exactly or not at all; it knows nothing of what somebody keeps of it.
 
 use super::encode::Command;
-use super::selected::{Ask, Extras, MAX_SET, MailboxState, Meta, News, Selected, flag_items, open_command, search_all_command};
+use super::listing::{Ask, Extras, Meta, flag_items};
+use super::selected::{MAX_SET, MailboxState, News, Selected, open_command, search_all_command};
 use super::session::{Mailbox, Qresync, Session, plain_list_commands};
 use super::types::{Code, Fetch, MailboxStatus, Response, Untagged};
 use super::uid_set::UidSet;

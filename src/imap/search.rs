@@ -3,7 +3,8 @@
 
 use super::bulk::Wanted;
 use super::encode::{Form, is_ascii, search_command, wider};
-use super::selected::{Ask, Meta, Selected};
+use super::listing::{Ask, Meta};
+use super::selected::Selected;
 use super::uid_set::UidSet;
 use crate::error::{Error, Kind, Result};
 use crate::query::{Facts, Needs, Query, Term};

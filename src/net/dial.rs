@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::event::PollFlags;
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 
-use super::conn::Waiter;
+use super::deadline::Waiter;
 use super::tls::TlsOptions;
 use crate::error::{Error, Kind, Result};
 

@@ -2,12 +2,14 @@
 //! never know IMAP or POP3.
 
 mod conn;
+mod deadline;
 mod deflate;
 mod dial;
 mod tls;
 mod trace;
 
-pub use conn::{Conn, Phase, Tally};
+pub use conn::{Conn, Tally};
+pub use deadline::Phase;
 pub use dial::{Endpoint, Security};
 pub use tls::TlsOptions;
 pub use trace::Trace;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use native_tls::{Certificate, HandshakeError, Protocol, TlsConnector, TlsStream};
 use rustix::event::PollFlags;
 
-use super::conn::Waiter;
+use super::deadline::Waiter;
 use super::dial::Endpoint;
 use crate::error::{Error, Result, io_words};
 use crate::message::Digest;

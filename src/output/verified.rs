@@ -9,7 +9,7 @@ use super::json::{self, STDOUT};
 use super::table::bytes_for_people;
 use super::{Format, sanitize};
 use crate::error::{Error, Result};
-use crate::report::{Checked, Finding, Sampled, counted};
+use crate::report::{Checked, Finding, Sampled, Sums, counted};
 
 /// What `verify` writes.
 #[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
@@ -20,26 +20,9 @@ pub struct VerifyDocument {
     pub store: String,
     /// The account it was compared with, as the user named it.
     pub place: Option<String>,
-    /// Files looked for.
-    pub checked: u64,
-    /// Of these as they should be.
-    pub ok: u64,
-    /// Files with another digest than recorded.
-    pub damaged: u64,
-    /// Files that are not there, and messages of the server that a complete run should have brought.
-    pub missing: u64,
-    /// Files that the journal does not know.
-    pub extra: u64,
-    /// Contradictions within the journal, and manifests that are not the store's.
-    pub contradictions: u64,
-    /// Messages of the server that are other messages than those in the store.
-    pub different: u64,
-    /// Messages of the server that came after the last complete run.
-    pub not_yet_backed_up: u64,
-    /// Findings that were put right.
-    pub repaired: u64,
-    /// Messages that the server listed; null where it was not asked.
-    pub on_server: Option<u64>,
+    /// What was found, counted.
+    #[serde(flatten)]
+    pub sums: Sums,
     /// Octets read.
     pub bytes: u64,
     /// How long it took.
@@ -59,16 +42,7 @@ impl VerifyDocument {
             schema,
             store: store.to_owned(),
             place: place.map(ToOwned::to_owned),
-            checked: checked.checked,
-            ok: checked.ok,
-            damaged: checked.damaged,
-            missing: checked.missing,
-            extra: checked.extra,
-            contradictions: checked.contradictions,
-            different: checked.different,
-            not_yet_backed_up: checked.not_yet_backed_up,
-            repaired: checked.repaired,
-            on_server: checked.on_server,
+            sums: checked.sums,
             bytes: checked.octets,
             seconds,
             sample: checked.sample,
@@ -82,32 +56,29 @@ impl VerifyDocument {
     /// # Errors
     /// [`crate::error::Kind::BrokenPipe`] when the reader went away, [`crate::error::Kind::Local`] for other I/O errors.
     pub fn write(&self, format: Format, stdout: &mut impl Write) -> Result<()> {
-        if format.is_json() {
-            return json::write_document(stdout, self);
-        }
-        let text = self.text();
-        stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| Error::io(STDOUT, error))
+        write(self, || self.text(), format, stdout)
     }
 
     /// For people: the sum, and how sure it is.
     pub fn text(&self) -> String {
-        let mut text = format!("{}: {} checked, {} as recorded", sanitize::line(&self.store), counted(self.checked, "file"), self.ok);
+        let sums = &self.sums;
+        let mut text = format!("{}: {} checked, {} as recorded", sanitize::line(&self.store), counted(sums.checked, "file"), sums.ok);
         let more = [
-            (self.damaged, "damaged"),
-            (self.missing, "missing"),
-            (self.extra, "extra"),
-            (self.contradictions, "wrong in the journal or a manifest"),
-            (self.different, "different on the server"),
-            (self.not_yet_backed_up, "not yet backed up"),
-            (self.repaired, "put right"),
+            (sums.damaged, "damaged"),
+            (sums.missing, "missing"),
+            (sums.extra, "extra"),
+            (sums.contradictions, "wrong in the journal or a manifest"),
+            (sums.different, "different on the server"),
+            (sums.not_yet_backed_up, "not yet backed up"),
+            (sums.repaired, "put right"),
         ];
         for (count, words) in more.into_iter().filter(|(count, _)| *count > 0) {
             let _ = write!(text, ", {count} {words}");
         }
         let _ = writeln!(text, " ({} in {:.1} s)", octets(self.bytes), self.seconds);
-        if let Some(messages) = self.on_server {
+        if let Some(messages) = sums.on_server {
             let place = self.place.as_deref().unwrap_or_default();
-            let lacking = self.missing + self.different + self.not_yet_backed_up;
+            let lacking = sums.missing + sums.different + sums.not_yet_backed_up;
             let all = if lacking > 0 || messages == 0 { "" } else { ", nothing of it is missing here" };
             let _ = writeln!(text, "{}: {} listed{all}", sanitize::line(place), counted(messages, "message"));
         }
@@ -117,6 +88,14 @@ impl VerifyDocument {
         }
         text
     }
+}
+
+/// Writes a document for programs, or its text for people.
+fn write(document: &impl Serialize, text: impl FnOnce() -> String, format: Format, stdout: &mut impl Write) -> Result<()> {
+    if format.is_json() {
+        return json::write_document(stdout, document);
+    }
+    stdout.write_all(text().as_bytes()).and_then(|()| stdout.flush()).map_err(|error| Error::io(STDOUT, error))
 }
 
 /// A finding as one line.
@@ -175,11 +154,7 @@ impl RebuildDocument {
     /// # Errors
     /// As [`VerifyDocument::write`].
     pub fn write(&self, format: Format, stdout: &mut impl Write) -> Result<()> {
-        if format.is_json() {
-            return json::write_document(stdout, self);
-        }
-        let text = self.text();
-        stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| Error::io(STDOUT, error))
+        write(self, || self.text(), format, stdout)
     }
 
     /// For people.
@@ -232,7 +207,11 @@ mod tests {
 
     #[test]
     fn scripts_find_every_promised_member_and_a_sample_is_never_silent() {
-        let mut checked = Checked { checked: 2, ok: 1, sample: Some(Sampled { files: 1, of: 2 }), ..Checked::default() };
+        let mut checked = Checked {
+            sums: Sums { checked: 2, ok: 1, ..Sums::default() },
+            sample: Some(Sampled { files: 1, of: 2 }),
+            ..Checked::default()
+        };
         checked.found(finding(), 1);
         let document = VerifyDocument::new("mailhaul.verify/1", "s", None, checked, 0.5);
         let value = serde_json::to_value(&document).unwrap();

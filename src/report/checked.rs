@@ -52,22 +52,20 @@ pub struct Sampled {
     pub of: u64,
 }
 
-/// What a look at a store came to.
-#[derive(Debug, Clone, Default)]
-pub struct Checked {
-    /// Files looked for and (unless it was a sample) read.
+/// The sums of a look at a store.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+pub struct Sums {
+    /// Files looked for.
     pub checked: u64,
     /// Of these as they should be.
     pub ok: u64,
-    /// Octets read.
-    pub octets: u64,
     /// Files with another digest than recorded.
     pub damaged: u64,
     /// Files that are not there, and messages of the server that a complete run should have brought.
     pub missing: u64,
     /// Files that the journal does not know.
     pub extra: u64,
-    /// Contradictions within the journal, and a manifest that is not the store's.
+    /// Contradictions within the journal, and manifests that are not the store's.
     pub contradictions: u64,
     /// Messages of the server that are other messages than those in the store.
     pub different: u64,
@@ -75,8 +73,17 @@ pub struct Checked {
     pub not_yet_backed_up: u64,
     /// Findings that were put right.
     pub repaired: u64,
-    /// Messages that the server listed, where it was asked.
+    /// Messages that the server listed; null where it was not asked.
     pub on_server: Option<u64>,
+}
+
+/// What a look at a store came to.
+#[derive(Debug, Clone, Default)]
+pub struct Checked {
+    /// The sums.
+    pub sums: Sums,
+    /// Octets read.
+    pub octets: u64,
     /// How much was read, where not everything was.
     pub sample: Option<Sampled>,
     /// Each finding.
@@ -87,12 +94,12 @@ impl Checked {
     /// Adds a finding that stands for `messages`.
     pub fn found(&mut self, finding: Finding, messages: u64) {
         let count = match finding.kind {
-            Fault::Damaged => &mut self.damaged,
-            Fault::Missing | Fault::NotStored => &mut self.missing,
-            Fault::Extra => &mut self.extra,
-            Fault::Contradiction | Fault::Manifest => &mut self.contradictions,
-            Fault::NotYetBackedUp => &mut self.not_yet_backed_up,
-            Fault::Different => &mut self.different,
+            Fault::Damaged => &mut self.sums.damaged,
+            Fault::Missing | Fault::NotStored => &mut self.sums.missing,
+            Fault::Extra => &mut self.sums.extra,
+            Fault::Contradiction | Fault::Manifest => &mut self.sums.contradictions,
+            Fault::NotYetBackedUp => &mut self.sums.not_yet_backed_up,
+            Fault::Different => &mut self.sums.different,
         };
         *count += messages;
         self.findings.push(finding);

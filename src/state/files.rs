@@ -245,30 +245,40 @@ pub(super) fn open_progress(dir: &Path) -> std::io::Result<File> {
     open_private(&dir.join(PROGRESS), OFlags::RDONLY)
 }
 
-/// Gives the database, its companions and the counter names that nobody looks for. The counter goes last: as long as it is
-/// there, what a kill leaves is refused like the whole was.
-pub(super) fn set_database_aside(dir: &Path, context: &Context) -> Result<Option<PathBuf>> {
-    let at = |error| Error::io(dir.display(), error);
-    let there = |name: &str| match std::fs::symlink_metadata(dir.join(name)) {
+/// Whether anything has this name, a link that leads nowhere too.
+fn is_there(path: &Path) -> std::io::Result<bool> {
+    match std::fs::symlink_metadata(path) {
         Ok(_) => Ok(true),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(at(error)),
-    };
+        Err(error) => Err(error),
+    }
+}
+
+/// How names begin that none of the database's parts has yet.
+fn free_names(dir: &Path) -> std::io::Result<String> {
     let mut stem = String::new();
     for number in 1..u32::MAX {
         stem = format!("aside-{number}-");
         let mut taken = false;
         for name in PARTS {
-            taken |= there(&format!("{stem}{name}"))?;
+            taken |= is_there(&dir.join(format!("{stem}{name}")))?;
         }
         if !taken {
             break;
         }
     }
+    Ok(stem)
+}
+
+/// Gives the database, its companions and the counter names that nobody looks for. The counter goes last: as long as it is
+/// there, what a kill leaves is refused like the whole was.
+pub(super) fn set_database_aside(dir: &Path, context: &Context) -> Result<Option<PathBuf>> {
+    let at = |error| Error::io(dir.display(), error);
+    let aside = free_names(dir).map_err(at)?;
     let mut database = None;
     for name in PARTS {
-        if there(name)? {
-            let to = dir.join(format!("{stem}{name}"));
+        if is_there(&dir.join(name)).map_err(at)? {
+            let to = dir.join(format!("{aside}{name}"));
             context.step("journal.before-aside");
             std::fs::rename(dir.join(name), &to).map_err(at)?;
             sync_dir(dir)?;
@@ -285,29 +295,14 @@ pub(super) fn set_database_aside(dir: &Path, context: &Context) -> Result<Option
 /// At no moment is there neither a database nor a counter that says that there was one. Returns the old one's new name.
 pub(super) fn exchange_database(dir: &Path, new: &Path, context: &Context) -> Result<Option<PathBuf>> {
     let at = |error| Error::io(dir.display(), error);
-    let there = |path: &Path| match std::fs::symlink_metadata(path) {
-        Ok(_) => Ok(true),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(at(error)),
-    };
-    let mut stem = String::new();
-    for number in 1..u32::MAX {
-        stem = format!("aside-{number}-");
-        let mut taken = false;
-        for name in PARTS {
-            taken |= there(&dir.join(format!("{stem}{name}")))?;
-        }
-        if !taken {
-            break;
-        }
-    }
-    if !there(&dir.join(COUNTER))? {
+    let aside = free_names(dir).map_err(at)?;
+    if !is_there(&dir.join(COUNTER)).map_err(at)? {
         replace(dir, COUNTER, b"1\n", true).map_err(at)?;
     }
     let mut old = None;
     for name in PARTS {
-        let (from, to) = (dir.join(name), dir.join(format!("{stem}{name}")));
-        if !there(&from)? {
+        let (from, to) = (dir.join(name), dir.join(format!("{aside}{name}")));
+        if !is_there(&from).map_err(at)? {
             continue;
         }
         context.step("journal.before-aside");
@@ -322,7 +317,7 @@ pub(super) fn exchange_database(dir: &Path, new: &Path, context: &Context) -> Re
         sync_dir(dir)?;
         context.step("journal.after-aside");
     }
-    let counted = there(&new.join(COUNTER))?;
+    let counted = is_there(&new.join(COUNTER)).map_err(at)?;
     if counted {
         std::fs::rename(new.join(COUNTER), dir.join(COUNTER)).map_err(at)?;
         sync_dir(dir)?;

@@ -339,7 +339,7 @@ fn each_difference_is_found_behind_a_formula_as_well() {
 fn what_only_imap_has_is_no_fault() {
     let Scene { tool, imap, pop3 } = scene();
     pop3.maildrop(|maildrop| {
-        maildrop.retain(|entry| [MISSING, ALTERED, DOUBLED].iter().all(|number| entry.body != mail::plain(*number, 300)))
+        maildrop.retain(|entry| [MISSING, ALTERED, DOUBLED].iter().all(|number| entry.body != mail::plain(*number, 300)));
     });
     let doubled = imap.mailbox("INBOX").messages.iter().rfind(|message| message.body == mail::plain(DOUBLED, 300)).unwrap().uid;
     imap.change("INBOX", |mailbox| mailbox.expunge(doubled));

@@ -1,9 +1,9 @@
-//! `list`: rows of IMAP and POP3 mailboxes and of local stores, in every format, in constant memory.
+//! `list`: rows of IMAP and POP3 mailboxes and of local stores, in every format.
+
+mod endless;
+mod harm;
 
 use std::collections::BTreeSet;
-use std::io;
-use std::sync::Mutex;
-use std::sync::mpsc::{Receiver, Sender, channel};
 
 use serde_json::Value;
 
@@ -13,8 +13,6 @@ use crate::support::imapd::{self, Imapd};
 use crate::support::mail;
 use crate::support::odd::{Answer, Odd};
 use crate::support::pop3d::{self, Pop3d};
-use crate::support::server::{Server, Wire};
-use crate::support::terminal;
 use crate::support::tls;
 use crate::support::tool::{Output, Tool};
 
@@ -164,28 +162,6 @@ fn standard_input_holds_a_message_or_an_mbox_or_nothing() {
     assert_eq!(subjects(b""), "");
 }
 
-#[test]
-fn hostile_headers_reach_no_terminal_raw_and_scripts_whole() {
-    let hostile = "\u{1b}]0;owned\u{7}\u{1b}[2J\u{202e}gpj\u{9b}31m\u{2066}x";
-    let body = format!("From: {hostile} <a@example.org>\r\nSubject: {hostile}\r\nMessage-ID: <{hostile}>\r\n\r\n").into_bytes();
-    let imap = Imapd::start(imapd::Behaviour::default());
-    imap.fill("INBOX", std::slice::from_ref(&body));
-    let pop3 = Pop3d::start(pop3d::Behaviour::default(), &[body]);
-    let tool = Tool::new();
-    for url in [imap.url(), pop3.url()] {
-        for (format, lines) in [("table", 2), ("tsv", 1), ("jsonl", 1), ("json", 3)] {
-            let text = list(&tool, &[&url, "-o", format, "--fields", "from,subject,message_id"]).expect_code(0).text();
-            assert!(text.contains("gpj"), "{text}");
-            let harmful =
-                |c: char| (c.is_control() && c != '\n' && c != '\t') || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-            assert!(!text.contains(harmful), "{format}: {}", text.escape_debug());
-            assert_eq!(text.lines().count(), lines, "{format}: {text}");
-        }
-        let row: Value = serde_json::from_str(&list(&tool, &[&url, "-o", "jsonl"]).text()).unwrap();
-        assert!(row["subject"].as_str().unwrap().contains("\u{1b}[2J\u{202e}gpj"), "{row}");
-    }
-}
-
 /// What the program asked after EXAMINE, without the number of the connection and LOGOUT.
 fn asked(server: &Imapd) -> Vec<String> {
     let log = server.log();
@@ -321,117 +297,6 @@ fn local_places_are_listed_by_number_with_their_flags() {
     let output = tool.run_with_input(&["list", "-", "--fields", "number,subject"], stream).expect_code(0);
     assert_eq!(output.text(), "1\tb\n2\ta\n");
     tool.run_with_input(&["list", "-", "--uid", "-"], stream).expect_code(2);
-}
-
-/// An IMAP server that makes up as many messages as it is told to, and says when it is asked to say goodbye.
-struct Endless {
-    server: Server,
-    at_end: Receiver<()>,
-    go: Sender<()>,
-}
-
-impl Endless {
-    fn start(count: u32, stall_at: Option<&'static str>) -> Self {
-        let (reached, at_end) = channel();
-        let (go, wait) = channel();
-        let ends = Mutex::new((reached, wait));
-        let server = Server::start(false, move |wire| serve(wire, count, stall_at, &ends));
-        Self { server, at_end, go }
-    }
-
-    fn url(&self) -> String {
-        format!("imap://ann@127.0.0.1:{}?tls=none", self.server.port())
-    }
-}
-
-fn serve(wire: &mut Wire, count: u32, stall_at: Option<&str>, ends: &Mutex<(Sender<()>, Receiver<()>)>) -> io::Result<()> {
-    wire.line("* OK [CAPABILITY IMAP4rev1 ESEARCH] hello")?;
-    while let Some(line) = wire.read_line()? {
-        let line = String::from_utf8_lossy(&line).into_owned();
-        let (tag, command) = line.split_once(' ').unwrap();
-        if stall_at.is_some_and(|verb| command.starts_with(verb)) {
-            let _ = ends.lock().unwrap().0.send(());
-            wire.stall();
-        }
-        let mut answer = String::new();
-        if command == "CAPABILITY" {
-            answer.push_str("* CAPABILITY IMAP4rev1 ESEARCH\r\n");
-        } else if command.starts_with("EXAMINE") {
-            answer.push_str(&format!("* {count} EXISTS\r\n* OK [UIDVALIDITY 7] ok\r\n"));
-        } else if command.starts_with("UID SEARCH") {
-            answer.push_str(&format!("* ESEARCH (TAG \"{tag}\") UID ALL 1:{count}\r\n"));
-        } else if let Some(rest) = command.strip_prefix("UID FETCH ") {
-            for range in rest.split(' ').next().unwrap().split(',') {
-                let (first, last) = range.split_once(':').unwrap_or((range, range));
-                for uid in first.parse::<u32>().unwrap()..=last.parse().unwrap() {
-                    let header = format!(
-                        "From: Ann <ann@example.org>\r\nSubject: the message with the number {uid}\r\nMessage-ID: <{uid}@example.org>\r\n\r\n"
-                    );
-                    answer.push_str(&format!(
-                        "* {uid} FETCH (UID {uid} FLAGS (\\Seen) INTERNALDATE \"13-Sep-2020 12:26:40 +0000\" RFC822.SIZE 1000 \
-                         BODY[HEADER.FIELDS (DATE FROM TO CC SUBJECT MESSAGE-ID)] {{{}}}\r\n{header})\r\n",
-                        header.len()
-                    ));
-                }
-            }
-        } else if command == "LOGOUT" {
-            let ends = ends.lock().unwrap();
-            let _ = ends.0.send(());
-            let _ = ends.1.recv();
-            return wire.write(format!("* BYE\r\n{tag} OK\r\n").as_bytes());
-        }
-        wire.write(format!("{answer}{tag} OK done\r\n").as_bytes())?;
-    }
-    Ok(())
-}
-
-/// Lists the endless mailbox with a look at the memory it takes.
-fn listed_in_64_mib(server: &Endless, args: &[&str]) -> String {
-    let tool = Tool::new();
-    let (url, password) = (server.url(), tool.password_file());
-    let mut all = vec!["list", "--password-file", password.to_str().unwrap(), &url];
-    all.extend(args);
-    let running = tool.spawn(&all, None);
-    // The program waits for the answer to its LOGOUT: everything is listed, and it still lives.
-    server.at_end.recv().unwrap();
-    let status = std::fs::read_to_string(format!("/proc/{}/status", running.id())).unwrap_or_default();
-    server.go.send(()).unwrap();
-    if let Some(peak) = status.lines().find_map(|line| line.strip_prefix("VmHWM:")) {
-        let kib: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
-        assert!(kib < 64 * 1024, "{kib} KiB");
-    }
-    running.finish().expect_code(0).text()
-}
-
-#[test]
-fn a_hundred_thousand_messages_are_listed_in_less_than_64_mib() {
-    let text = listed_in_64_mib(&Endless::start(100_000, None), &["-o", "jsonl"]);
-    assert_eq!(text.lines().count(), 100_000);
-    for (line, uid) in [(text.lines().next(), 1), (text.lines().last(), 100_000)] {
-        let row: Value = serde_json::from_str(line.unwrap()).unwrap();
-        assert_eq!((&row["uid"], &row["subject"]), (&Value::from(uid), &Value::from(format!("the message with the number {uid}"))));
-    }
-}
-
-#[test]
-fn the_first_of_a_hundred_thousand_that_are_sorted_here_are_found_in_less_than_64_mib() {
-    let args = ["--sort", "subject", "--reverse", "--limit", "3", "--fields", "uid"];
-    assert_eq!(listed_in_64_mib(&Endless::start(100_000, None), &args), "99999\n99998\n99997\n");
-}
-
-#[test]
-fn a_signal_ends_a_listing_with_its_code() {
-    for (signal, code) in [(rustix::process::Signal::INT, 130), (rustix::process::Signal::TERM, 143), (rustix::process::Signal::HUP, 129)] {
-        let server = Endless::start(10, Some("UID FETCH"));
-        let tool = Tool::new();
-        let running = tool.spawn(&["list", "--password-file", tool.password_file().to_str().unwrap(), &server.url(), "-o", "json"], None);
-        server.at_end.recv().unwrap();
-        running.signal(signal);
-        let output = running.finish().expect_code(code);
-        let error: Value = serde_json::from_str(&output.stderr).unwrap();
-        assert_eq!(error["code"], code);
-        assert!(output.stdout.is_empty(), "{output}");
-    }
 }
 
 #[test]
@@ -617,97 +482,4 @@ fn conditions_choose_rows_everywhere_and_a_limit_counts_those_that_match() {
         assert_eq!(rows(&["--subject", "pear", "--uid", "3,4,77"]), "4\n", "{place}");
         assert_eq!(rows(&["--subject", "fig"]), "", "{place}");
     }
-}
-
-/// Text that would do harm on a terminal, or look like what it is not: every control character, every way of turning the
-/// direction of writing, what hides, and what breaks rows.
-fn hostile_texts() -> Vec<String> {
-    let mut harmful: Vec<String> = (0..0x20_u32).chain(0x7f..0xa0).filter_map(char::from_u32).map(String::from).collect();
-    harmful.extend("\u{202a}\u{202b}\u{202c}\u{202d}\u{202e}\u{2066}\u{2067}\u{2068}\u{2069}\u{200e}\u{200f}\u{61c}\u{200b}\u{2028}\u{2029}\u{feff}\u{e0041}".chars().map(String::from));
-    harmful.extend(
-        [
-            "\u{1b}[2J",
-            "\u{1b}]0;owned\u{7}",
-            "\u{1b}]8;;http://x\u{7}y",
-            "\u{9b}31m",
-            "\u{1b}P1$r\u{1b}\\",
-            "\u{1b}[6n",
-            "\u{1b}c",
-            "\u{1b}(0",
-            "\r\u{1b}[K",
-        ]
-        .map(str::to_owned),
-    );
-    let shapes = [|harm: &str| format!("a{harm}b"), |harm: &str| harm.repeat(40), |harm: &str| format!("{harm}gpj.exe")];
-    harmful.iter().flat_map(|harm| shapes.iter().map(move |shape| shape(harm))).collect()
-}
-
-#[test]
-fn nothing_harmful_reaches_a_terminal_or_a_pipe() {
-    let server = Imapd::start(imapd::Behaviour::default());
-    let texts = hostile_texts();
-    assert!(texts.len() >= 200, "{}", texts.len());
-    let mut bodies: Vec<Vec<u8>> = mail::nasty().into_iter().map(|(_, body)| body).collect();
-    bodies.extend(mail::corpus().into_iter().map(|(_, body)| body).filter(|body| body.len() < 200_000));
-    let plain = bodies.len();
-    let encoded = |text: &str| {
-        use base64::Engine as _;
-        format!("=?utf-8?b?{}?=", base64::engine::general_purpose::STANDARD.encode(text))
-    };
-    for text in &texts {
-        // As it is, where a header can hold it, and hidden in an encoded word.
-        let raw = text.replace(['\r', '\n'], "");
-        bodies.push(
-            format!("From: {raw} <a@b.c>\r\nTo: \"{raw}\" <{raw}@b.c>\r\nSubject: {raw}\r\nMessage-ID: <{raw}>\r\n\r\n").into_bytes(),
-        );
-        let hidden = encoded(text);
-        bodies.push(format!("From: {hidden} <a@b.c>\r\nCc: {hidden} <{hidden}@b.c>\r\nSubject: {hidden}\r\n\r\n").into_bytes());
-    }
-    server.fill("INBOX", &bodies);
-    server.change("INBOX", |mailbox| {
-        for (message, text) in mailbox.messages.iter_mut().skip(plain).zip(&texts) {
-            // What would end the response is no flag's.
-            message.flags = vec![text.replace(['\r', '\n', ' ', '(', ')', '"', '\\', '[', ']', '{', '%', '*'], "") + "k"];
-        }
-    });
-    for text in &texts {
-        server.fill(&crate::support::modified_utf7(&text.replace('/', "")), &mail::many(1, 5));
-    }
-    let tool = Tool::new();
-    let url = server.url();
-    let password = tool.password_file();
-    let fields = "folder,uid,flags,date,from,to,cc,subject,message_id";
-    let common = ["list", &url, "--all-folders", "--password-file", password.to_str().unwrap(), "--fields", fields];
-    let (shown, code) = terminal::run(&tool, &common.map(str::to_owned));
-    assert_eq!(code, 0);
-    let mut outputs = vec![("a terminal", String::from_utf8(shown).unwrap())];
-    for format in ["table", "tsv", "json", "jsonl"] {
-        let output = tool.run(&[&common[..], &["-o", format]].concat()).expect_code(0);
-        assert_eq!(output.stderr, "", "{format}");
-        outputs.push((format, output.text()));
-    }
-    let rows = bodies.len() + texts.len();
-    for (what, text) in &outputs {
-        assert_eq!(terminal::harm(text.as_bytes()), None, "{what}");
-        let lines = text.lines().count();
-        assert_eq!(
-            lines,
-            rows + match *what {
-                "json" => 2,
-                "tsv" | "jsonl" => 0,
-                _ => 1,
-            },
-            "{what}"
-        );
-        if *what == "tsv" {
-            assert!(text.lines().all(|line| line.matches('\t').count() == 8), "{what}");
-        }
-    }
-    // Scripts get the values whole.
-    let subjects: BTreeSet<String> = outputs[4]
-        .1
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap()["subject"].as_str().unwrap_or_default().to_owned())
-        .collect();
-    assert!(subjects.contains("a\u{1b}]0;owned\u{7}b") && subjects.contains("a\u{202e}b"), "{subjects:?}");
 }

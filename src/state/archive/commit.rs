@@ -166,11 +166,21 @@ impl<'a> Writing<'a> {
             return Ok(known);
         }
         let sql =
-            "INSERT INTO file (folder, stem, form, octets, digest, exact, content, header, length, date_seconds, date_offset, object_id)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
+            "INSERT INTO file (id, folder, stem, form, octets, digest, exact, content, header, length, date_seconds, date_offset, object_id)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
+        self.put_file(sql, None, file)?;
+        let id = FileId(self.transaction.last_insert_rowid());
+        self.sums(file.folder.0).octets += clamp(file.octets);
+        self.stale.insert(file.folder.0);
+        Ok(id)
+    }
+
+    /// Runs `sql` with the columns of a file behind its number; SQLite gives one where that is none.
+    fn put_file(&self, sql: &str, id: Option<FileId>, file: &ArchiveFile) -> Result<usize> {
         self.run(
             sql,
             (
+                id.map(|id| id.0),
                 file.folder.0,
                 &file.stem,
                 file.form == Form::LineFeeds,
@@ -184,11 +194,7 @@ impl<'a> Writing<'a> {
                 file.internal_date.map(|date| date.offset),
                 &file.object_id,
             ),
-        )?;
-        let id = FileId(self.transaction.last_insert_rowid());
-        self.sums(file.folder.0).octets += clamp(file.octets);
-        self.stale.insert(file.folder.0);
-        Ok(id)
+        )
     }
 
     fn add_entry(&mut self, entry: &NewEntry, file: FileId) -> Result<()> {
@@ -242,24 +248,7 @@ impl<'a> Writing<'a> {
         let sql = "UPDATE file SET folder = ?2, stem = ?3, form = ?4, octets = ?5, digest = ?6, exact = ?7, content = ?8, header = ?9, length = ?10,
                                    date_seconds = coalesce(?11, date_seconds), date_offset = coalesce(?12, date_offset), object_id = coalesce(?13, object_id)
                    WHERE id = ?1";
-        self.run(
-            sql,
-            (
-                file.id.0,
-                file.folder.0,
-                &file.stem,
-                file.form == Form::LineFeeds,
-                clamp(file.octets),
-                file.digest.0,
-                file.exact.0,
-                file.content.0,
-                file.header.0,
-                clamp(file.length),
-                file.internal_date.map(|date| date.seconds),
-                file.internal_date.map(|date| date.offset),
-                &file.object_id,
-            ),
-        )?;
+        self.put_file(sql, Some(file.id), file)?;
         let old = self.sums(before.folder);
         old.octets -= before.octets;
         old.gone -= before.gone();

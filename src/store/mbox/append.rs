@@ -346,7 +346,7 @@ fn sweep(dir: &Dir) -> Result<()> {
 }
 
 /// Whether no process has this id.
-fn is_gone(id: i32) -> bool {
+pub(in crate::store) fn is_gone(id: i32) -> bool {
     rustix::process::Pid::from_raw(id).is_some_and(|pid| rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH))
 }
 

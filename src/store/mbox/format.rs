@@ -7,11 +7,16 @@
 //! - whatever that would change is told by a note at the end of the envelope line, in the old UUCP form that every reader
 //!   passes over: ` remote from mailhaul.lf.open`.
 
+mod envelope;
+mod quote;
+
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 use crate::error::{Error, Result};
 use crate::message::{Body, Flag, InternalDate};
+use envelope::Notes;
+use quote::{FROM, Quoter};
 
 /// What is read at once.
 const PIECE: usize = 128 * 1024;
@@ -21,8 +26,6 @@ const ENVELOPE_BYTES: usize = 1000;
 const HEADER_BYTES: usize = 256 * 1024;
 /// A message is looked at up to this many bytes for a Content-Length of its own: more than any reader here looks at.
 const OWN_LENGTH_BYTES: usize = 4 * HEADER_BYTES;
-const NOTE: &str = " remote from mailhaul.";
-const WEEKDAYS: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
 
 /// Bytes that can be read anywhere.
 pub(in crate::store) trait Bytes {
@@ -57,108 +60,6 @@ impl Bytes for [u8] {
     }
 }
 
-/// What the end of our own envelope lines says where the usual rules would not give the bytes back.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Notes {
-    /// `lf`: the line ends are LF, and stay so.
-    lf: bool,
-    /// `open`: the message has no final line end; the one that stands there is not its own.
-    open: bool,
-    /// `rd`: its Content-Length is its own affair.
-    rd: bool,
-}
-
-impl Notes {
-    fn text(self, key: Option<&str>) -> String {
-        let words = [(self.lf, "lf"), (self.open, "open"), (self.rd, "rd")];
-        let words: Vec<&str> = key.into_iter().chain(words.iter().filter(|(there, _)| *there).map(|(_, word)| *word)).collect();
-        if words.is_empty() { String::new() } else { format!("{NOTE}{}", words.join(".")) }
-    }
-
-    fn read(envelope: &str) -> Self {
-        let Some(at) = envelope.rfind(NOTE) else { return Self::default() };
-        let mut words = envelope.get(at + NOTE.len()..).unwrap_or_default().trim_end().split('.');
-        let mut notes = Self::default();
-        words.by_ref().for_each(|word| match word {
-            "lf" => notes.lf = true,
-            "open" => notes.open = true,
-            "rd" => notes.rd = true,
-            _ => {}
-        });
-        notes
-    }
-}
-
-/// The key that [`write()`] noted in an envelope line: the first word of its note, where that is none of the others.
-fn key(envelope: &str) -> Option<&str> {
-    let (_, words) = envelope.rsplit_once(NOTE)?;
-    let key = words.trim_end().split('.').next()?;
-    key.starts_with(['V', 'P']).then_some(key)
-}
-
-/// `Thu Jan  1 00:00:00 1970`, in UTC (RFC 4155); `None` for a year that has not four digits.
-fn asctime(date: InternalDate) -> Option<String> {
-    let instant = jiff::Timestamp::from_second(date.seconds).ok()?;
-    let date = jiff::ZonedDateTime::new(instant, jiff::tz::TimeZone::UTC);
-    (1000..=9999).contains(&date.year()).then(|| date.strftime("%a %b %e %H:%M:%S %Y").to_string())
-}
-
-/// An envelope line: what stands behind `From ` makes one only when a date of some kind is in it, so that a line of a
-/// letter which begins with that word does not cut the letter. The date is UTC where no zone in digits is told.
-fn envelope_date(line: &str) -> Option<InternalDate> {
-    let words: Vec<&str> = line.split_ascii_whitespace().take(64).collect();
-    words.windows(4).enumerate().find_map(|(at, window)| {
-        let [weekday, month, day, time] = window else { return None };
-        if !WEEKDAYS.iter().any(|known| weekday.trim_end_matches(',').eq_ignore_ascii_case(known)) {
-            return None;
-        }
-        // `Sat, 5 Mar 2016 12:00:00`: day and month the other way round, and the year before the time.
-        let (month, day) = if day.bytes().all(|byte| byte.is_ascii_digit()) { (*month, *day) } else { (*day, *month) };
-        let month = month_number(month)?;
-        let day: i8 = day.parse().ok()?;
-        let (early, time, rest) = match year(time) {
-            Some(year) => (Some(year), *words.get(at + 4)?, words.get(at + 5..)?),
-            None => (None, *time, words.get(at + 4..)?),
-        };
-        let mut clock = time.split(':');
-        let (hour, minute): (i8, i8) = (clock.next()?.parse().ok()?, clock.next()?.parse().ok()?);
-        let second: i8 = clock.next().map_or(Some(0), |second| second.parse().ok())?.min(59);
-        let rest = rest.get(..rest.len().min(3)).unwrap_or_default();
-        let year = early.or_else(|| rest.iter().find_map(|word| year(word)))?;
-        let offset = rest.iter().find_map(|word| zone(word)).unwrap_or(0);
-        let civil = jiff::civil::DateTime::new(year, month, day, hour, minute, second, 0).ok()?;
-        let instant = jiff::tz::Offset::UTC.to_timestamp(civil).ok()?;
-        Some(InternalDate { seconds: instant.as_second() - i64::from(offset), offset })
-    })
-}
-
-fn month_number(text: &str) -> Option<i8> {
-    let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    (1..).zip(months).find(|(_, month)| text.eq_ignore_ascii_case(month)).map(|(number, _)| number)
-}
-
-fn year(text: &str) -> Option<i16> {
-    if text.len() == 4 && text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
-}
-
-/// `+0130` in seconds.
-fn zone(text: &str) -> Option<i32> {
-    let (sign, digits) = match text.split_at_checked(1)? {
-        ("+", digits) => (1, digits),
-        ("-", digits) => (-1, digits),
-        _ => return None,
-    };
-    let number: i32 =
-        if digits.len() == 4 && digits.bytes().all(|byte| byte.is_ascii_digit()) { digits.parse().ok()? } else { return None };
-    (number % 100 < 60 && number < 2400).then_some(sign * (number / 100 * 3600 + number % 100 * 60))
-}
-
-/// Who an envelope line names: an address as it may stand there, without blanks and controls.
-fn sender(address: &str) -> String {
-    let clean: String = address.chars().filter(char::is_ascii_graphic).take(200).collect();
-    if clean.is_empty() { "MAILER-DAEMON".to_owned() } else { clean }
-}
-
 /// Writes one message as mboxrd: its envelope line, its quoted lines, a blank line. `date` must have a year of four digits
 /// (`false` when it has not: then 1970 is written). `key` is what a store knows the message by: a word that begins with `V` or `P`.
 pub(in crate::store) fn write(
@@ -172,11 +73,11 @@ pub(in crate::store) fn write(
     let crlf = traits.all_crlf();
     let has_cr = traits.cr && !crlf;
     let notes = Notes { lf: traits.bare_lf && !has_cr, open: !traits.ended, rd: names_length(body)? };
-    let (stamp, dated) = match asctime(date) {
+    let (stamp, dated) = match envelope::asctime(date) {
         Some(stamp) => (stamp, true),
         None => ("Thu Jan  1 00:00:00 1970".to_owned(), false),
     };
-    each(format!("From {} {stamp}{}\n", sender(from), notes.text(key)).as_bytes())?;
+    each(format!("From {} {stamp}{}\n", envelope::sender(from), notes.text(key)).as_bytes())?;
     let mut quoter = Quoter::new(true);
     let mut out = Vec::with_capacity(PIECE + PIECE / 8);
     body.each_chunk(|chunk| {
@@ -260,85 +161,6 @@ fn names_length(body: &Body) -> Result<bool> {
 }
 
 const LENGTH_FIELD: &[u8] = b"content-length";
-const FROM: &[u8] = b"From ";
-
-/// Adds one `>` to lines that match `^>*From `, or takes one away from those that match `^>+From `; nothing is kept of a
-/// line but five bytes.
-struct Quoter {
-    adds: bool,
-    place: At,
-}
-
-#[derive(Clone, Copy)]
-enum At {
-    /// At the start of a line, or behind its `>`s; `held` counts one that is not written yet.
-    Start { held: bool },
-    /// So many bytes of `From ` stand there, not written yet.
-    From { held: bool, matched: usize },
-    /// In a line that is no such line.
-    Line,
-}
-
-impl Quoter {
-    fn new(adds: bool) -> Self {
-        Self { adds, place: At::Start { held: false } }
-    }
-
-    fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
-        let mut rest = bytes;
-        while let Some((&first, tail)) = rest.split_first() {
-            match self.place {
-                At::Line => {
-                    let end = memchr::memchr(b'\n', rest).map_or(rest.len(), |at| at + 1);
-                    let (line, after) = rest.split_at_checked(end).unwrap_or((rest, b""));
-                    out.extend_from_slice(line);
-                    if line.ends_with(b"\n") {
-                        self.place = At::Start { held: false };
-                    }
-                    rest = after;
-                }
-                At::Start { held } if first == b'>' => {
-                    if self.adds || held {
-                        out.push(b'>');
-                    }
-                    self.place = At::Start { held: !self.adds };
-                    rest = tail;
-                }
-                At::Start { held } => self.place = At::From { held, matched: 0 },
-                At::From { held, matched } if FROM.get(matched) == Some(&first) => {
-                    rest = tail;
-                    self.place = At::From { held, matched: matched + 1 };
-                    if matched + 1 == FROM.len() {
-                        if self.adds {
-                            out.push(b'>');
-                        }
-                        out.extend_from_slice(FROM);
-                        self.place = At::Line;
-                    }
-                }
-                At::From { .. } => {
-                    self.end(out);
-                    self.place = At::Line;
-                }
-            }
-        }
-    }
-
-    /// Writes what was held back.
-    fn end(&mut self, out: &mut Vec<u8>) {
-        let (held, matched) = match self.place {
-            At::Start { held } => (held, 0),
-            At::From { held, matched } => (held, matched),
-            At::Line => (false, 0),
-        };
-        if held {
-            out.push(b'>');
-        }
-        out.extend_from_slice(FROM.get(..matched).unwrap_or_default());
-        self.place = At::Line;
-    }
-}
-
 /// Where one message lies in a file, and how its bytes come back from there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::store) struct Stored {
@@ -401,7 +223,7 @@ impl<'a, B: Bytes + ?Sized> Scanner<'a, B> {
         let next = first_envelope(bytes, len)?;
         let mut scanner = Self { bytes, len, next, dated: true, window: vec![0; PIECE] };
         if let Some(first) = next {
-            scanner.dated = envelope_date(&scanner.envelope(first)?.0).is_some();
+            scanner.dated = envelope::date(&scanner.envelope(first)?.0).is_some();
         }
         Ok(scanner)
     }
@@ -428,7 +250,7 @@ impl<'a, B: Bytes + ?Sized> Scanner<'a, B> {
             }
         };
         let crlf = !notes.lf && !self.has_cr(start, limit)?;
-        Ok(Some(Stored { at, start, end: limit, date: envelope_date(&envelope), verbatim, crlf }))
+        Ok(Some(Stored { at, start, end: limit, date: envelope::date(&envelope), verbatim, crlf }))
     }
 
     /// Where what was not handed over yet begins.
@@ -441,7 +263,7 @@ impl<'a, B: Bytes + ?Sized> Scanner<'a, B> {
     /// # Errors
     /// The file cannot be read.
     pub(in crate::store) fn key(&mut self, stored: &Stored) -> Result<Option<String>> {
-        Ok(key(&self.envelope(stored.at)?.0).map(str::to_owned))
+        Ok(envelope::key(&self.envelope(stored.at)?.0).map(str::to_owned))
     }
 
     fn read(&self, at: u64, most: usize) -> Result<Vec<u8>> {
@@ -542,7 +364,7 @@ impl<'a, B: Bytes + ?Sized> Scanner<'a, B> {
             return Ok(blank_before);
         }
         let line = line.get(..memchr::memchr(b'\n', &line).unwrap_or(line.len())).unwrap_or_default();
-        Ok(envelope_date(&String::from_utf8_lossy(line)).is_some())
+        Ok(envelope::date(&String::from_utf8_lossy(line)).is_some())
     }
 
     /// Where the message that begins at `start` ends by its Content-Length: only where that is just before an envelope line

@@ -45,6 +45,34 @@ impl MboxSource {
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into(), open: None }
     }
+
+    /// The first `most` octets of a message of the folder listed last, or fewer.
+    ///
+    /// # Errors
+    /// The file cannot be read, or the message was not listed.
+    pub(in crate::store) fn head(&self, listed: &Listed, most: u64) -> Result<Vec<u8>> {
+        let open = self.open.as_ref().zip(usize::try_from(listed.id).ok());
+        let found = open.and_then(|(open, id)| Some((open, open.messages.get(id)?)));
+        let (open, (stored, _)) = found.ok_or_else(|| Error::local(format!("no message {} was listed", listed.id)).at(self.place()))?;
+        head(&open.file, *stored, most).map_err(|error| named(error, &open.path))
+    }
+
+    /// The first `most` octets of the first message in the file at `path`, or fewer; `None` where it holds no message.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub(in crate::store) fn first_head(path: &Path, most: u64) -> Result<Option<Vec<u8>>> {
+        let (dir, name) = place_of(path)?;
+        let Some((file, stat)) = dir.file(&name)? else { return Ok(None) };
+        let len = u64::try_from(stat.st_size).unwrap_or(0);
+        let mut begin = [0; 512];
+        let count = format::Bytes::read_at(&file, &mut begin, 0).map_err(|error| Error::io(path.display(), error))?;
+        if !super::is_mbox(begin.get(..count).unwrap_or_default()) {
+            return Ok(None);
+        }
+        let first = Scanner::new(&file, len)?.message()?;
+        first.map(|stored| head(&file, stored, most)).transpose()
+    }
 }
 
 /// The folders at a path.
@@ -171,6 +199,16 @@ impl Open {
         let flags = format::flags(&body)?;
         Ok(Message { body, digests, internal_date: stored.date, flags })
     }
+}
+
+fn head(file: &File, mut stored: Stored, most: u64) -> Result<Vec<u8>> {
+    stored.end = stored.end.min(stored.start.saturating_add(most));
+    let mut head = Vec::new();
+    format::read(file, &stored, &mut |piece| {
+        head.extend_from_slice(piece);
+        Ok(())
+    })?;
+    Ok(head)
 }
 
 fn named(error: Error, path: &Path) -> Error {

@@ -18,7 +18,7 @@ use crate::error::Result;
 use crate::folder::Folder;
 use crate::message::{Digest, Flag, InternalDate, Message};
 
-pub use card::{card, establish, of_form, would_be};
+pub use card::{card, establish, is_store, of_form, would_be};
 pub use manifest::{Manifest, manifest};
 pub use mbox::MboxVault;
 pub use mend::{found_layout, key_digits, key_of, new_card, promises, set_aside, settle_file, uid_of};
@@ -117,6 +117,12 @@ pub trait Vault: Send {
     /// # Errors
     /// As [`Vault::sweep`].
     fn complete(&mut self, account: &str, folder: &Folder) -> Result<()>;
+
+    /// Whether a run left word that files of the folder may not be in the archive; not every layout keeps such word.
+    fn is_unrecorded(&self, account: &str, folder: &Folder) -> bool {
+        let _ = (account, folder);
+        false
+    }
 
     /// Makes the directory of a folder, durably.
     ///

@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::scene::{Change, KILLED, Kind, Scene, all_of, built};
+use super::scene::{Change, KILLED, Kind, Scene, all_of};
 use crate::crash::bench::{full, say};
 use crate::support::store::Layout;
 
@@ -34,7 +34,8 @@ program="$0"
 n=1; MAILHAUL_TEST_CRASH="$CRASH" go "$@"
 n=2; go "$@"
 find small -name '*tmp*' -type f > left
-mount -o remount,size=64m small || exit 98
+# With its source named, none of the options it has is repeated: among them are owners that a name space of an ordinary user lacks.
+mount -t tmpfs -o remount,size=64m tmpfs "$PWD/small" || exit 98
 n=3; go "$@"
 n=4; go "$@"
 cp -a small/store copy
@@ -125,7 +126,7 @@ fn a_file_system_full_at_any_page_ends_with_7_and_with_room_all_is_there() {
     }
     let stride = if full() { 12 } else { 232 };
     let mut jobs = Vec::new();
-    for (index, tight) in TIGHT.iter().enumerate().filter(|(_, tight)| built(tight.layout)) {
+    for (index, tight) in TIGHT.iter().enumerate() {
         jobs.extend((60 + index as u64 * 52..1900).step_by(stride).map(|size| (tight, size)));
     }
     let filled = AtomicUsize::new(0);
@@ -147,9 +148,6 @@ fn a_backup_killed_at_any_step_on_a_nearly_full_disk_is_made_good_with_room() {
     let sizes: &[(usize, u64)] = &[(0, 700), (0, 1200), (1, 900), (2, 1100), (3, 800)];
     let jobs = Mutex::new(Vec::new());
     all_of(sizes, |&(index, size)| {
-        if !built(TIGHT[index].layout) {
-            return;
-        }
         let counted = TIGHT[index].run(size, None);
         assert_eq!(counted.codes[0], 7, "{size} KiB are enough");
         let steps = counted.steps.len() as u64;
@@ -173,7 +171,7 @@ fn files_that_may_not_grow_end_with_7_and_the_next_run_makes_it_whole() {
     let bounds: Vec<u64> = (1..if full() { 400 } else { 120 }).step_by(if full() { 4 } else { 17 }).collect();
     let stopped = AtomicUsize::new(0);
     all_of(&bounds, |bound| {
-        for tight in TIGHT.iter().filter(|tight| built(tight.layout)) {
+        for tight in TIGHT {
             let case = format!("{:?} {:?}, no file over {bound} blocks", tight.kind, tight.layout);
             let mut scene = Scene::new(tight.kind, tight.layout, 10, 30_000);
             for change in tight.changes {

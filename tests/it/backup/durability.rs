@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::scene::{Change, Kind, Scene, all_of};
+use super::scene::{Change, EVERYTHING, Kind, Scene, all_of};
 use crate::crash::bench::say;
 use crate::support::store::{self, Layout};
 use crate::support::strace::{self, Call, Store, Verdict};
@@ -56,8 +56,6 @@ struct Case {
     options: &'static [&'static str],
     changes: &'static [Change],
 }
-
-const EVERYTHING: &[Change] = &[Change::Renamed, Change::Flags, Change::Renumbered, Change::Departures, Change::Arrivals];
 
 const CASES: &[Case] = &[
     Case { name: "plain", kind: Kind::Plain, layout: Layout::Maildir, options: &[], changes: EVERYTHING },
@@ -225,19 +223,19 @@ fn where_syncfs_may_hide_errors_every_file_is_synced_by_itself() {
 #[test]
 fn the_judge_knows_what_a_sync_covers() {
     let root = "/s";
-    let before = "1 mkdirat(AT_FDCWD</>, \"/s/work\", 0700) = 0\n\
+    let before = "1 mkdirat(AT_FDCWD</>, \"/s/post\", 0700) = 0\n\
         1 fsync(3</s>) = 0\n\
-        1 mkdirat(3</s/work>, \"cur\", 0700) = 0\n\
-        1 fsync(3</s/work>) = 0\n\
-        1 openat(4</s/work/tmp>, \"x\", O_WRONLY|O_CREAT|O_EXCL, 0600) = 5</s/work/tmp/x>\n\
-        1 write(5</s/work/tmp/x>, \"hello\", 5) = 5\n\
-        1 utimensat(5</s/work/tmp/x>, NULL, [{tv_sec=1, tv_nsec=0}], 0) = 0\n";
+        1 mkdirat(3</s/post>, \"cur\", 0700) = 0\n\
+        1 fsync(3</s/post>) = 0\n\
+        1 openat(4</s/post/tmp>, \"x\", O_WRONLY|O_CREAT|O_EXCL, 0600) = 5</s/post/tmp/x>\n\
+        1 write(5</s/post/tmp/x>, \"hello\", 5) = 5\n\
+        1 utimensat(5</s/post/tmp/x>, NULL, [{tv_sec=1, tv_nsec=0}], 0) = 0\n";
     let page = "1 pwrite64(9</s/.mailhaul/journal.db-wal>, \"\\0\\7\\3171.V1U1.abc,S=5\\1\", 4096, 56) = 4096\n\
         1 fdatasync(9</s/.mailhaul/journal.db-wal>) = 0\n";
-    let file = "1 fsync(5</s/work/tmp/x>) = 0\n";
-    let rename = "1 renameat2(4</s/work/tmp>, \"x\", 6</s/work/cur>, \"1.V1U1.abc,S=5:2,S\", RENAME_NOREPLACE) = 0\n";
-    let cur = "1 fsync(6</s/work/cur>) = 0\n";
-    let all = "1 syncfs(6</s/work/cur>) = 0\n";
+    let file = "1 fsync(5</s/post/tmp/x>) = 0\n";
+    let rename = "1 renameat2(4</s/post/tmp>, \"x\", 6</s/post/cur>, \"1.V1U1.abc,S=5:2,S\", RENAME_NOREPLACE) = 0\n";
+    let cur = "1 fsync(6</s/post/cur>) = 0\n";
+    let all = "1 syncfs(6</s/post/cur>) = 0\n";
     let faults = |parts: &[&str]| {
         let text = parts.concat();
         strace::judge(&strace::parse(&text), &Store { root, syncfs_allowed: true, fresh: false }).faults
@@ -252,23 +250,23 @@ fn the_judge_knows_what_a_sync_covers() {
     let half = file.replace("fsync", "fdatasync");
     assert!(faults(&[before, &half, rename, cur, page])[0].contains("times"));
     // Written again behind the sync.
-    let more = "1 write(5</s/work/tmp/x>, \"more\", 4) = 4\n";
+    let more = "1 write(5</s/post/tmp/x>, \"more\", 4) = 4\n";
     assert!(faults(&[before, file, more, rename, cur, page])[0].contains("octets"));
     // A sync that began before the rename was done, on another thread.
-    let begun = "2 fsync(6</s/work/cur> <unfinished ...>\n";
+    let begun = "2 fsync(6</s/post/cur> <unfinished ...>\n";
     let done = "2 <... fsync resumed>) = 0\n";
     assert!(faults(&[before, file, begun, rename, done, page])[0].contains("the entry"));
     assert_eq!(faults(&[before, file, rename, begun, done, page]), [""; 0]);
     // A sync that failed.
-    let failed = "1 fsync(5</s/work/tmp/x>) = -1 EIO (Input/output error)\n";
+    let failed = "1 fsync(5</s/post/tmp/x>) = -1 EIO (Input/output error)\n";
     assert!(faults(&[before, failed, rename, cur, page])[0].contains("EIO"));
     // A new name for flags, and a removal, behind which the journal goes on too soon.
-    let reflag = "1 renameat2(6</s/work/cur>, \"1.V1U1.abc,S=5:2,S\", 6</s/work/cur>, \"1.V1U1.abc,S=5:2,FS\", RENAME_NOREPLACE) = 0\n";
+    let reflag = "1 renameat2(6</s/post/cur>, \"1.V1U1.abc,S=5:2,S\", 6</s/post/cur>, \"1.V1U1.abc,S=5:2,FS\", RENAME_NOREPLACE) = 0\n";
     let other = "1 pwrite64(9</s/.mailhaul/journal.db-wal>, \"flags\", 5, 56) = 5\n1 fdatasync(9</s/.mailhaul/journal.db-wal>) = 0\n";
     let whole = [before, file, rename, cur, page];
     assert_eq!(faults(&[&whole[..], &[reflag, cur, other]].concat()), [""; 0]);
     assert!(!faults(&[&whole[..], &[reflag, other, cur]].concat()).is_empty());
-    let unlink = "1 unlinkat(6</s/work/cur>, \"1.V1U1.abc,S=5:2,S\", 0) = 0\n";
+    let unlink = "1 unlinkat(6</s/post/cur>, \"1.V1U1.abc,S=5:2,S\", 0) = 0\n";
     assert_eq!(faults(&[&whole[..], &[other, unlink, cur, other]].concat()), [""; 0]);
     assert!(!faults(&[&whole[..], &[other, unlink, other, cur]].concat()).is_empty());
     // Removed before what says so is on the disk.

@@ -305,7 +305,7 @@ fn a_maildir_full_of_strange_names_is_verified_in_bounded_memory_and_its_own_fil
     use std::os::unix::ffi::OsStrExt;
     let tool = Tool::new();
     let _server = kept_store(&tool);
-    let cur = tool.path("store/work/cur");
+    let cur = tool.path("store").join("work/cur");
     for number in 0..20_000 {
         let name = [format!("{number}.").as_bytes(), b"\xff\xfe\x1b[2J:2,S"].concat();
         fs::write(cur.join(std::ffi::OsStr::from_bytes(&name)), "").unwrap();

@@ -377,7 +377,7 @@ fn a_store_is_a_maildir_that_migrate_reads_without_its_journal() {
     furnish(&from);
     let tool = tool(&from, &to);
     backup(&tool, "from");
-    tool.run(&["migrate", "maildir:store", "to"]).expect_code(2).expect_stderr("mailhaul restore");
+    tool.run(&["migrate", "mbox:store", "to"]).expect_code(2).expect_stderr("another kind");
     fs::remove_dir_all(tool.path("store/.mailhaul")).unwrap();
     tool.run(&["restore", "store", "to"]).expect_code(2).expect_stderr("migrate maildir:");
     tool.run(&["migrate", "maildir:store/from", "to"]).expect_code(0);

@@ -62,6 +62,9 @@ pub enum Change {
     Renamed,
 }
 
+/// All of them, in an order in which each still finds what it changes.
+pub const EVERYTHING: &[Change] = &[Change::Renamed, Change::Flags, Change::Renumbered, Change::Departures, Change::Arrivals];
+
 pub enum From {
     Imap(Imapd),
     Pop3(Pop3d),
@@ -443,11 +446,6 @@ fn change_pop3(server: &Pop3d, change: Change) {
         }),
         _ => {}
     }
-}
-
-/// Whether stores of this layout can be made yet.
-pub fn built(layout: Layout) -> bool {
-    layout != Layout::Mbox || !Scene::new(Kind::Plain, layout, 1, 10).run().stderr.contains("not built")
 }
 
 /// Does `each` for all of `jobs`, also when some of them fail, and tells of all that failed at the end.

@@ -110,7 +110,7 @@ fn a_date_no_backup_knows_and_one_to_come_are_remarked_upon() {
 fn a_file_of_another_program_is_not_promised_a_repair() {
     let (_server, tool) = scene();
     tool.run(&["backup", "work", "store"]).expect_code(0);
-    fs::write(tool.path("store/work/cur/1.M1P1.host:2,S"), "Subject: a stranger\n\nhello\n").unwrap();
+    fs::write(tool.path("store").join("work/cur/1.M1P1.host:2,S"), "Subject: a stranger\n\nhello\n").unwrap();
     let output = tool.run(&["verify", "store"]).expect_code(1).expect_stderr("move files of another program out of the store");
     assert!(!output.stderr.contains("--repair"), "{output}");
 }

@@ -1,5 +1,8 @@
-//! The damage zoo: every kind of damage to a store is named, and what can be put right is, so that the next backup copies nothing and a
-//! further look finds nothing. Judged by the files, the server and the journal as SQLite shows it.
+//! Looks at a store, repairs and rebuilds: what is wrong is named, and nothing that is right is touched. Judged by the files,
+//! the server and the journal as SQLite shows it.
+
+mod rebuild;
+mod zoo;
 
 use std::path::{Path, PathBuf};
 
@@ -98,138 +101,6 @@ fn rewrite(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
     std::fs::write(path, bytes).unwrap();
 }
 
-type Damage = (&'static str, fn(&mut Scene), Named);
-
-/// What can be put right whole.
-fn mendable() -> Vec<Damage> {
-    vec![
-        ("missing file", |scene| std::fs::remove_file(one(scene)).unwrap(), found("missing")),
-        (
-            "flipped bit",
-            |scene| {
-                rewrite(&one(scene), |bytes| {
-                    let middle = bytes.len() / 2;
-                    bytes[middle] ^= 1;
-                });
-            },
-            found("damaged"),
-        ),
-        ("truncated", |scene| rewrite(&one(scene), |bytes| bytes.truncate(bytes.len() / 2)), found("damaged")),
-        ("emptied", |scene| rewrite(&one(scene), Vec::clear), found("damaged")),
-        (
-            "every file of a folder missing",
-            |scene| {
-                for file in files(scene, if scene.layout == Layout::Maildir { ".Work" } else { "Work" }) {
-                    std::fs::remove_file(file).unwrap();
-                }
-            },
-            Named { code: 1, finding: "missing", count: 3 },
-        ),
-        (
-            "lost row",
-            |scene| {
-                sql(
-                    scene,
-                    "CREATE TEMP TABLE victim AS SELECT file, era FROM entry ORDER BY id LIMIT 1 OFFSET 5;
-                     DELETE FROM entry WHERE file IN (SELECT file FROM victim);
-                     DELETE FROM file WHERE id IN (SELECT file FROM victim);",
-                );
-                recount(scene);
-            },
-            found("extra"),
-        ),
-        ("lost rows and wrong sums", |scene| sql(scene, "DELETE FROM entry WHERE id % 7 = 3"), found("contradiction")),
-        (
-            "doubled row",
-            |scene| {
-                sql(
-                    scene,
-                    "DROP INDEX IF EXISTS entry_uid; DROP INDEX IF EXISTS entry_key;
-                INSERT INTO entry (era, uid, key, file, flags, labels, listed_size, since, gone_at)
-                SELECT era, uid, key, file, flags, labels, listed_size, since, gone_at FROM entry ORDER BY id LIMIT 3",
-                );
-            },
-            found("contradiction"),
-        ),
-        (
-            "file under two rows",
-            |scene| {
-                sql(
-                    scene,
-                    "INSERT INTO entry (era, uid, key, file, flags, labels, listed_size, since, gone_at)
-                SELECT era, uid + 70000, key || 'x', file, flags, labels, listed_size, since, gone_at FROM entry ORDER BY id LIMIT 1",
-                );
-            },
-            found("contradiction"),
-        ),
-        ("row of a missing row", |scene| sql(scene, "DELETE FROM file WHERE id = 4"), found("contradiction")),
-        ("wrong store id", |scene| sql(scene, "UPDATE meta SET store = 'ffffffffffffffffffffffffffffffff'"), refused(10, "rebuild")),
-        ("journal deleted", |scene| std::fs::remove_file(state(scene, "journal.db")).unwrap(), refused(7, "rebuild")),
-        (
-            "journal and counter deleted",
-            |scene| {
-                for name in ["journal.db", "runs"] {
-                    std::fs::remove_file(state(scene, name)).unwrap();
-                }
-            },
-            refused(7, "rebuild"),
-        ),
-        ("all of .mailhaul deleted", |scene| std::fs::remove_dir_all(state(scene, "")).unwrap(), refused(7, "rebuild")),
-        (
-            "garbage in the journal",
-            |scene| {
-                rewrite(&state(scene, "journal.db"), |bytes| {
-                    bytes.iter_mut().skip(100).for_each(|byte| *byte = byte.wrapping_mul(31) ^ 0x5a);
-                });
-            },
-            refused(7, "rebuild"),
-        ),
-        (
-            "a page of garbage in the journal",
-            |scene| {
-                rewrite(&state(scene, "journal.db"), |bytes| bytes.iter_mut().skip(4096 * 3).take(4096).for_each(|byte| *byte = 0xa5));
-            },
-            refused(7, "rebuild"),
-        ),
-        (
-            "journal is text",
-            |scene| std::fs::write(state(scene, "journal.db"), "not a database at all, but long enough").unwrap(),
-            refused(7, "rebuild"),
-        ),
-        ("journal truncated", |scene| rewrite(&state(scene, "journal.db"), |bytes| bytes.truncate(bytes.len() / 3)), refused(7, "rebuild")),
-        (
-            "old journal put back",
-            |scene| {
-                let old = std::fs::read(state(scene, "journal.db")).unwrap();
-                arrive(scene);
-                scene.run().expect_code(0);
-                std::fs::write(state(scene, "journal.db"), old).unwrap();
-            },
-            refused(7, "rebuild"),
-        ),
-        (
-            "lost log",
-            |scene| {
-                arrive(scene);
-                lose_log(scene);
-            },
-            refused(7, "rebuild"),
-        ),
-        ("manifest deleted", |scene| std::fs::remove_file(scene.root().join("work.sha256")).unwrap(), found("manifest")),
-        ("manifest cut", |scene| rewrite(&scene.root().join("work.sha256"), |bytes| bytes.truncate(bytes.len() / 2)), found("manifest")),
-        (
-            "manifest with another digest",
-            |scene| {
-                rewrite(&scene.root().join("work.sha256"), |bytes| {
-                    bytes[0] = if bytes[0] == b'a' { b'b' } else { b'a' };
-                });
-            },
-            found("manifest"),
-        ),
-        ("manifest is garbage", |scene| std::fs::write(scene.root().join("work.sha256"), [0xff, 0, b'\n', 1]).unwrap(), found("manifest")),
-    ]
-}
-
 /// Makes the sums of the journal fit again after rows were taken away, so that nothing but the row is missed.
 fn recount(scene: &Scene) {
     sql(
@@ -249,28 +120,6 @@ fn arrive(scene: &mut Scene) {
                 maildrop.push(crate::support::pop3d::Entry { uidl: format!("late{number}"), body });
             }
         }),
-    }
-}
-
-/// Kills runs until one leaves a log that the counter knows of, and deletes that.
-fn lose_log(scene: &mut Scene) {
-    let log = state(scene, "journal.db-wal");
-    for step in (8..).step_by(3) {
-        let killed = scene.run_killed_at(step).code;
-        let counter: i64 = std::fs::read_to_string(state(scene, "runs")).unwrap().trim().parse().unwrap();
-        let lost = std::fs::metadata(&log).is_ok_and(|found| found.len() > 0) && {
-            let bare = tempfile::tempdir().unwrap();
-            std::fs::copy(state(scene, "journal.db"), bare.path().join("j")).unwrap();
-            let db = rusqlite::Connection::open(bare.path().join("j")).unwrap();
-            let inside: i64 = db.query_row("SELECT counter FROM meta", [], |row| row.get(0)).unwrap();
-            inside < counter
-        };
-        if lost {
-            std::fs::remove_file(log).unwrap();
-            let _ = std::fs::remove_file(state(scene, "journal.db-shm"));
-            return;
-        }
-        assert_ne!(killed, 0, "no step of the run leaves a log");
     }
 }
 
@@ -296,37 +145,6 @@ fn expect_named(scene: &Scene, named: Named, case: &str) {
     }
 }
 
-fn zoo(kind: Kind, layout: Layout) {
-    for (case, damage, named) in mendable() {
-        let case = format!("{case} ({kind:?}, {layout:?})");
-        let mut scene = made(kind, layout);
-        expect_clean(&scene, &format!("{case}, before"));
-        damage(&mut scene);
-        expect_named(&scene, named, &case);
-        let wrong = verify(&scene, &["work", "--repair"]);
-        assert!(matches!(wrong.code, 0 | 1), "{case}: {wrong}");
-        // Mail that a killed run did not bring is the backup's.
-        let json = wrong.json();
-        assert_eq!(
-            json["problems"]
-                .as_array()
-                .unwrap()
-                .iter()
-                .filter(|one| one["repaired"] == false && one["kind"] != "not_yet_backed_up")
-                .count(),
-            0,
-            "{case}: {json:#}"
-        );
-        if json["not_yet_backed_up"] == 0 {
-            assert_eq!(wrong.code, 0, "{case}: {wrong}");
-            scene.expect_idle_or_proved(&case);
-        }
-        scene.run().expect_code(0);
-        expect_clean(&scene, &format!("{case}, after"));
-        scene.expect_right(&case);
-    }
-}
-
 impl Scene {
     /// A run after a repair copies nothing; a journal made anew may cost a sample that is read for proof.
     #[track_caller]
@@ -335,49 +153,6 @@ impl Scene {
         for count in ["copied", "gone", "quarantined", "refused", "unknown"] {
             assert_eq!(summary[count], 0, "{case}: {count}: {summary:#}");
         }
-    }
-}
-
-#[test]
-fn every_damage_to_a_maildir_store_is_named_and_put_right() {
-    zoo(Kind::Modern, Layout::Maildir);
-}
-
-#[test]
-fn every_damage_to_a_store_of_eml_files_is_named_and_put_right() {
-    zoo(Kind::Plain, Layout::Eml);
-}
-
-#[test]
-fn every_damage_to_the_backup_of_a_maildrop_is_named_and_put_right() {
-    for (case, damage, named) in mendable() {
-        if case.contains("every file of a folder") {
-            continue;
-        }
-        let case = format!("{case} (POP3)");
-        let mut scene = made(Kind::Pop3, Layout::Maildir);
-        expect_clean(&scene, &format!("{case}, before"));
-        damage(&mut scene);
-        expect_named(&scene, named, &case);
-        let output = verify(&scene, &["work", "--repair"]);
-        let json = output.json();
-        assert_eq!(
-            json["problems"]
-                .as_array()
-                .unwrap()
-                .iter()
-                .filter(|one| one["repaired"] == false && one["kind"] != "not_yet_backed_up")
-                .count(),
-            0,
-            "{case}: {json:#}"
-        );
-        if json["not_yet_backed_up"] == 0 {
-            assert_eq!(output.code, 0, "{case}: {output}");
-            scene.expect_idle_or_proved(&case);
-        }
-        scene.run().expect_code(0);
-        expect_clean(&scene, &format!("{case}, after"));
-        scene.expect_right(&case);
     }
 }
 
@@ -566,119 +341,6 @@ fn a_look_during_a_run_says_so_and_exits_with_9() {
         assert_eq!(output.code, 9, "{output}");
     }
     assert_eq!(scene.tool.run(&["rebuild", scene.at]).code, 9);
-}
-
-#[test]
-fn a_rebuilt_journal_downloads_nothing_that_is_there_and_keeps_the_old_one() {
-    for (kind, layout) in
-        [(Kind::Modern, Layout::Maildir), (Kind::Plain, Layout::Eml), (Kind::Plain, Layout::Mbox), (Kind::Pop3, Layout::Maildir)]
-    {
-        for place in [None, Some("work")] {
-            let case = format!("{kind:?} {layout:?} {place:?}");
-            let scene = made(kind, layout);
-            let old = std::fs::read(state(&scene, "journal.db")).unwrap();
-            let mut args = vec!["rebuild", scene.at, "--json"];
-            args.extend(place);
-            let json = scene.tool.run(&args).expect_code(0).json();
-            assert_eq!((json["files"].as_u64(), json["gone"].as_u64()), (Some(40), Some(0)), "{case}: {json:#}");
-            if place.is_some() && layout != Layout::Mbox {
-                assert_eq!(json["confirmed"], 40, "{case}: {json:#}");
-            }
-            assert_eq!(std::fs::read(json["old_journal"].as_str().map(|path| scene.tool.path(path)).unwrap()).unwrap(), old, "{case}");
-            let asked = scene.bodies_asked();
-            let summary = scene.run().expect_code(0).json();
-            assert_eq!(summary["copied"], 0, "{case}: {summary:#}");
-            assert!(scene.bodies_asked() - asked <= 40, "{case}");
-            scene.expect_right(&case);
-            expect_clean(&scene, &case);
-        }
-    }
-}
-
-#[test]
-fn a_rebuild_against_the_server_marks_what_is_gone_and_refuses_another_account() {
-    let mut scene = made(Kind::Modern, Layout::Maildir);
-    scene.change(super::scene::Change::Departures);
-    let json = scene.tool.run(&["rebuild", scene.at, "work", "--json"]).expect_code(0).json();
-    assert_eq!((json["confirmed"].as_u64(), json["gone"].as_u64()), (Some(37), Some(3)), "{json:#}");
-    scene.expect_idle_or_proved("gone");
-    scene.expect_right("gone");
-    // Another server with the same UIDVALIDITYs and UIDs.
-    scene.imapd().change("INBOX", |mailbox| {
-        for (number, message) in mailbox.messages.iter_mut().enumerate() {
-            message.body = format!("Subject: {number}\r\n\r\nof somebody else\r\n").into_bytes();
-        }
-    });
-    let before = std::fs::read(state(&scene, "journal.db")).unwrap();
-    let output = scene.tool.run(&["rebuild", scene.at, "work"]);
-    assert_eq!(output.code, 10, "{output}");
-    assert_eq!(std::fs::read(state(&scene, "journal.db")).unwrap(), before);
-}
-
-/// Damages a file, loses the journal, and goes on as a user would.
-fn damaged_without_journal(layout: Layout, file: &dyn Fn(&Scene) -> PathBuf) {
-    let scene = made(Kind::Modern, layout);
-    rewrite(&file(&scene), |bytes| *bytes.last_mut().unwrap() ^= 1);
-    std::fs::remove_file(state(&scene, "journal.db")).unwrap();
-    let json = scene.tool.run(&["rebuild", scene.at, "--json"]).expect_code(1).json();
-    assert_eq!((json["files"].as_u64(), json["problems"][0]["kind"].as_str()), (Some(39), Some("damaged")), "{json:#}");
-    assert_eq!(scene.run().expect_code(0).json()["copied"], 1);
-    scene.expect_idle_or_proved("damaged while the journal was lost");
-    let json = verify(&scene, &["work", "--repair"]).expect_code(0).json();
-    assert_eq!((json["extra"].as_u64(), json["repaired"].as_u64()), (Some(1), Some(1)), "{json:#}");
-    expect_clean(&scene, "damaged while the journal was lost");
-    scene.expect_right("damaged while the journal was lost");
-}
-
-/// The file of a message by its UID in INBOX.
-fn of_uid(scene: &Scene, uid: u32) -> PathBuf {
-    let inbox = scene.imapd().mailbox("INBOX").uid_validity;
-    files(scene, "").into_iter().find(|file| file.to_str().unwrap().contains(&format!(".V{inbox}U{uid}."))).unwrap()
-}
-
-#[test]
-fn a_file_damaged_while_the_journal_is_lost_is_not_believed() {
-    for layout in [Layout::Maildir, Layout::Eml] {
-        damaged_without_journal(layout, &|scene| of_uid(scene, 9));
-    }
-}
-
-#[test]
-fn one_of_three_identical_files_damaged_while_the_journal_is_lost_stays_three() {
-    for uid in 1..=3 {
-        damaged_without_journal(Layout::Maildir, &|scene| of_uid(scene, uid));
-    }
-}
-
-#[test]
-fn a_rebuild_killed_at_any_step_can_be_run_again() {
-    for lose in [false, true] {
-        let mut scene = made(Kind::Modern, Layout::Maildir);
-        let file = scene.tool.path("steps");
-        scene.tool.set_env("MAILHAUL_TEST_CRASH", format!("count:{}", file.display()));
-        scene.tool.run(&["rebuild", scene.at, "work"]).expect_code(0);
-        let steps = std::fs::read_to_string(&file).unwrap().lines().count() as u64;
-        scene.tool.unset_env("MAILHAUL_TEST_CRASH");
-        // Neighbouring steps differ little; those at the end are where the journals change places.
-        for step in (1..steps.saturating_sub(16)).step_by(9).chain(steps.saturating_sub(16)..=steps + 1) {
-            let case = format!("lost {lose}, killed at step {step}");
-            if lose {
-                std::fs::remove_dir_all(state(&scene, "")).unwrap();
-            }
-            scene.tool.set_env("MAILHAUL_TEST_CRASH", step.to_string());
-            scene.tool.run(&["rebuild", scene.at, "work"]);
-            scene.tool.unset_env("MAILHAUL_TEST_CRASH");
-            // A backup in between either finds a whole journal or refuses; it never begins a new store over the files.
-            let between = scene.run();
-            assert!(between.code == 0 && between.json()["copied"] == 0 || matches!(between.code, 2 | 7 | 10), "{case}: {between}");
-            let again = scene.tool.run(&["rebuild", scene.at, "work"]);
-            assert_eq!(again.code, 0, "{case}: {again}");
-            let summary = scene.run().expect_code(0).json();
-            assert_eq!(summary["copied"], 0, "{case}: {summary:#}");
-        }
-        scene.expect_right("after all kills");
-        expect_clean(&scene, "after all kills");
-    }
 }
 
 #[test]

@@ -162,7 +162,11 @@ impl Dovecot {
     }
 
     /// A mail user of this name; the mailbox is made at the first look. Use one for each test.
+    ///
+    /// # Panics
+    /// Where the name has capitals: Dovecot lowers it at login, and would look for the mail in another home than `plant`.
     pub fn user(&self, name: &str) -> User {
+        assert!(!name.contains(char::is_uppercase), "Dovecot would log {name:?} in as somebody else");
         User { dovecot: self.clone(), name: name.to_owned() }
     }
 

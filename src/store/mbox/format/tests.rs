@@ -169,12 +169,12 @@ fn envelope_dates_of_many_programs_are_understood() {
         ("From ann Thu, 01 Jan 1970 00:00:01 +0000", 1),
         ("From ann at example.org  Thu Jan  1 00:00:01 1970", 1),
     ] {
-        assert_eq!(envelope_date(line).map(|date| date.seconds), Some(seconds), "{line}");
+        assert_eq!(envelope::date(line).map(|date| date.seconds), Some(seconds), "{line}");
     }
     for line in
         ["From here on it rains", "From Thu to Fri 10:30", "From ann Thu Jan 32 00:00:00 1970", "From ann Thu Jan 1 99:00:00 1970", "From "]
     {
-        assert!(envelope_date(line).is_none(), "{line}");
+        assert!(envelope::date(line).is_none(), "{line}");
     }
 }
 
@@ -262,6 +262,6 @@ fn a_key_in_the_envelope_line_is_read_back_and_changes_nothing_else() {
         .unwrap();
         assert_eq!((back, stored.date), (message.to_vec(), Some(date)));
     }
-    assert_eq!(key("From a b remote from mailhaul.lf.open"), None);
-    assert_eq!(key("From a b remote from elsewhere"), None);
+    assert_eq!(envelope::key("From a b remote from mailhaul.lf.open"), None);
+    assert_eq!(envelope::key("From a b remote from elsewhere"), None);
 }

@@ -83,13 +83,13 @@ pub(super) fn check(look: &Look<'_>, archive: &Archive, vault: &mut dyn Vault, f
     let mut strangers = strange_directories(archive, vault)?;
     for account in archive.accounts()?.into_iter().map(Arc::new) {
         let mut sum = manifest::Sum::default();
-        let missing = found.checked.missing;
+        let missing = found.checked.sums.missing;
         for (_, folder, files) in folders.iter().filter(|(of, ..)| of.id == account.id) {
             let mut one = OneFolder { look, archive, account: &account, folder, lot: &mut lot, sum: &mut sum };
             one.check(vault, *files, found)?;
         }
         // It lists what is missing too, and is written anew when that is put right.
-        if found.checked.missing == missing
+        if found.checked.sums.missing == missing
             && let Some(words) = manifest::differs(look.root, &account, vault.layout(), &sum)?
         {
             let finding = found.note(Fault::Manifest, Some(&account), None, words);
@@ -212,10 +212,10 @@ impl OneFolder<'_, '_> {
         for (at, file) in lying {
             self.look.context.check()?;
             let Some(one) = expected.get(at) else { continue };
-            found.checked.checked += 1;
+            found.checked.sums.checked += 1;
             match self.read(vault, one, &file)? {
                 Ok(octets) => {
-                    found.checked.ok += 1;
+                    found.checked.sums.ok += 1;
                     found.checked.octets += octets;
                     self.look.report.event(Event::Copied { folder: label.to_owned(), bytes: one.octets });
                 }
@@ -226,7 +226,7 @@ impl OneFolder<'_, '_> {
             }
         }
         for one in expected.iter().filter(|one| !one.seen) {
-            found.checked.checked += 1;
+            found.checked.sums.checked += 1;
             wrong.insert(one.name, Wrong::Missing);
         }
         drop(expected);

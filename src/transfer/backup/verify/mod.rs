@@ -161,7 +161,7 @@ impl Found {
     pub(super) fn mended(&mut self, finding: usize) {
         if let Some(finding) = self.checked.findings.get_mut(finding).filter(|finding| !finding.repaired) {
             finding.repaired = true;
-            self.checked.repaired += 1;
+            self.checked.sums.repaired += 1;
         }
     }
 

@@ -73,7 +73,7 @@ impl Comparison<'_, '_> {
         let is_gmail = origin.is_gmail();
         let records = self.archive.folders(self.account.id)?;
         let aside = self.archive.put_aside(self.account.id)?;
-        let mut on_server = self.found.checked.on_server.unwrap_or_default();
+        let mut on_server = self.found.checked.sums.on_server.unwrap_or_default();
         for remote in taken(remotes, is_gmail).filter(|remote| is_meant(&remote.info.folder)) {
             self.look.context.check()?;
             let folder = remote.info.folder;
@@ -86,7 +86,7 @@ impl Comparison<'_, '_> {
                 Err(error) => return Err(error),
             };
             on_server += visit.there.len();
-            self.found.checked.on_server = Some(on_server);
+            self.found.checked.sums.on_server = Some(on_server);
             let Some(uid_validity) = visit.figures.uid_validity else {
                 self.note(
                     Fault::NotStored,
@@ -136,7 +136,7 @@ impl Comparison<'_, '_> {
                 self.read(&mut origin, record, era.id, &both)?;
             }
         }
-        self.found.checked.on_server = Some(on_server);
+        self.found.checked.sums.on_server = Some(on_server);
         // All was told already.
         let _ = origin.finish();
         Ok(())
@@ -184,7 +184,7 @@ impl Comparison<'_, '_> {
         let folder = Folder::inbox();
         let mut source = Pop3Source::connect(server, self.look.context, self.look.trace)?;
         let listing = source.list(&folder)?;
-        self.found.checked.on_server = Some(self.found.checked.on_server.unwrap_or_default() + listing.messages.len() as u64);
+        self.found.checked.sums.on_server = Some(self.found.checked.sums.on_server.unwrap_or_default() + listing.messages.len() as u64);
         let record = self.archive.find_folder(self.account.id, &folder)?;
         let mut files: HashMap<String, ArchiveFile> = HashMap::new();
         if let Some(record) = &record {
