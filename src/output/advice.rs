@@ -32,6 +32,9 @@ const GOOD_FOR: &[(&str, &[&str])] = &[
     ("knows a message in every folder", &["OBJECTID", "X-GM-EXT-1"]),
 ];
 
+/// Makes a cell of what a protocol offers; the second is whether that is IMAP.
+type Cell = fn(&Offer, bool) -> String;
+
 /// The block.
 pub fn text(advice: &Advice) -> String {
     let mut text = String::new();
@@ -40,8 +43,8 @@ pub fn text(advice: &Advice) -> String {
     let _ = writeln!(text, "{question}\n");
     let heads = [format!("POP3 {}", pop3.place), format!("IMAP {}", imap.place)];
     row(&mut text, "", &heads[0], &heads[1]);
-    let cell = |make: fn(&Offer, bool) -> String| (make(pop3, false), make(imap, true));
-    let rows: [(&str, fn(&Offer, bool) -> String); 11] = [
+    let cell = |make: Cell| (make(pop3, false), make(imap, true));
+    let rows: [(&str, Cell); 11] = [
         ("server", server),
         ("encryption", encryption),
         ("login", authentication),

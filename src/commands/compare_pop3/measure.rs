@@ -200,7 +200,7 @@ fn extensions(capabilities: &Capabilities) -> Vec<String> {
         (capabilities.auth_resp_code, "AUTH-RESP-CODE"),
         (capabilities.utf8, "UTF8"),
     ];
-    let mut names: Vec<String> = plain.into_iter().filter_map(|(there, name)| there.then(|| name.to_owned())).collect();
+    let mut names: Vec<String> = plain.into_iter().filter(|(there, _)| *there).map(|(_, name)| name.to_owned()).collect();
     names.extend(capabilities.expire.iter().map(|expire| format!("EXPIRE {expire}").trim_end().to_owned()));
     names.extend(capabilities.login_delay.iter().map(|seconds| format!("LOGIN-DELAY {seconds}")));
     names
