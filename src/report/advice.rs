@@ -18,7 +18,7 @@ pub enum Choice {
 }
 
 /// How a connection was secured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Secured {
     /// TLS from the first octet.
@@ -26,6 +26,7 @@ pub enum Secured {
     /// TLS by STARTTLS or STLS.
     StartTls,
     /// Not at all.
+    #[default]
     None,
 }
 
@@ -42,7 +43,7 @@ pub enum Partial {
 }
 
 /// Whether reading mail changes anything on the server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Reading {
     /// It can be done without a trace.
@@ -50,6 +51,7 @@ pub enum Reading {
     /// It marks or hides mail: known of servers of this name, not tried.
     Marks,
     /// Not tried, and not known of this server.
+    #[default]
     NotTried,
 }
 
@@ -63,7 +65,7 @@ pub struct Effort {
 }
 
 /// What one protocol was seen to offer.
-#[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Offer {
     /// The place as the user named it.
     pub place: String,

@@ -138,6 +138,43 @@ fn quoted(word: &str) -> String {
 mod tests {
     use super::*;
 
+    use crate::report::advice::Offer;
+
+    fn judged(host: &str, sums: Sums, moving: bool) -> (Choice, String, String) {
+        let maildrop = Maildrop {
+            offer: Offer { host: host.to_owned(), ..Offer::default() },
+            names: String::new(),
+            expire: None,
+            login_delay: None,
+            listings: None,
+            source: None,
+        };
+        let account = Account { offer: Offer { messages: Some(sums.listed_b), ..Offer::default() }, views: Vec::new() };
+        verdict(&sums, &maildrop, &account, &Names { pop3: "old:pop3", imap: "new", moving, beside: Some("old:imap") })
+    }
+
+    #[test]
+    fn gmails_mail_moves_over_imap_and_that_of_others_as_it_was_compared() {
+        let sums = Sums { listed_a: 3, listed_b: 2, same: 2, only_a: 1, ..Sums::default() };
+        assert_eq!(judged("pop.gmail.com", sums, true).2, "mailhaul migrate old:imap new");
+        assert_eq!(judged("pop.example.org", sums, true).2, "mailhaul migrate old:pop3 new");
+    }
+
+    #[test]
+    fn what_is_missing_outweighs_what_differs_and_that_what_could_not_be_read() {
+        let differs = Sums { listed_a: 4, listed_b: 4, same: 2, different: 1, errors: 2, errors_a: 1, ..Sums::default() };
+        let (choice, reason, next) = judged("h", differs, false);
+        assert_eq!((choice, next.as_str()), (Choice::Imap, "mailhaul compare-pop3 old:pop3 new --full"));
+        assert!(reason.contains("1 message stands there otherwise"), "{reason}");
+        let (choice, reason, next) = judged("h", Sums { only_a: 2, listed_a: 6, ..differs }, false);
+        assert_eq!((choice, next.as_str()), (Choice::Both, "mailhaul backup old:pop3 maildir:Mail"));
+        assert!(reason.contains("2 of the 6 in the maildrop are not on IMAP"), "{reason}");
+        let unread = Sums { different: 0, same: 3, ..differs };
+        assert!(judged("h", unread, false).1.contains("2 messages could not be read"));
+        let doubled = Sums { listed_a: 1, listed_b: 2, same: 1, doubled: 1, ..Sums::default() };
+        assert!(judged("h", doubled, true).1.contains("is there, 1 of it more than once"));
+    }
+
     #[test]
     fn gmail_is_known_by_host_greeting_and_implementation() {
         assert!(is_gmail("pop.GMAIL.com.", "") && is_gmail("localhost", "Gpop ready for requests") && is_gmail("h", "x Gimap"));

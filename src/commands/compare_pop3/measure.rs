@@ -106,23 +106,7 @@ fn offer(place: &Place, server: &Server) -> Offer {
         security,
         // The library does not tell which of them it was; older ones are refused.
         tls: (security != Secured::None).then_some("1.2 or newer"),
-        tls_offered: false,
-        unmeasured: None,
-        authentication: Vec::new(),
-        folders: None,
-        messages: None,
-        octets: None,
-        keeps_flags: None,
-        keeps_keywords: None,
-        search: false,
-        push: None,
-        partial_fetch: None,
-        pipelining: None,
-        extensions: Vec::new(),
-        reading: Reading::NotTried,
-        login: None,
-        listing: None,
-        listed: None,
+        ..Offer::default()
     }
 }
 
