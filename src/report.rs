@@ -1,6 +1,7 @@
 //! How long work tells of itself: events as they happen and counts at the end. Whoever shows them (`output`) and whoever
 //! makes them (`transfer`) meet here and nowhere else.
 
+pub mod advice;
 mod checked;
 pub mod compared;
 mod left;

@@ -427,7 +427,9 @@ EXAMPLES
     # IMAP or POP3 for this account?
     mailhaul compare-pop3 work
     # two places
-    mailhaul compare-pop3 pop3s://ann@pop.example.org imaps://ann@imap.example.org --json";
+    mailhaul compare-pop3 pop3s://ann@pop.example.org imaps://ann@imap.example.org --json
+    # after a move: what POP3 programs will download again from the new account
+    mailhaul compare-pop3 old:pop3 new --forecast new:pop3";
 
 const REBUILD_EXAMPLES: &str = "\
 EXAMPLES
