@@ -2,6 +2,9 @@
 //! This room knows nothing of exit codes (`exit` maps kinds to them) and never holds a secret.
 
 use std::fmt;
+use std::time::Duration;
+
+use crate::backoff::{self, Ask};
 
 /// What failed, as far as the caller (and the exit code) has to tell cases apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +60,7 @@ struct Inner {
     message: String,
     server_said: Option<String>,
     hint: Option<String>,
+    retry_after: Option<Duration>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -75,7 +79,16 @@ impl Error {
             Kind::Network | Kind::Timeout | Kind::Busy | Kind::Protocol => Scope::Session,
             _ => Scope::Run,
         };
-        Self(Box::new(Inner { kind, scope, place: None, message: message.into(), server_said: None, hint: None, source: None }))
+        Self(Box::new(Inner {
+            kind,
+            scope,
+            place: None,
+            message: message.into(),
+            server_said: None,
+            hint: None,
+            retry_after: None,
+            source: None,
+        }))
     }
 
     /// The command line, config file or place is wrong (exit 2).
@@ -153,6 +166,13 @@ impl Error {
         self
     }
 
+    /// Says how long the server wants to be left alone, where its words do not tell.
+    #[must_use]
+    pub fn after(mut self, wait: Duration) -> Self {
+        self.0.retry_after = Some(wait);
+        self
+    }
+
     /// Keeps the cause.
     #[must_use]
     pub fn because(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
@@ -188,6 +208,32 @@ impl Error {
     /// What to do next.
     pub fn remedy(&self) -> Option<&str> {
         self.0.hint.as_deref()
+    }
+
+    /// What the server asks for in its own words: to be left alone for a while, or to be asked over fewer connections.
+    pub fn asked(&self) -> Option<Ask> {
+        self.server_said().and_then(backoff::read)
+    }
+
+    /// How long the server wants to be left alone, where it said so.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.0.retry_after.or_else(|| self.asked().and_then(|ask| ask.wait))
+    }
+
+    /// The same error once more, without what caused it: for a second one who has to know.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        let inner = &self.0;
+        Self(Box::new(Inner {
+            kind: inner.kind,
+            scope: inner.scope,
+            place: inner.place.clone(),
+            message: inner.message.clone(),
+            server_said: inner.server_said.clone(),
+            hint: inner.hint.clone(),
+            retry_after: inner.retry_after,
+            source: None,
+        }))
     }
 
     /// Whether the same call may go through later: a connection, a time-out, a busy mailbox.

@@ -6,12 +6,13 @@
 //!
 //! ```text
 //! main → commands → { cli, output, transfer } → { plan, matching } → { store, state } → { imap | pop3 } → account → { sasl, net }
-//! leaves usable by all: error, exit, secret, message, folder, context, summary, query, report
+//! leaves usable by all: backoff, error, exit, secret, message, folder, context, summary, query, report
 //! ```
 //!
 //! Left may use right (any step), never the reverse, never sideways; `tests/it/layers.rs` holds the table.
 
 pub mod account;
+pub mod backoff;
 pub mod cli;
 pub mod commands;
 pub mod context;

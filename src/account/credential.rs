@@ -11,7 +11,7 @@ use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::context::Context;
+use crate::context::{Context, Moment};
 use crate::error::{Error, Result, io_words};
 use crate::secret::Secret;
 
@@ -19,6 +19,8 @@ use super::netrc;
 
 /// How long a password command may take; a person may have to touch a key or type a passphrase.
 const COMMAND_TIME: Duration = Duration::from_secs(60);
+/// For how long a token serves further connections: they live an hour, and whoever gives them may keep one for a while as well.
+const TOKEN_TIME: Duration = Duration::from_mins(5);
 /// The longest file, or first line, that is taken for one with a secret.
 const SECRET_BYTES: u64 = 64 * 1024;
 /// How often a running command is looked at.
@@ -52,8 +54,15 @@ pub struct Credential {
     no_input: bool,
     /// Variables that hold secrets: no child inherits them.
     hidden_env: Vec<String>,
-    /// A password already fetched; clones share it, so that a person is asked once.
-    fetched: Arc<Mutex<Option<Secret>>>,
+    /// What was fetched already; clones share it, so that a person is asked once.
+    fetched: Arc<Mutex<Option<Fetched>>>,
+}
+
+struct Fetched {
+    secret: Secret,
+    at: Moment,
+    /// A server took it.
+    worked: bool,
 }
 
 impl Credential {
@@ -68,7 +77,7 @@ impl Credential {
     /// A password that is known already.
     pub fn known(password: Secret) -> Self {
         let credential = Self::new(CredentialSource::Unspecified, true, Vec::new());
-        Self { fetched: Arc::new(Mutex::new(Some(password))), ..credential }
+        Self { fetched: Arc::new(Mutex::new(Some(Fetched { secret: password, at: Moment::default(), worked: false }))), ..credential }
     }
 
     /// Environment variables that hold secrets of any account of this command: no child inherits them.
@@ -81,19 +90,55 @@ impl Credential {
         &self.source
     }
 
-    /// Fetches the secret; `true` says that it is a token.
-    pub(super) fn fetch(&self, context: &Context, place: &str, host: &str, user: &str) -> Result<(Secret, bool)> {
-        if let CredentialSource::TokenCommand(argv) = &self.source {
-            return Ok((checked(self.run(argv, context, COMMAND_TIME)?)?, true));
-        }
+    /// Fetches the secret, which is a token where `token` or its source says so; the second value tells. What was fetched
+    /// before serves again, a token for a little while only, because tokens expire.
+    pub(super) fn fetch(&self, context: &Context, place: &str, host: &str, user: &str, token: bool) -> Result<(Secret, bool)> {
+        let token = token || matches!(self.source, CredentialSource::TokenCommand(_));
         // Held while fetching: several connections log in at once, and one prompt serves them all.
         let mut fetched = self.fetched.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(secret) = fetched.as_ref() {
-            return Ok((secret.clone(), false));
+        if let Some(known) = fetched.as_ref()
+            && !(token && self.renews() && context.now().since(known.at) > TOKEN_TIME)
+        {
+            return Ok((known.secret.clone(), token));
         }
         let secret = checked(self.fetch_password(context, place, host, user)?)?;
-        *fetched = Some(secret.clone());
-        Ok((secret, false))
+        *fetched = Some(Fetched { secret: secret.clone(), at: context.now(), worked: false });
+        Ok((secret, token))
+    }
+
+    /// What its source gives now that the server refused `refused`: `None` where that never worked, or there is nothing new, or a
+    /// person would have to be asked. So a wrong password is shown once.
+    pub(super) fn fetch_anew(&self, refused: &Secret, context: &Context, place: &str, host: &str, user: &str) -> Result<Option<Secret>> {
+        if !self.renews() {
+            return Ok(None);
+        }
+        let mut fetched = self.fetched.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let worked = match fetched.as_ref() {
+            // Another connection was quicker.
+            Some(known) if known.secret.expose() != refused.expose() => return Ok(Some(known.secret.clone())),
+            Some(known) => known.worked,
+            None => false,
+        };
+        // One that never worked is wrong, and its source has just been asked.
+        if !worked {
+            return Ok(None);
+        }
+        let secret = checked(self.fetch_password(context, place, host, user)?)?;
+        let new = secret.expose() != refused.expose();
+        *fetched = Some(Fetched { secret: secret.clone(), at: context.now(), worked: false });
+        Ok(new.then_some(secret))
+    }
+
+    /// The server took what was fetched last.
+    pub(super) fn worked(&self) {
+        if let Some(known) = self.fetched.lock().unwrap_or_else(std::sync::PoisonError::into_inner).as_mut() {
+            known.worked = true;
+        }
+    }
+
+    /// Whether its source may give something else the next time, without asking anybody.
+    fn renews(&self) -> bool {
+        matches!(self.source, CredentialSource::Command(_) | CredentialSource::TokenCommand(_) | CredentialSource::File(_))
     }
 
     fn fetch_password(&self, context: &Context, place: &str, host: &str, user: &str) -> Result<Secret> {
@@ -290,7 +335,7 @@ mod tests {
 
     fn fetch(source: CredentialSource) -> Result<String> {
         let credential = Credential::new(source, true, vec!["HOME".into()]);
-        credential.fetch(&Context::from_environment(), "work", "h", "ann").map(|(secret, _)| secret.expose().to_owned())
+        credential.fetch(&Context::from_environment(), "work", "h", "ann", false).map(|(secret, _)| secret.expose().to_owned())
     }
 
     fn sh(script: &str) -> CredentialSource {
@@ -341,17 +386,28 @@ mod tests {
     }
 
     #[test]
-    fn a_password_is_fetched_once_and_a_token_each_time() {
+    fn what_was_fetched_serves_until_a_server_that_took_it_refuses_it() {
         let folder = tempfile::tempdir().unwrap();
         let script = format!("echo x >> {0}; wc -l < {0}", folder.path().join("count").display());
         let argv = vec!["sh".to_owned(), "-c".to_owned(), script];
         let context = Context::from_environment();
         let password = Credential::new(CredentialSource::Command(argv.clone()), true, Vec::new());
         let token = Credential::new(CredentialSource::TokenCommand(argv), true, Vec::new());
-        let line = |credential: &Credential| credential.fetch(&context, "p", "h", "u").unwrap().0.expose().trim().to_owned();
+        let line = |credential: &Credential| credential.fetch(&context, "p", "h", "u", false).unwrap().0.expose().trim().to_owned();
         assert_eq!((line(&password), line(&password.clone())), ("1".into(), "1".into()));
-        assert_eq!((line(&token), line(&token)), ("2".into(), "3".into()));
-        assert!(token.fetch(&context, "p", "h", "u").unwrap().1);
+        assert_eq!((line(&token), line(&token)), ("2".into(), "2".into()));
+        assert!(token.fetch(&context, "p", "h", "u", false).unwrap().1);
+        let anew = |refused: &str| {
+            let secret = token.fetch_anew(&Secret::new(refused), &context, "p", "h", "u").unwrap();
+            secret.map(|secret| secret.expose().trim().to_owned())
+        };
+        // Nobody ever took it: it is wrong, and asking again would be another try at a lock-out.
+        assert_eq!(anew("2"), None);
+        token.worked();
+        assert_eq!(anew("2"), Some("3".into()));
+        assert_eq!(anew("2"), Some("3".into()));
+        assert_eq!(anew("3"), None);
+        assert_eq!(line(&token), "3");
     }
 
     #[test]
@@ -395,7 +451,7 @@ mod tests {
     #[test]
     fn a_known_password_is_given_as_it_is() {
         let credential = Credential::known(Secret::new("p"));
-        assert_eq!(credential.fetch(&Context::from_environment(), "p", "h", "u").unwrap().0.expose(), "p");
+        assert_eq!(credential.fetch(&Context::from_environment(), "p", "h", "u", false).unwrap().0.expose(), "p");
     }
 
     #[test]

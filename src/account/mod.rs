@@ -50,6 +50,8 @@ pub struct Server {
     pub credential: Credential,
     /// How many connections at most.
     pub connections: usize,
+    /// Whether the user said so, rather than nobody.
+    pub connections_given: bool,
     /// Whether a PREAUTH greeting over TLS is accepted.
     pub allow_preauth: bool,
     /// When the connection is compressed.
@@ -167,17 +169,37 @@ impl Server {
         format!("{protocol}://{}@{}:{port}", self.user, self.endpoint.host.to_ascii_lowercase())
     }
 
-    /// Fetches the password or token. A password is fetched once a run, so that a person is asked once; a token is
-    /// fetched at every call, since tokens expire.
+    /// Fetches the password or token. A password is fetched once a run, so that a person is asked once; a token serves for some
+    /// minutes, since tokens expire.
     ///
     /// # Errors
     /// [`crate::error::Kind::Auth`] when nothing gives one, or what should give it fails; a signal while waiting.
     pub fn login(&self, context: &Context) -> Result<Login> {
-        let (secret, token) =
-            self.credential.fetch(context, &self.place, &self.endpoint.host, &self.user).map_err(|error| error.at(&self.place))?;
         // With a token mechanism whatever the user named as the source holds the token.
-        let token = token || self.auth.is_some_and(Authentication::wants_token);
+        let wants_token = self.auth.is_some_and(Authentication::wants_token);
+        let (secret, token) = self
+            .credential
+            .fetch(context, &self.place, &self.endpoint.host, &self.user, wants_token)
+            .map_err(|error| error.at(&self.place))?;
         Ok(if token { Login::Token(secret) } else { Login::Password(secret) })
+    }
+
+    /// Remembers that the server took the password or token: if it is refused later, it has expired.
+    pub fn accepted(&self) {
+        self.credential.worked();
+    }
+
+    /// Fetches the password or token once more, now that the server refused `refused`; `None` where there is nothing new to show.
+    ///
+    /// # Errors
+    /// As [`Self::login`].
+    pub fn login_anew(&self, refused: &Login, context: &Context) -> Result<Option<Login>> {
+        let (Login::Password(old) | Login::Token(old)) = refused;
+        let secret = self
+            .credential
+            .fetch_anew(old, context, &self.place, &self.endpoint.host, &self.user)
+            .map_err(|error| error.at(&self.place))?;
+        Ok(secret.map(|secret| if matches!(refused, Login::Token(_)) { Login::Token(secret) } else { Login::Password(secret) }))
     }
 
     /// What the user must be told at every run before this server is used: switched-off safety.
@@ -252,6 +274,7 @@ mod tests {
             credential: Credential::known(Secret::new("x")),
             compression: Compression::default(),
             connections: 2,
+            connections_given: false,
             allow_preauth: false,
         };
         assert!(matches!(server.login(&Context::from_environment()), Ok(Login::Token(_))));

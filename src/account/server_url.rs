@@ -113,6 +113,7 @@ impl ServerUrl {
             auth: settings.auth,
             credential: Credential::new(source, overrides.no_input, hidden_env),
             connections: settings.connections.unwrap_or(2),
+            connections_given: settings.connections.is_some(),
             compression: Compression::new(settings.compress.unwrap_or_default()),
             allow_preauth: settings.allow_preauth.unwrap_or(false),
         })

@@ -91,6 +91,7 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
         }
     }
     let opener = Opener::new(&source, &app.context, &app.trace);
+    let allowance = open::allowance(&destination);
     let progress = super::progress(app);
     let started = app.context.now();
     let mut journal = Journal::open(&dir, &destination_name, &app.context).map_err(|error| error.at(&destination.shown))?;
@@ -105,8 +106,8 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
             ..Options::default()
         },
         source_name,
-        open_source: &|| opener.source(),
-        open_sink: &|| open::sink(&destination, Access::ReadWrite, &app.context, &app.trace),
+        open_source: &|| opener.spread(),
+        open_sink: &|| open::spread_sink(&destination, allowance.as_ref(), &app.context, &app.trace),
         only: source.folder.clone(),
         into: destination.folder.clone(),
         asked: Asked::House,

@@ -341,6 +341,7 @@ impl Job<'_> {
             Some(server) => {
                 let identity = server.identity();
                 let dir = args.copying.state.clone().map_or_else(|| state::default_dir(&identity), Ok)?;
+                let allowance = open::allowance(self.destination);
                 let mut journal = Journal::open(&dir, &identity, &app.context).map_err(|error| error.at(&self.destination.shown))?;
                 Transfer {
                     context: &app.context,
@@ -354,7 +355,7 @@ impl Job<'_> {
                     },
                     source_name: self.site.source_name(self.account),
                     open_source: &|| Ok(Box::new(self.source(limits)?)),
-                    open_sink: &|| open::sink(self.destination, Access::ReadWrite, &app.context, &app.trace),
+                    open_sink: &|| open::spread_sink(self.destination, allowance.as_ref(), &app.context, &app.trace),
                     only: None,
                     into: self.destination.folder.clone(),
                     asked: Asked::Back,

@@ -331,6 +331,7 @@ impl Job<'_> {
                 settle: self.args.settle,
                 adopt: false,
                 create: self.args.create,
+                until: None,
             },
             source_name: SOURCE_NAME.to_owned(),
             open_source: &|| Ok(Box::new(self.source())),

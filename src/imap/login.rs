@@ -11,6 +11,7 @@ use super::session::{Access, Capabilities, Session};
 use super::types::{Code, Response, Status, StatusLine, Untagged};
 use super::wire::Wire;
 use crate::account::{Authentication, Login, Server};
+use crate::backoff::{self, Cause};
 use crate::context::Context;
 use crate::error::{Error, Kind, Result};
 use crate::net::{Conn, Phase, Security, Trace};
@@ -52,10 +53,22 @@ impl Session {
 fn connect(server: &Server, access: Access, context: &Context, trace: &Trace, ahead: Ahead<'_>) -> Result<Session> {
     // Asked for first: a prompt must not run into the server's patience.
     let login = server.login(context)?;
+    let session = match connect_with(server, &login, access, context, trace, ahead) {
+        // A token lives an hour, and passwords change.
+        Err(error) if error.kind() == Kind::Auth => match server.login_anew(&login, context)? {
+            Some(login) => connect_with(server, &login, access, context, trace, ahead),
+            None => Err(error),
+        },
+        other => other,
+    };
+    session.inspect(|_| server.accepted())
+}
+
+fn connect_with(server: &Server, login: &Login, access: Access, context: &Context, trace: &Trace, ahead: Ahead<'_>) -> Result<Session> {
     let conn = Conn::dial(&server.endpoint, context, trace)?;
     let mut wire = Wire::new(conn, access);
     // Servers quote what they got, in refusals above all.
-    let (Login::Password(secret) | Login::Token(secret)) = &login;
+    let (Login::Password(secret) | Login::Token(secret)) = login;
     wire.conn.hide(secret.clone());
     wire.conn.deadline(Phase::Greeting);
     let greeting = greeting(&mut wire)?;
@@ -83,7 +96,7 @@ fn connect(server: &Server, access: Access, context: &Context, trace: &Trace, ah
         if known.is_empty() {
             known = capability(&mut wire)?;
         }
-        if let Some(names) = authenticate(&mut wire, server, &login, &known)? {
+        if let Some(names) = authenticate(&mut wire, server, login, &known)? {
             known = names;
         }
     }
@@ -95,6 +108,9 @@ fn greeting(wire: &mut Wire) -> Result<StatusLine> {
         Response::Untagged(Untagged::Status(status)) => match status.status {
             Status::Ok | Status::Preauth => Ok(status),
             Status::Bye => Err(Error::new(Kind::Busy, "the server turned the connection away").said(status.words())),
+            Status::No | Status::Bad if backoff::read(&status.words()).is_some() => {
+                Err(Error::new(Kind::Busy, "the server turned the connection away").said(status.words()))
+            }
             Status::No | Status::Bad => Err(Error::protocol("the server's greeting is a refusal").said(status.words())),
         },
         other => Err(Error::protocol("the server's greeting is not IMAP's").said(shown(&other)).hint("check the port")),
@@ -224,14 +240,23 @@ fn sasl(
 
 fn login_refused(server: &Server, status: &StatusLine) -> Error {
     let words = status.words();
-    match &status.code {
-        Some(Code::Unavailable | Code::InUse | Code::Limit) => {
+    let ask = backoff::read(&words);
+    let lower = words.to_ascii_lowercase();
+    let about_secret = matches!(status.code, Some(Code::AuthenticationFailed | Code::AuthorizationFailed | Code::Expired))
+        || ["password", "credential", "authentication failed", "invalid"].iter().any(|word| lower.contains(word));
+    match (&status.code, ask.map(|ask| ask.cause)) {
+        (_, Some(Cause::Connections)) => Error::new(Kind::Busy, "the server takes no more connections now")
+            .said(words)
+            .hint("try again later, or use fewer with ?connections=1"),
+        (Some(Code::Unavailable | Code::InUse | Code::Limit), _) | (_, Some(Cause::Throttled | Cause::InUse)) => {
             Error::new(Kind::Busy, "the server takes no login now").said(words).hint("try again later")
         }
-        Some(Code::ContactAdmin | Code::Alert) | None if words.to_ascii_lowercase().contains("too many") => {
-            Error::new(Kind::Busy, "the server takes no more connections now")
-                .said(words)
-                .hint("try again later, or use fewer with ?connections=1")
+        // Servers that lock accounts say so to those who give a wrong password, too.
+        (_, Some(Cause::Later)) if !about_secret => {
+            Error::new(Kind::Busy, "the server takes no login now").said(words).hint("try again later")
+        }
+        (Some(Code::ContactAdmin | Code::Alert) | None, _) if lower.contains("too many") => {
+            Error::new(Kind::Busy, "the server takes no login now").said(words).hint("try again later")
         }
         _ => Error::auth(format!("login as {} was refused", server.user)).said(words).hint("check the user name and the password or token"),
     }

@@ -77,6 +77,8 @@ pub struct Session {
     pub(super) delimiter_known: bool,
     /// The UID at which reading bodies was lost.
     pub(super) stuck_at: Option<u32>,
+    /// Messages one command asks for at most, where the server is known to hang up.
+    pub(super) set_messages: Option<usize>,
     /// The mailbox that is examined still, and what EXAMINE told of it.
     pub(super) examined: Option<(Vec<u8>, MailboxState)>,
     owing: Owing,
@@ -135,6 +137,11 @@ impl Told {
 }
 
 impl Session {
+    /// Asks for so many messages at most by one command from now on: what a session is lost in the middle of is read again.
+    pub fn ask_for_few(&mut self, messages: usize) {
+        self.set_messages = Some(messages.max(1));
+    }
+
     /// The UID of the message that was next to come when the session was lost while bodies were read.
     pub fn stuck_at(&self) -> Option<u32> {
         self.stuck_at
@@ -152,6 +159,7 @@ impl Session {
             delimiter: None,
             delimiter_known: false,
             stuck_at: None,
+            set_messages: None,
             examined: None,
             owing: Owing::default(),
             qresync: Qresync::Unasked,

@@ -1,5 +1,6 @@
 //! What a server's responses mean, as plain values. Nothing here reads a byte from anywhere or decides what to do.
 
+use crate::backoff;
 use crate::folder::Folder;
 use crate::message::{Flag, InternalDate};
 
@@ -117,6 +118,11 @@ impl StatusLine {
     /// Whether the server says it is slowing us down; Gmail writes `[THROTTLED]` at the *end* of the text.
     pub fn throttled(&self) -> bool {
         self.code == Some(Code::Throttled) || self.text.trim_end().to_ascii_uppercase().ends_with("[THROTTLED]")
+    }
+
+    /// Whether the server only wants more time before it does what was asked for.
+    pub fn slows(&self) -> bool {
+        self.throttled() || !self.is_ok() && backoff::read(&self.words()).is_some_and(|ask| ask.slows())
     }
 }
 

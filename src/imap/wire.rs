@@ -485,8 +485,8 @@ pub(super) fn refusal(what: &str, status: &StatusLine) -> Error {
     use super::types::Code;
     let error = match &status.code {
         Some(Code::OverQuota) => Error::new(Kind::Quota, what).scoped(Scope::Message),
+        _ if status.slows() => Error::new(Kind::Busy, what),
         Some(Code::Unavailable | Code::InUse | Code::ServerBug) => Error::new(Kind::Busy, what).scoped(Scope::Mailbox),
-        _ if status.throttled() => Error::new(Kind::Busy, what),
         _ => Error::refused(what),
     };
     error.said(status.words())

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use crate::error::{Error, Result, Scope};
+use crate::error::{Error, Kind, Result, Scope};
 use crate::message::{Body, Digester, Digests};
 use crate::net::Phase;
 
@@ -197,6 +197,11 @@ impl Session {
         window.answered();
         if !reply.ok {
             let error = self.refusal(&format!("{} {number} was refused", what.verb()), &reply);
+            if error.kind() == Kind::Busy {
+                // Later it may give the message: what else was asked for is not worth waiting for.
+                self.conn.poison();
+                return Err(self.placed(error));
+            }
             return Err(self.placed(error.scoped(Scope::Message)));
         }
         let body = self.body(window);

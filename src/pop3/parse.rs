@@ -1,6 +1,7 @@
 //! The grammar of POP3 (RFC 1939, 2449, 3206, 5034): status lines, listings, capabilities and the dot-stuffed bodies.
 //! Pure and total: octets in, values out; it must never touch a socket.
 
+use crate::backoff;
 use crate::error::Result;
 
 /// A status line.
@@ -31,6 +32,12 @@ impl Reply {
     /// Whether a refusal says that the same may go through later (RFC 2449 section 8.1, RFC 3206).
     pub fn is_temporary(&self) -> bool {
         !self.ok && self.code.as_deref().is_some_and(|code| ["IN-USE", "LOGIN-DELAY", "SYS/TEMP"].contains(&code))
+    }
+
+    /// Whether a refusal without a code that says so asks for more time or fewer connections all the same.
+    pub fn slows(&self) -> bool {
+        let ask = backoff::read(&self.text).filter(|_| !self.ok && self.code.as_deref() != Some("AUTH"));
+        ask.is_some_and(|ask| ask.slows() || ask.cause == backoff::Cause::Connections)
     }
 }
 

@@ -1,6 +1,8 @@
 //! One POP3 session from greeting to QUIT: security, capabilities, login, and the commands that fetch no bodies (`bulk`
 //! does those). It must never know what the messages are for.
 
+use std::time::Duration;
+
 use crate::account::{Authentication, Login, Server};
 use crate::context::Context;
 use crate::error::{Error, Kind, Result, Scope};
@@ -77,8 +79,19 @@ impl Session {
     /// `Network`, `Timeout`, `Busy` (worth trying later), `Auth`, `Protocol`, `Refused`, `Usage`.
     pub fn connect(server: &Server, context: &Context, trace: &Trace, options: Options) -> Result<Self> {
         let login = server.login(context).map_err(|error| error.at(&server.place))?;
-        let target = Target { place: &server.place, endpoint: &server.endpoint, user: &server.user, auth: server.auth, login: &login };
-        Self::open(&target, context, trace, options).map_err(|error| error.at(&server.place))
+        let open = |login: &Login| {
+            let target = Target { place: &server.place, endpoint: &server.endpoint, user: &server.user, auth: server.auth, login };
+            Self::open(&target, context, trace, options)
+        };
+        let session = match open(&login) {
+            // A token lives an hour, and passwords change.
+            Err(error) if error.kind() == Kind::Auth => match server.login_anew(&login, context)? {
+                Some(login) => open(&login),
+                None => Err(error),
+            },
+            other => other,
+        };
+        session.inspect(|_| server.accepted()).map_err(|error| error.at(&server.place))
     }
 
     fn open(target: &Target<'_>, context: &Context, trace: &Trace, options: Options) -> Result<Self> {
@@ -294,7 +307,7 @@ impl Session {
         }
         let message = format!("login as {} was refused", target.user);
         match reply.code.as_deref() {
-            _ if reply.is_temporary() => self.refusal(&message, reply),
+            _ if reply.is_temporary() || reply.slows() => self.refusal(&message, reply),
             Some("SYS/PERM") => {
                 Error::refused(message).said(words).scoped(Scope::Run).hint("the trouble is the server's; its operator has to mend it")
             }
@@ -310,7 +323,7 @@ impl Session {
     /// An error for a `-ERR`: `Busy` where its code says that it may go through later.
     pub(super) fn refusal(&self, what: &str, reply: &Reply) -> Error {
         let words = self.redact(&reply.words());
-        if !reply.is_temporary() {
+        if !reply.is_temporary() && !reply.slows() {
             return Error::refused(what).said(words);
         }
         let hint = match (reply.code.as_deref(), self.capabilities.login_delay) {
@@ -319,7 +332,11 @@ impl Session {
             (Some("LOGIN-DELAY"), None) => "the server wants more time between two logins".to_owned(),
             _ => "try again later".to_owned(),
         };
-        Error::new(Kind::Busy, what).said(words).hint(hint)
+        let error = Error::new(Kind::Busy, what).said(words).hint(hint);
+        match self.capabilities.login_delay.filter(|_| reply.code.as_deref() == Some("LOGIN-DELAY")) {
+            Some(seconds) => error.after(Duration::from_secs(seconds)),
+            None => error,
+        }
     }
 
     /// An error for what is no status line. The connection is out of step and of no more use.

@@ -12,13 +12,32 @@ use crate::imap::bulk::{Appender, Fate, Fetched, Upload, Wanted};
 use crate::imap::listing::Meta;
 use crate::imap::selected::{MailboxState, Selected};
 use crate::imap::session::{Access, Mailbox, Session};
-use crate::message::{Body, Flag, InternalDate, Key, Message};
+use crate::message::{Body, Digests, Flag, InternalDate, Key, Message};
 use crate::net::Trace;
 
 /// The mailbox a source or sink has turned to.
+#[derive(Clone)]
 struct Current {
     wire_name: Vec<u8>,
     uid_validity: Option<u32>,
+}
+
+/// Where a session stands, for others to stand there as well.
+#[derive(Clone)]
+pub(super) struct Standing {
+    current: Current,
+    state: MailboxState,
+}
+
+/// How messages go out, which says what a round trip costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Manner {
+    /// Many in one command, none waited for.
+    Together,
+    /// One a command, none waited for.
+    OneByOne,
+    /// The server is waited for before each message.
+    Waiting,
 }
 
 /// An IMAP account to read from; its session is read-only.
@@ -35,6 +54,21 @@ impl ImapSource {
     /// As [`Session::connect`].
     pub fn connect(server: &Server, context: &Context, trace: &Trace) -> Result<Self> {
         Ok(Self { session: Session::connect(server, Access::ReadOnly, context, trace)?, current: None, names: HashMap::new() })
+    }
+
+    /// Where it stands.
+    pub(super) fn standing(&self) -> Option<Standing> {
+        self.current.clone().map(|current| Standing { current, state: MailboxState::default() })
+    }
+
+    /// Asks for so many messages at most by one command from now on.
+    pub(super) fn ask_for_few(&mut self, messages: usize) {
+        self.session.ask_for_few(messages);
+    }
+
+    /// Turns to where another session stands. Reading fails with [`Kind::Safety`] if UIDs mean something else here.
+    pub(super) fn stand(&mut self, standing: &Standing) {
+        self.current = Some(standing.current.clone());
     }
 }
 
@@ -88,6 +122,10 @@ pub struct ImapSink {
     names: HashMap<Folder, Vec<u8>>,
     /// What had to be changed, by ticket, until its fate is known.
     altered: HashMap<u64, Vec<String>>,
+    /// Digests of messages that go as they came, by ticket, until their fate is known.
+    unaltered: HashMap<u64, Digests>,
+    unsent: Vec<Outgoing>,
+    among_several: bool,
 }
 
 impl ImapSink {
@@ -107,7 +145,46 @@ impl ImapSink {
             current: None,
             names: HashMap::new(),
             altered: HashMap::new(),
+            unaltered: HashMap::new(),
+            unsent: Vec::new(),
+            among_several: false,
         })
+    }
+
+    /// How messages go out.
+    pub(super) fn manner(&self) -> Manner {
+        match self.session.as_ref().map(Session::capabilities) {
+            Some(capabilities) if !capabilities.has("LITERAL+") => Manner::Waiting,
+            Some(capabilities) if capabilities.has("MULTIAPPEND") => Manner::Together,
+            _ => Manner::OneByOne,
+        }
+    }
+
+    /// Says that other sessions append beside this one.
+    pub(super) fn among_several(&mut self) {
+        self.among_several = true;
+    }
+
+    /// Where it stands.
+    pub(super) fn standing(&self) -> Option<Standing> {
+        self.current.clone().map(|current| Standing { current, state: self.state.clone() })
+    }
+
+    /// Turns to where another session stands.
+    ///
+    /// # Errors
+    /// [`Kind::Safety`] if UIDs mean something else here; loss of the connection.
+    pub(super) fn stand(&mut self, standing: &Standing) -> Result<()> {
+        let wire_name = standing.current.wire_name.clone();
+        let selected = self.session()?.examine(&wire_name)?;
+        let uid_validity = selected.state().uid_validity;
+        selected.leave()?;
+        if uid_validity != standing.current.uid_validity {
+            return Err(uid_validity_changed());
+        }
+        self.current = Some(standing.current.clone());
+        self.state = standing.state.clone();
+        Ok(())
     }
 
     fn session(&mut self) -> Result<&mut Session> {
@@ -212,10 +289,16 @@ impl Sink for ImapSink {
             let (Some(session), Some(mailbox)) = (self.session.take(), mailbox) else {
                 return Err(Error::local("no folder is open at the destination").at(&self.place));
             };
-            self.appender = Some(Appender::new(session, mailbox));
+            let appender = self.appender.insert(Appender::new(session, mailbox));
+            if self.among_several {
+                appender.among_several();
+            }
         }
+        let digests = outgoing.message.digests;
         let (upload, altered) = prepare(outgoing, &self.state, self.binary)?;
-        if !altered.is_empty() {
+        if altered.is_empty() {
+            self.unaltered.insert(upload.ticket, digests);
+        } else {
             self.altered.insert(upload.ticket, altered);
         }
         if let Some(appender) = &mut self.appender {
@@ -238,10 +321,17 @@ impl Sink for ImapSink {
             Wait::One => appender.next_fates(),
             Wait::All => appender.fates(true),
         };
+        for Upload { ticket, body, internal_date, flags, .. } in appender.take_unsent() {
+            // What had to be changed is read again, to be changed and told of again.
+            if let Some(digests) = self.unaltered.remove(&ticket) {
+                self.unsent.push(Outgoing { ticket, message: Message { body, digests, internal_date, flags } });
+            }
+        }
         let place = &self.place;
         Ok(fates
             .into_iter()
             .map(|(ticket, fate)| {
+                self.unaltered.remove(&ticket);
                 let altered = self.altered.remove(&ticket).unwrap_or_default();
                 let outcome = match fate {
                     Fate::Stored(append_uid) => Outcome::Stored { append_uid, altered },
@@ -252,6 +342,10 @@ impl Sink for ImapSink {
                 Placement { ticket, outcome }
             })
             .collect())
+    }
+
+    fn unsent(&mut self) -> Vec<Outgoing> {
+        std::mem::take(&mut self.unsent)
     }
 
     fn lost(&self) -> Option<&Error> {

@@ -12,6 +12,7 @@ pub mod open;
 pub mod origin;
 pub mod pop3;
 pub mod several;
+pub mod spread;
 pub mod vault;
 
 use std::collections::HashSet;
@@ -132,6 +133,11 @@ pub trait Source: Send {
     /// is the first one not handed over.
     fn stuck_at(&self) -> Option<u32> {
         None
+    }
+
+    /// What people should be told since the last call: each remark once.
+    fn remarks(&mut self) -> Vec<String> {
+        Vec::new()
     }
 
     /// Ends the session politely.
@@ -266,6 +272,17 @@ pub trait Sink: Send {
     /// # Errors
     /// Only local trouble: a lost session shows as `Unknown` and `NotSent`.
     fn settle(&mut self, wait: Wait) -> Result<Vec<Placement>>;
+
+    /// Messages whose fate is [`Outcome::NotSent`] and that were kept as they came, so that nobody has to read them again. To be
+    /// asked for before the session is dropped.
+    fn unsent(&mut self) -> Vec<Outgoing> {
+        Vec::new()
+    }
+
+    /// What people should be told since the last call: each remark once.
+    fn remarks(&mut self) -> Vec<String> {
+        Vec::new()
+    }
 
     /// Why the session is lost, if it is: a new sink is needed then.
     fn lost(&self) -> Option<&Error> {

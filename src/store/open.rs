@@ -3,8 +3,8 @@
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 
 use tempfile::TempDir;
 
@@ -13,8 +13,9 @@ use super::imap::{ImapSink, ImapSource};
 use super::maildir::{MaildirSink, MaildirSource};
 use super::mbox::{MboxSink, MboxSource, is_mbox};
 use super::pop3::Pop3Source;
+use super::spread::{Allowance, SpreadSink, SpreadSource};
 use super::{Sink, Source};
-use crate::account::{Location, Place, Protocol};
+use crate::account::{Location, Place, Protocol, Server};
 use crate::context::Context;
 use crate::error::{Error, Result, io_words};
 use crate::imap::session::Access;
@@ -27,6 +28,8 @@ pub struct Opener<'a> {
     trace: &'a Trace,
     /// How often it was opened.
     opened: AtomicU32,
+    /// How many sessions there may be, at a server.
+    allowance: Option<Arc<Allowance>>,
     /// Standard input, once it was read.
     spool: Mutex<Option<Spool>>,
 }
@@ -34,7 +37,25 @@ pub struct Opener<'a> {
 impl<'a> Opener<'a> {
     /// Opens nothing yet.
     pub fn new(place: &'a Place, context: &'a Context, trace: &'a Trace) -> Self {
-        Self { place, context, trace, opened: AtomicU32::new(0), spool: Mutex::new(None) }
+        let allowance = place.server().map(|server| Arc::new(Allowance::of(server)));
+        Self { place, context, trace, opened: AtomicU32::new(0), allowance, spool: Mutex::new(None) }
+    }
+
+    /// The place, read-only, over several sessions where the user wants that and the protocol allows it (POP3 does not).
+    ///
+    /// # Errors
+    /// As [`Self::source`].
+    pub fn spread(&self) -> Result<Box<dyn Source>> {
+        match (self.place.server(), &self.allowance) {
+            (Some(server), Some(allowance)) if server.protocol == Protocol::Imap && allowance.wants_several() => {
+                let losses = self.opened.fetch_add(1, Ordering::Relaxed);
+                let connect = connect(server, self.context, self.trace, allowance, move |server, context, trace| {
+                    careful(ImapSource::connect(server, context, trace)?, losses)
+                });
+                Ok(Box::new(SpreadSource::over(connect()?, Arc::clone(allowance), connect)))
+            }
+            _ => self.source(),
+        }
     }
 
     /// The place, read-only.
@@ -44,10 +65,11 @@ impl<'a> Opener<'a> {
     pub fn source(&self) -> Result<Box<dyn Source>> {
         // A POP3 server that announces PIPELINING and cannot do it (wildduck#950, MailKit#174) loses the session again and
         // again: after the second loss it is asked for one message at a time.
-        let pipelining = self.opened.fetch_add(1, Ordering::Relaxed) < 2;
+        let losses = self.opened.fetch_add(1, Ordering::Relaxed);
+        let pipelining = losses < 2;
         match &self.place.location {
             Location::Server(server) if server.protocol == Protocol::Imap => {
-                Ok(Box::new(ImapSource::connect(server, self.context, self.trace)?))
+                Ok(Box::new(careful(ImapSource::connect(server, self.context, self.trace)?, losses)?))
             }
             Location::Server(server) => Ok(Box::new(Pop3Source::connect_with(server, self.context, self.trace, pipelining)?)),
             Location::Stdio => {
@@ -60,6 +82,16 @@ impl<'a> Opener<'a> {
             _ => local_source(self.place),
         }
     }
+}
+
+/// What is asked for by one command comes in vain if the session is lost in the middle: a server that hangs up is asked for less.
+fn careful(mut source: ImapSource, losses: u32) -> Result<ImapSource> {
+    match losses {
+        0 => {}
+        1..=3 => source.ask_for_few(200),
+        _ => source.ask_for_few(50),
+    }
+    Ok(source)
 }
 
 /// A place that lies on this machine, and is no stream, read-only.
@@ -91,6 +123,40 @@ pub fn sink(place: &Place, access: Access, context: &Context, trace: &Trace) -> 
         Location::Eml(path) => Box::new(EmlSink::new(path, context.clone())),
         Location::Stdio => return Err(Error::usage("standard output makes no sense here").at(&place.shown)),
     })
+}
+
+/// The place, to write into, over several sessions where that pays or the user wants it; one value of `allowance` serves all the
+/// sinks of a run.
+///
+/// # Errors
+/// As [`sink`].
+pub fn spread_sink(place: &Place, allowance: Option<&Arc<Allowance>>, context: &Context, trace: &Trace) -> Result<Box<dyn Sink>> {
+    let (Some(server), Some(allowance)) = (place.server().filter(|server| server.protocol == Protocol::Imap), allowance) else {
+        return sink(place, Access::ReadWrite, context, trace);
+    };
+    let connect =
+        connect(server, context, trace, allowance, |server, context, trace| ImapSink::connect(server, Access::ReadWrite, context, trace));
+    Ok(match SpreadSink::over(connect()?, Arc::clone(allowance), connect) {
+        Ok(sink) => Box::new(sink),
+        Err(first) => first,
+    })
+}
+
+/// How many sessions a run may have at the place, where it is a server.
+pub fn allowance(place: &Place) -> Option<Arc<Allowance>> {
+    place.server().map(|server| Arc::new(Allowance::of(server)))
+}
+
+/// What opens one session after the other and learns from refusals.
+fn connect<T>(
+    server: &Server,
+    context: &Context,
+    trace: &Trace,
+    allowance: &Arc<Allowance>,
+    open: impl Fn(&Server, &Context, &Trace) -> Result<T> + Send + Sync + 'static,
+) -> impl Fn() -> Result<T> + Send + Sync + 'static {
+    let (server, context, trace, allowance) = (server.clone(), context.clone(), trace.clone(), Arc::clone(allowance));
+    move || open(&server, &context, &trace).inspect_err(|error| allowance.heed(error))
 }
 
 /// Whether the place keeps flags of its own, so that no flag means none.

@@ -7,6 +7,7 @@ use super::Transfer;
 use super::ends::Ends;
 use super::pass::{End, Suspect, name_of};
 use super::tally::{Fate, Work};
+use crate::backoff::Cause;
 use crate::error::{Error, Result, Scope};
 use crate::folder::Folder;
 use crate::report::{Event, Problem};
@@ -23,10 +24,12 @@ impl Transfer<'_> {
             ends.losses = 0;
         }
         let folder = work.pair.source.folder.clone();
+        // A server that is slow with all of us is so at no message.
+        let innocent = |error: &Error| error.asked().is_some_and(|ask| ask.slows() || ask.cause == Cause::Connections);
         if let Some(error) = end.sink {
             // A server may hang up in the middle of a message, too.
             let lost = if end.lost.is_empty() { end.begun } else { end.lost };
-            if self.blame(work, &folder, group, &lost, &error, "the destination hung up on it")? {
+            if !innocent(&error) && self.blame(work, &folder, group, &lost, &error, "the destination hung up on it")? {
                 ends.losses = 0;
             }
             // The source stopped in the middle of its answers.
@@ -37,7 +40,7 @@ impl Transfer<'_> {
             if error.scope() != Scope::Session {
                 return Err(error);
             }
-            if let Some(listed) = end.unread.and_then(|index| group.get(index)) {
+            if let Some(listed) = end.unread.and_then(|index| group.get(index)).filter(|_| !innocent(&error)) {
                 let lost = Suspect { name: name_of(listed), key: name_of(listed) };
                 if self.blame(work, &folder, group, &[lost], &error, "the source hung up on it")? {
                     ends.losses = 0;

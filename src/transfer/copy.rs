@@ -22,7 +22,10 @@ impl Transfer<'_> {
         loop {
             self.context.check()?;
             match self.folder_once(ends, work, seen) {
-                Ok(true) => return Ok(()),
+                Ok(true) => {
+                    work.shelf = HashMap::new();
+                    return Ok(());
+                }
                 Ok(false) => {}
                 // Which end was lost is not known here: opening both again is cheap against losing mail.
                 Err(error) if error.scope() == Scope::Session => ends.lose_both(self, error)?,
@@ -122,6 +125,7 @@ impl Transfer<'_> {
                 counts_for_ever: self.asked.lists_all(),
                 tally: &mut work.tally,
                 twins: &mut twins,
+                shelf: &mut work.shelf,
             }
             .run(&mut *source, &mut *sink, &group)?;
             if end.source.is_some() || end.sink.is_some() {

@@ -12,6 +12,10 @@ const MAX_LOSSES: u32 = 5;
 /// The first pause before connecting again; it doubles to the last.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LAST_PAUSE: Duration = Duration::from_secs(300);
+/// The first pause for a server that slows us down and does not say for how long.
+const FIRST_PAUSE_SLOWED: Duration = Duration::from_secs(10);
+/// No single wait is longer, whatever a server asks for.
+const LONGEST: Duration = Duration::from_hours(1);
 
 /// Both ends, each gone after a loss until it is opened again.
 pub(super) struct Ends {
@@ -55,15 +59,32 @@ impl Ends {
         self.pause(transfer, error)
     }
 
-    /// Counts a loss and waits a little longer each time; gives up after several without progress.
+    /// Counts a loss and waits: as long as the server asks, or a little longer each time; gives up after several without progress.
     fn pause(&mut self, transfer: &Transfer<'_>, error: Error) -> Result<()> {
         transfer.context.check()?;
         self.losses += 1;
         if self.losses > MAX_LOSSES {
             return Err(error);
         }
-        let pause = FIRST_PAUSE.saturating_mul(1 << (self.losses - 1).min(16)).min(LAST_PAUSE);
-        transfer.report.event(Event::Note(format!("{error}; connecting again in {} s", pause.as_secs())));
+        let slowed = error.asked().is_some_and(|ask| ask.slows());
+        let first = if slowed { FIRST_PAUSE_SLOWED } else { FIRST_PAUSE };
+        let own = first.saturating_mul(1 << (self.losses - 1).min(16)).min(LAST_PAUSE);
+        // A second more, so that the server's clock is past it as well.
+        let asked = error.retry_after().map(|wait| wait.saturating_add(FIRST_PAUSE).min(LONGEST));
+        let pause = asked.unwrap_or(own);
+        if transfer.options.until.is_some_and(|until| transfer.context.now().after(pause) > until) {
+            return Err(Error::new(
+                Kind::Limit,
+                format!("the limit of time would be over before the server is to be asked again: {error}"),
+            )
+            .hint("run the same command again to go on"));
+        }
+        let text = |what: &str| format!("{error}; {what} in {} s", pause.as_secs());
+        transfer.report.event(match asked {
+            Some(_) => Event::Waiting(text("going on as the server asks,")),
+            None if slowed => Event::Waiting(text("going on")),
+            None => Event::Note(text("connecting again")),
+        });
         transfer.context.pause(pause);
         transfer.context.check()
     }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::context::Moment;
 use crate::message::InternalDate;
 use crate::summary;
 
@@ -74,10 +75,19 @@ pub struct Options {
     pub adopt: bool,
     /// Whether folders that are not there are made.
     pub create: bool,
+    /// When the run must be over: it waits for no server beyond that.
+    pub until: Option<Moment>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { flags: SourceFlags::Kept, date_from: DateFrom::Received, settle: Duration::from_mins(10), adopt: true, create: true }
+        Self {
+            flags: SourceFlags::Kept,
+            date_from: DateFrom::Received,
+            settle: Duration::from_mins(10),
+            adopt: true,
+            create: true,
+            until: None,
+        }
     }
 }

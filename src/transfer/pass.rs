@@ -94,6 +94,8 @@ pub(super) struct Pass<'a> {
     pub(super) tally: &'a mut HashMap<String, Fate>,
     /// How often a content digest was met among messages that have no other key.
     pub(super) twins: &'a mut Twins,
+    /// Messages that were read before and not sent, by key: they are not asked for again.
+    pub(super) shelf: &'a mut HashMap<String, Message>,
 }
 
 /// A message at which a session was lost.
@@ -125,6 +127,9 @@ enum News {
     Read(usize, Result<Message>),
     ReadingEnded(Option<Error>),
     Facts(Vec<Placement>),
+    /// Messages that were not sent, as they came.
+    Unsent(Vec<Outgoing>),
+    Remarks(Vec<String>),
     SinkLost(Error),
     SinkFailed(Error),
 }
@@ -151,19 +156,27 @@ impl Pass<'_> {
         let (news, inbox) = mpsc::channel();
         let (outgoing, to_send) = mpsc::channel();
         let context = self.context;
-        thread::scope(|scope| {
+        let mut shelf: HashMap<String, Message> = HashMap::new();
+        if !self.shelf.is_empty() {
+            shelf = todo.iter().filter_map(|listed| self.shelf.remove_entry(&name_of(listed))).collect();
+        }
+        let (outcome, left) = thread::scope(|scope| {
             let (budget, for_reader, for_sender, reading) = (&budget, news.clone(), news, &mut *source);
-            scope.spawn(move || {
-                let ended = read(reading, todo, budget, context, &for_reader);
+            let reader = scope.spawn(move || {
+                let ended = read(&mut *reading, todo, &mut shelf, budget, context, &for_reader);
+                let _ = for_reader.send(News::Remarks(reading.remarks()));
                 let _ = for_reader.send(News::ReadingEnded(ended));
+                shelf
             });
             scope.spawn(move || send(sink, &to_send, context, &for_sender));
-            let outcome = Between { pass: self, todo, budget, sent: HashMap::new(), next_ticket: 0, end: End::default(), stop: None }
-                .run(&inbox, outgoing);
+            let between = Between { pass: &mut *self, todo, budget, sent: HashMap::new(), next_ticket: 0, end: End::default(), stop: None };
+            let outcome = between.run(&inbox, outgoing);
             budget.close();
-            outcome
-        })
-        .map(|mut end| {
+            // A panic of one thread is a panic of the other.
+            (outcome, reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        });
+        self.shelf.extend(left);
+        outcome.map(|mut end| {
             // The source knows better at which message it was lost, where it answers many at once.
             if let Some(stuck) = source.stuck_at().filter(|_| end.source.is_some()) {
                 end.unread = todo.iter().position(|listed| listed.id == stuck).or(end.unread);
@@ -173,15 +186,38 @@ impl Pass<'_> {
     }
 }
 
-fn read(source: &mut dyn Source, todo: &[Listed], budget: &Budget, context: &Context, news: &Sender<News>) -> Option<Error> {
-    let outcome = source.read(todo, &mut |index, message| {
+fn read(
+    source: &mut dyn Source,
+    todo: &[Listed],
+    shelf: &mut HashMap<String, Message>,
+    budget: &Budget,
+    context: &Context,
+    news: &Sender<News>,
+) -> Option<Error> {
+    let mut hand_over = |index: usize, message: Result<Message>| {
         let octets = message.as_ref().map_or(0, |message| weight(&message.body));
         if !budget.take(octets, context)? || news.send(News::Read(index, message)).is_err() {
             return Err(Error::network("reading was broken off because the destination is lost"));
         }
         Ok(())
-    });
-    outcome.err()
+    };
+    let mut left = Vec::new();
+    for (index, listed) in todo.iter().enumerate() {
+        let message = if listed.key.is_some() && !shelf.is_empty() { shelf.remove(&name_of(listed)) } else { None };
+        match message {
+            Some(message) => {
+                if let Err(error) = hand_over(index, Ok(message)) {
+                    return Some(error);
+                }
+            }
+            None => left.push(index),
+        }
+    }
+    if left.len() == todo.len() {
+        return source.read(todo, &mut hand_over).err();
+    }
+    let wanted: Vec<Listed> = left.iter().filter_map(|&index| todo.get(index)).cloned().collect();
+    source.read(&wanted, &mut |at, message| left.get(at).map_or(Ok(()), |&index| hand_over(index, message))).err()
 }
 
 fn send(sink: &mut dyn Sink, to_send: &Receiver<Vec<Outgoing>>, context: &Context, news: &Sender<News>) {
@@ -202,9 +238,10 @@ fn send_all(sink: &mut dyn Sink, to_send: &Receiver<Vec<Outgoing>>, context: &Co
         let facts = match next {
             // After a loss, or a signal, nothing more is begun.
             Ok(group) if lost || context.interrupted().is_some() => {
-                let unsent =
-                    group.into_iter().map(|outgoing| Placement { ticket: outgoing.ticket, outcome: Outcome::NotSent { begun: false } });
-                let _ = news.send(News::Facts(unsent.collect()));
+                let unsent = group.iter().map(|outgoing| Placement { ticket: outgoing.ticket, outcome: Outcome::NotSent { begun: false } });
+                let unsent = unsent.collect();
+                let _ = news.send(News::Unsent(group));
+                let _ = news.send(News::Facts(unsent));
                 continue;
             }
             Ok(group) => {
@@ -219,15 +256,21 @@ fn send_all(sink: &mut dyn Sink, to_send: &Receiver<Vec<Outgoing>>, context: &Co
             Err(RecvTimeoutError::Disconnected) => {
                 let facts = sink.settle(Wait::All)?;
                 tell(&facts, &mut outstanding);
+                let _ = news.send(News::Unsent(sink.unsent()));
                 let _ = news.send(News::Facts(facts));
+                remark(sink, news);
                 if let Some(error) = sink.lost().filter(|_| !lost) {
-                    let _ = news.send(News::SinkLost(copy_of(error)));
+                    let _ = news.send(News::SinkLost(error.copy()));
                 }
                 return Ok(());
             }
         };
         if !lost {
             tell(&facts, &mut outstanding);
+        }
+        remark(sink, news);
+        if !lost && sink.lost().is_some() {
+            let _ = news.send(News::Unsent(sink.unsent()));
         }
         if !facts.is_empty() {
             let _ = news.send(News::Facts(facts));
@@ -237,8 +280,10 @@ fn send_all(sink: &mut dyn Sink, to_send: &Receiver<Vec<Outgoing>>, context: &Co
             // All that was taken has its fate now.
             let facts = sink.settle(Wait::All)?;
             tell(&facts, &mut outstanding);
+            let _ = news.send(News::Unsent(sink.unsent()));
             let _ = news.send(News::Facts(facts));
-            let _ = news.send(News::SinkLost(copy_of(sink.lost().unwrap_or(&Error::network("the session is lost")))));
+            let error = sink.lost().map_or_else(|| Error::network("the session is lost"), Error::copy);
+            let _ = news.send(News::SinkLost(error));
         }
     }
 }
@@ -247,15 +292,10 @@ fn tell(facts: &[Placement], outstanding: &mut usize) {
     *outstanding = outstanding.saturating_sub(facts.len());
 }
 
-fn copy_of(error: &Error) -> Error {
-    let copy = Error::new(error.kind(), error.message()).scoped(error.scope());
-    let copy = match error.server_said() {
-        Some(words) => copy.said(words),
-        None => copy,
-    };
-    match error.place() {
-        Some(place) => copy.at(place),
-        None => copy,
+fn remark(sink: &mut dyn Sink, news: &Sender<News>) {
+    let remarks = sink.remarks();
+    if !remarks.is_empty() {
+        let _ = news.send(News::Remarks(remarks));
     }
 }
 
@@ -307,6 +347,8 @@ impl Between<'_, '_> {
                             self.end.source = error;
                         }
                         News::Facts(facts) => self.facts(facts, &mut group),
+                        News::Unsent(messages) => self.keep(messages),
+                        News::Remarks(remarks) => remarks.into_iter().for_each(|text| self.pass.report.event(Event::Note(text))),
                         News::SinkLost(error) => {
                             self.end.sink = Some(error);
                             self.budget.close();
@@ -467,6 +509,15 @@ impl Between<'_, '_> {
         Ok(())
     }
 
+    /// Keeps what was read for the next pass. A message that has no key cannot be told from others then.
+    fn keep(&mut self, messages: Vec<Outgoing>) {
+        for Outgoing { ticket, message } in messages {
+            if let Some(sent) = self.sent.get(&ticket).filter(|sent| sent.key == sent.name) {
+                self.pass.shelf.insert(sent.name.clone(), message);
+            }
+        }
+    }
+
     fn facts(&mut self, facts: Vec<Placement>, group: &mut Group) {
         for Placement { ticket, outcome } in facts {
             let Some(sent) = self.sent.remove(&ticket) else { continue };
@@ -504,7 +555,8 @@ impl Between<'_, '_> {
                     group.fates.push((sent.key, Fate::Refused { id: sent.id, reason }));
                     if error.kind() == Kind::Quota {
                         self.stop.get_or_insert_with(|| {
-                            copy_of(&error)
+                            error
+                                .copy()
                                 .hint("make room there, then run the same command again: it goes on where it stopped")
                                 .scoped(crate::error::Scope::Run)
                         });

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::pass::{Adoptable, name_of};
 use crate::error::Error;
+use crate::message::Message;
 use crate::plan::Pair;
 use crate::report::{Counts, FolderCounts, Outcome, Problem};
 use crate::store::Listed;
@@ -32,6 +33,8 @@ pub(super) struct Work {
     pub(super) failed: Option<Error>,
     /// Copies of other sources that are at the destination and count for none of these messages yet.
     pub(super) brought: Option<Adoptable>,
+    /// Messages that were read and not sent because the destination was lost, by key.
+    pub(super) shelf: HashMap<String, Message>,
 }
 
 impl Work {
@@ -44,6 +47,7 @@ impl Work {
             done_before: HashSet::new(),
             failed: None,
             brought: None,
+            shelf: HashMap::new(),
         }
     }
 

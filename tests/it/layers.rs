@@ -17,11 +17,11 @@ const ROWS: &[&[&str]] = &[
 ];
 
 /// Usable by all; they use one another and nothing else.
-const LEAVES: &[&str] = &["error", "exit", "secret", "message", "folder", "context", "summary", "query", "report"];
+const LEAVES: &[&str] = &["backoff", "error", "exit", "secret", "message", "folder", "context", "summary", "query", "report"];
 
 /// Files that must touch no socket and no file of the system.
 const GRAMMAR: &[&str] =
-    &["imap/types", "imap/utf7", "imap/encode", "imap/parse", "pop3/parse", "sasl", "plan", "matching", "query", "summary"];
+    &["imap/types", "imap/utf7", "imap/encode", "imap/parse", "pop3/parse", "sasl", "plan", "matching", "query", "summary", "backoff"];
 
 /// A path out of a room and into another, `crate::room::…`, found in a file.
 fn rooms_used(code: &str) -> BTreeSet<String> {

@@ -7,6 +7,7 @@ use super::super::encode::{Command, Part};
 use super::super::session::Session;
 use super::super::types::{Code, Response, StatusLine};
 use super::super::wire::refusal;
+use crate::backoff::{self, Cause};
 use crate::error::{Error, Kind, Result, Scope};
 use crate::message::{Body, Flag, InternalDate};
 use crate::net::Phase;
@@ -73,6 +74,12 @@ pub struct Appender {
     warm: bool,
     created: bool,
     lost: Option<Error>,
+    /// Whether other sessions append beside this one, so that a limit may be theirs together.
+    among_several: bool,
+    /// The server wants more time: nothing more is sent, and once all answers are in the session counts as lost for that reason.
+    slowed: Option<Error>,
+    /// What was not sent after a loss.
+    unsent: Vec<Upload>,
 }
 
 impl Appender {
@@ -91,7 +98,20 @@ impl Appender {
             warm: false,
             created: false,
             lost: None,
+            among_several: false,
+            slowed: None,
+            unsent: Vec::new(),
         }
+    }
+
+    /// Says that other sessions append beside this one: a limit that is reached may be theirs together.
+    pub fn among_several(&mut self) {
+        self.among_several = true;
+    }
+
+    /// What did not go out because the session was lost.
+    pub fn take_unsent(&mut self) -> Vec<Upload> {
+        std::mem::take(&mut self.unsent)
     }
 
     /// The session, once nothing is outstanding.
@@ -116,7 +136,11 @@ impl Appender {
     /// Sends what is queued, waiting for answers where the window is full.
     pub fn push(&mut self) {
         while self.lost.is_none() && !(self.queue.is_empty() && self.halves.is_empty()) {
-            if self.window_is_full() {
+            if self.slowed.is_some() && self.flight.is_empty() {
+                self.lost = self.slowed.take();
+                break;
+            }
+            if self.slowed.is_some() || self.window_is_full() {
                 self.answer();
                 continue;
             }
@@ -133,6 +157,16 @@ impl Appender {
         self.give_up_if_lost();
     }
 
+    /// Puts aside what the server will take later.
+    fn slow_down(&mut self, uploads: Vec<Upload>, status: &StatusLine) {
+        for upload in uploads.into_iter().rev() {
+            self.queued_octets += upload.body.len();
+            self.queue.push_front(upload);
+        }
+        let error = Error::new(Kind::Busy, "the server wants more time").said(status.words());
+        self.slowed.get_or_insert(error);
+    }
+
     /// The fates known without waiting; with `wait`, those of all messages taken.
     pub fn fates(&mut self, wait: bool) -> Vec<(u64, Fate)> {
         if wait {
@@ -140,7 +174,7 @@ impl Appender {
         }
         while self.lost.is_none() && !self.flight.is_empty() && (wait || matches!(self.session.wire.has_response(), Ok(true))) {
             self.answer();
-            if !self.halves.is_empty() {
+            if !self.halves.is_empty() || self.slowed.is_some() {
                 self.push();
             }
         }
@@ -153,7 +187,7 @@ impl Appender {
         self.push();
         while self.lost.is_none() && self.fates.is_empty() && !self.flight.is_empty() {
             self.answer();
-            if !self.halves.is_empty() {
+            if !self.halves.is_empty() || self.slowed.is_some() {
                 self.push();
             }
         }
@@ -261,11 +295,15 @@ impl Appender {
             self.fates.extend(chunk.uploads.iter().zip(uids).map(|(upload, uid)| (upload.ticket, Fate::Stored(uid))));
             return Ok(());
         }
+        let limit = self.among_several && (status.code == Some(Code::Limit) || too_many(status));
         match &status.code {
             // These say that the server stumbled, not that it did nothing.
             Some(Code::ServerBug | Code::Unavailable | Code::InUse) => {
                 self.fates.extend(chunk.uploads.iter().map(|upload| (upload.ticket, Fate::Unknown)));
             }
+            Some(Code::OverQuota) => self.refused(chunk.uploads, status),
+            // Known not to be there, and welcome later.
+            _ if status.slows() || limit => self.slow_down(chunk.uploads, status),
             Some(Code::TryCreate) if !self.created && self.flight.is_empty() => {
                 self.created = true;
                 self.session.create(&self.mailbox)?;
@@ -305,11 +343,19 @@ impl Appender {
                 let begun = !whole && std::mem::take(&mut broke);
                 self.fates.push((upload.ticket, if whole { Fate::Unknown } else { Fate::NotSent { begun } }));
             }
+            let mut whole = chunk.whole_at.iter();
+            self.unsent.extend(chunk.uploads.into_iter().filter(|_| whole.next().is_none_or(|&at| at > sent)));
         }
-        let unsent = self.halves.drain(..).flatten().chain(self.queue.drain(..));
-        self.fates.extend(unsent.map(|upload| (upload.ticket, Fate::NotSent { begun: false })));
+        for upload in self.halves.drain(..).flatten().chain(self.queue.drain(..)) {
+            self.fates.push((upload.ticket, Fate::NotSent { begun: false }));
+            self.unsent.push(upload);
+        }
         self.queued_octets = 0;
     }
+}
+
+fn too_many(status: &StatusLine) -> bool {
+    backoff::read(&status.words()).is_some_and(|ask| ask.cause == Cause::Connections)
 }
 
 /// Flags and date of one message, as they stand before its literal.

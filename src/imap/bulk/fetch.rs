@@ -193,7 +193,8 @@ impl Selected<'_> {
         let mut idle = 0;
         let mut in_flight: VecDeque<Request> = VecDeque::new();
         let mut measure = self.session.measure();
-        let mut sets = cut(wanted, if measure.is_some() { SMALL_SETS } else { 0 }).into_iter().peekable();
+        let most = self.session.set_messages.unwrap_or(SET_MESSAGES);
+        let mut sets = cut(wanted, if measure.is_some() { SMALL_SETS } else { 0 }, most).into_iter().peekable();
         // What is in flight comes in, and then the connection is compressed.
         let mut draining = false;
         loop {
@@ -280,14 +281,14 @@ fn next_to_come(in_flight: &VecDeque<Request>) -> Option<u32> {
 }
 
 /// Cuts `wanted` into sets of about [`SET_OCTETS`] whose text fits a command line; the first `small` ones are smaller.
-fn cut(wanted: &[Wanted], small: usize) -> Vec<UidSet> {
+fn cut(wanted: &[Wanted], small: usize, most_messages: usize) -> Vec<UidSet> {
     let mut sets: Vec<UidSet> = Vec::new();
     let mut octets = 0;
     let mut messages = 0;
     for wanted in wanted {
         let size = wanted.size.unwrap_or(UNKNOWN_OCTETS);
         let most = if sets.len() <= small { SMALL_OCTETS } else { SET_OCTETS };
-        let full = messages >= SET_MESSAGES || (messages > 0 && octets + size > most);
+        let full = messages >= most_messages || (messages > 0 && octets + size > most);
         if full || sets.is_empty() {
             sets.push(UidSet::new());
             (octets, messages) = (0, 0);
@@ -359,7 +360,7 @@ fn conclude(
     each: &mut dyn FnMut(usize, Result<Fetched>) -> Result<()>,
     missed: &mut dyn FnMut(u32, Error),
 ) -> Result<()> {
-    if status.throttled() {
+    if status.slows() {
         return Err(refusal("the server slows us down", status));
     }
     for uid in request.uids.iter() {

@@ -25,6 +25,10 @@ pub struct Behaviour {
     pub hang_up_at: Vec<usize>,
     /// Answers RETR of this message with `-ERR` and these words.
     pub refuse: Vec<(usize, String)>,
+    /// Answers RETR of this message with `-ERR` and these words, once for each time it stands here.
+    pub refuse_once: Vec<(usize, String)>,
+    /// Each connection hangs up after so many messages.
+    pub bye_after: Option<usize>,
     /// Answers DELE of these messages with `-ERR`.
     pub refuse_dele: Vec<usize>,
     /// Hangs up at DELE of this message.
@@ -61,6 +65,8 @@ impl Default for Behaviour {
             login: None,
             hang_up_at: Vec::new(),
             refuse: Vec::new(),
+            refuse_once: Vec::new(),
+            bye_after: None,
             refuse_dele: Vec::new(),
             hang_up_at_dele: None,
             refuse_quit: false,
@@ -298,6 +304,17 @@ fn serve(wire: &mut Wire, world: &Arc<Mutex<World>>) -> io::Result<()> {
                 if let Some((_, words)) = behaviour.refuse.iter().find(|(refused, _)| *refused == number) {
                     wire.line(&format!("-ERR {words}"))?;
                     continue;
+                }
+                let once = {
+                    let refuse_once = &mut world.lock().unwrap().behaviour.refuse_once;
+                    refuse_once.iter().position(|(refused, _)| *refused == number).map(|index| refuse_once.remove(index))
+                };
+                if let Some((_, words)) = once {
+                    wire.line(&format!("-ERR {words}"))?;
+                    continue;
+                }
+                if behaviour.bye_after.is_some_and(|most| fetched.len() >= most) {
+                    return Ok(());
                 }
                 if behaviour.stall_at == Some(number) {
                     wire.stall();

@@ -84,6 +84,16 @@ pub struct Behaviour {
     pub withheld: Vec<u32>,
     /// The answer to a right password, in place of OK: `NO [UNAVAILABLE] later`.
     pub login: Option<String>,
+    /// Passwords and tokens that are right in place of the canary.
+    pub secrets: Option<Vec<String>>,
+    /// So many connections may be logged in at a time; more are answered with these words in place of OK.
+    pub max_connections: Option<(usize, String)>,
+    /// Each connection fetches or appends so many messages and no more: then it is told these words (`BYE …`) and ends.
+    pub bye_after: Option<(usize, String)>,
+    /// What is right from the first [`Self::bye_after`] on, in place of `secrets`.
+    pub secrets_after_bye: Option<Vec<String>>,
+    /// What it says first, in place of its own words: `* BYE too many connections`. Then it hangs up.
+    pub greeting: Option<String>,
     /// Octets travel alone.
     pub drip: bool,
     /// The next connection made is never read again once so many octets were.
@@ -130,6 +140,11 @@ impl Default for Behaviour {
             unlisted: Vec::new(),
             withheld: Vec::new(),
             login: None,
+            secrets: None,
+            max_connections: None,
+            bye_after: None,
+            secrets_after_bye: None,
+            greeting: None,
             drip: false,
             deaf_after: None,
             mute_after: None,
@@ -255,6 +270,11 @@ struct World {
     subscribed: BTreeSet<String>,
     log: Vec<String>,
     appends: u64,
+    /// Bodies sent whole.
+    fetched: u64,
+    /// Connections that are logged in, and the most there ever were at once.
+    logged_in: usize,
+    most_at_once: usize,
     /// How many commands of each name came.
     commands: BTreeMap<String, u64>,
     next_uid_validity: u32,
@@ -334,6 +354,9 @@ impl Imapd {
             subscribed: BTreeSet::new(),
             log: Vec::new(),
             appends: 0,
+            fetched: 0,
+            logged_in: 0,
+            most_at_once: 0,
             commands: BTreeMap::new(),
             next_uid_validity: 1000,
             late: Vec::new(),
@@ -343,7 +366,12 @@ impl Imapd {
         let shared = Arc::clone(&world);
         Self {
             server: Server::start(small, move |wire| {
-                Session { wire, world: &shared, logged_in: false, selected: None, qresync: false }.run()
+                let mut session = Session { wire, world: &shared, logged_in: false, selected: None, qresync: false, served: 0 };
+                let outcome = session.run();
+                if session.logged_in {
+                    shared.lock().unwrap().logged_in -= 1;
+                }
+                outcome
             }),
             world,
         }
@@ -440,6 +468,16 @@ impl Imapd {
     /// How many APPEND commands came whole.
     pub fn appends(&self) -> u64 {
         self.world().appends
+    }
+
+    /// How many messages were sent whole.
+    pub fn fetched(&self) -> u64 {
+        self.world().fetched
+    }
+
+    /// How many connections were logged in at once at most.
+    pub fn most_at_once(&self) -> usize {
+        self.world().most_at_once
     }
 
     /// All commands so far without tags and literals, each with its connection's number before it: `1 UID FETCH 1:* (UID)`;

@@ -19,6 +19,8 @@ pub(super) struct Session<'a> {
     pub(super) selected: Option<String>,
     /// QRESYNC is enabled.
     pub(super) qresync: bool,
+    /// Messages fetched and appended.
+    pub(super) served: usize,
 }
 
 enum Next {
@@ -27,7 +29,11 @@ enum Next {
 }
 
 impl Session<'_> {
-    pub(super) fn run(mut self) -> io::Result<()> {
+    pub(super) fn run(&mut self) -> io::Result<()> {
+        let refusal = self.world.lock().unwrap().behaviour.greeting.clone();
+        if let Some(words) = refusal {
+            return self.wire.line(&words);
+        }
         let greeting = {
             let behaviour = &mut self.world.lock().unwrap().behaviour;
             self.wire.drip = behaviour.drip.then_some(Duration::ZERO);
@@ -317,11 +323,26 @@ impl Session<'_> {
                 }
             };
             let frame = base64::engine::general_purpose::STANDARD.decode(response).unwrap_or_default();
-            String::from_utf8_lossy(frame.split(|&byte| byte == 0).nth(2).unwrap_or_default()).into_owned()
+            let frame = String::from_utf8_lossy(&frame).into_owned();
+            match frame.split_once("auth=Bearer ") {
+                Some((_, token)) => token.trim_end_matches('\u{1}').to_owned(),
+                None => frame.split('\0').nth(2).unwrap_or_default().to_owned(),
+            }
         };
-        let refusal = self.world.lock().unwrap().behaviour.login.clone();
+        let mut world = self.world.lock().unwrap();
+        let right = match &world.behaviour.secrets {
+            Some(secrets) => secrets.contains(&password),
+            None => password == canary(),
+        };
+        let full = world.behaviour.max_connections.clone().filter(|(most, _)| world.logged_in >= *most).map(|(_, words)| words);
+        let refusal = world.behaviour.login.clone().or(full);
+        if right && refusal.is_none() {
+            world.logged_in += 1;
+            world.most_at_once = world.most_at_once.max(world.logged_in);
+        }
+        drop(world);
         let answer = match refusal {
-            _ if password != canary() => "NO [AUTHENTICATIONFAILED] wrong password".to_owned(),
+            _ if !right => "NO [AUTHENTICATIONFAILED] wrong password".to_owned(),
             Some(refusal) => refusal,
             None => {
                 self.logged_in = true;
@@ -379,6 +400,9 @@ impl Session<'_> {
             }
         }
         let holds = |needle: &[u8]| messages.iter().any(|message| contains(&message.body, needle));
+        if self.says_bye(messages.len())? {
+            return Ok(Next::End);
+        }
         let mut world = self.world.lock().unwrap();
         world.appends += 1;
         let number = world.appends;
@@ -448,6 +472,23 @@ impl Session<'_> {
         Ok(Next::Go)
     }
 
+    /// Serves so many messages more, or says farewell in place of that.
+    fn says_bye(&mut self, messages: usize) -> io::Result<bool> {
+        let Some((most, words)) = self.world.lock().unwrap().behaviour.bye_after.clone() else { return Ok(false) };
+        if self.served + messages <= most {
+            self.served += messages;
+            return Ok(false);
+        }
+        {
+            let behaviour = &mut self.world.lock().unwrap().behaviour;
+            if let Some(secrets) = behaviour.secrets_after_bye.take() {
+                behaviour.secrets = Some(secrets);
+            }
+        }
+        self.wire.line(&format!("* {words}"))?;
+        Ok(true)
+    }
+
     /// The selected mailbox as it is now, or an empty one.
     fn current(&self) -> Mailbox {
         let world = self.world.lock().unwrap();
@@ -507,11 +548,15 @@ impl Session<'_> {
                 answer.extend(part);
             }
             answer.extend(b")\r\n");
+            if has_body && self.says_bye(1)? {
+                return Ok(Next::End);
+            }
             if has_body && fatal == Some(message.uid) {
                 self.wire.write(&answer[..answer.len() / 2])?;
                 return Ok(Next::End);
             }
             self.wire.write(&answer)?;
+            self.world.lock().unwrap().fetched += u64::from(has_body);
         }
         Ok(Next::Go)
     }
