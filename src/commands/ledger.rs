@@ -10,11 +10,8 @@ use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::folder::Folder;
 use crate::message::{Digest, Key, Message, Twins};
-use crate::state::{Batch, Change, CopyId, GenerationId, Intent, Journal, MailboxId, NewIntent, State};
+use crate::state::{Batch, Change, CopyId, GenerationId, Intent, Journal, MailboxId, NewIntent, OF_FILES, State};
 use crate::store::Listed;
-
-/// Files have no UIDVALIDITY: all a folder ever held is one generation.
-const GENERATION: u32 = 1;
 
 /// The record.
 pub(super) struct Ledger {
@@ -54,7 +51,7 @@ impl Ledger {
     ) -> Result<Self> {
         let mut journal = Journal::open(dir, identity, context)?;
         let mailbox = journal.mailbox(to)?;
-        let generation = journal.add_generation(mailbox, GENERATION)?;
+        let generation = journal.add_generation(mailbox, OF_FILES)?;
         let mut known = HashMap::new();
         for one in journal.outstanding(mailbox)?.into_iter().chain(journal.unplaced(mailbox, generation)?) {
             if one.source == source && one.folder == folder {

@@ -1,14 +1,17 @@
-//! `mailhaul migrate`: any place into an IMAP account, exactly once, whatever happens on the way. It chooses the two ends
+//! `mailhaul migrate`: any place into any other that takes mail, exactly once, whatever happens on the way. It chooses the two ends
 //! and says what came of it; `transfer` does the work.
 
+mod ends;
 mod leaving;
 mod what;
 
 use std::path::Path;
+use std::time::Duration;
 
+use self::ends::From;
 use super::copying::{Copying, Over};
 use super::{App, dry_run};
-use crate::account::{Location, Place, Protocol, Server};
+use crate::account::Place;
 use crate::cli::{OutputArgs, TwoPlaceCredentials, age};
 use crate::error::{Error, Result};
 use crate::exit::ExitCode;
@@ -16,18 +19,19 @@ use crate::imap::session::Access;
 use crate::state::{self, Journal};
 use crate::store::Listed;
 use crate::store::open::{self, Opener};
-use crate::store::vault;
-use crate::transfer::{Asked, Options, Preview, Seen, SourceFlags, Transfer, preview};
+use crate::transfer::{Asked, Options, Preview, Seen, Transfer, preview};
 
 const SCHEMA: &str = "mailhaul.migrate/1";
 
 /// The arguments of `migrate`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Where the mail is: an account or URL (IMAP or POP3), maildir:PATH, mbox:PATH or eml:PATH
+    /// Where the mail is: an account or URL (IMAP or POP3), maildir:PATH, mbox:PATH, eml:PATH or a store of backups (PATH, or
+    /// PATH//ACCOUNT where it holds several)
     #[arg(value_name = "SOURCE")]
     pub source: String,
-    /// The IMAP account it goes to; a folder named here takes what arrives in it
+    /// Where it goes: an IMAP account or URL, maildir:PATH, mbox:PATH (PATH/ for a directory of files) or eml:PATH; a folder named
+    /// here takes what arrives in it
     #[arg(value_name = "DEST")]
     pub destination: String,
     /// Change nothing; say what would be copied, by count and by message
@@ -68,29 +72,23 @@ pub(super) fn seen(text: &str) -> Result<Seen> {
 /// What ended the run; the summary of what was done until then is written all the same.
 pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
     let sides = args.credentials.sides(&app.global)?;
-    let source = app.place(&args.source, &sides.from)?;
+    let source = From::new(ends::source_place(&args.source, app, &sides.from)?, args.count_as_seen, app)?;
     let destination = app.place(&args.destination, &sides.to)?;
-    let server = destination_server(&destination)?;
-    let source_name = open::identity(&source)?;
-    not_a_store(&source)?;
-    let destination_name = server.identity();
-    if source_name == destination_name && (source.folder.is_none() || source.folder == destination.folder) {
-        return Err(Error::usage("the source and the destination are the same").at(&destination.shown));
-    }
+    let destination_name = ends::destination(&destination, &source)?;
     let dir = match &args.copying.state {
         Some(dir) => dir.clone(),
         None => state::default_dir(&destination_name)?,
     };
     if args.dry_run {
-        return preview_only(args, app, &source, &destination, &source_name, &destination_name, &dir);
+        return preview_only(args, app, &source, &destination, &destination_name, &dir);
     }
     // Asked for one after the other, and before the clock runs: both ends are opened at once.
-    for place in [&source, &destination] {
+    for place in [&source.place, &destination] {
         if let Some(server) = place.server() {
             server.login(&app.context)?;
         }
     }
-    let opener = Opener::new(&source, &app.context, &app.trace);
+    let opener = Opener::new(&source.place, &app.context, &app.trace);
     let allowance = open::allowance(&destination);
     let progress = super::progress(app);
     let started = app.context.now();
@@ -100,15 +98,19 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
         report: &progress,
         journal: &mut journal,
         options: Options {
-            flags: if open::keeps_flags(&source) { SourceFlags::Kept } else { SourceFlags::None(args.count_as_seen) },
+            flags: source.flags,
             date_from: args.copying.date_from,
-            settle: args.copying.settle,
+            // What is on this disk is not there later than at once.
+            settle: if destination.server().is_some() { args.copying.settle } else { Duration::ZERO },
             ..Options::default()
         },
-        source_name,
-        open_source: &|| opener.spread(),
-        open_sink: &|| open::spread_sink(&destination, allowance.as_ref(), &app.context, &app.trace),
-        only: source.folder.clone(),
+        source_name: source.name.clone(),
+        open_source: &|| source.source(&opener, app),
+        open_sink: &|| match &allowance {
+            Some(allowance) => open::spread_sink(&destination, Some(allowance), &app.context, &app.trace),
+            None => open::house(&destination, Access::ReadWrite, &app.context, &app.trace),
+        },
+        only: source.only.clone(),
         into: destination.folder.clone(),
         asked: Asked::House,
     }
@@ -116,43 +118,12 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
     Over { schema: SCHEMA, source: &source.shown, destination: &destination.shown, started, outcome, error }.conclude(&args.output, app)
 }
 
-/// The root of a store of backups holds accounts and not folders, and what is gone from their servers beside what is there.
-fn not_a_store(source: &Place) -> Result<()> {
-    let (Location::Maildir(path) | Location::Mbox(path) | Location::Eml(path)) = &source.location else { return Ok(()) };
-    if !path.is_dir() || vault::card(path)?.is_none() {
-        return Ok(());
-    }
-    let shown = path.display();
-    Err(Error::usage("this is a store of backups").at(&source.shown).hint(format!(
-        "mailhaul restore {shown} PLACE puts an account of it back, with flags and dates; {}/ACCOUNT in the place of {} takes just its files",
-        source.shown, source.shown
-    )))
-}
-
-fn destination_server(place: &Place) -> Result<&Server> {
-    match &place.location {
-        Location::Server(server) if server.protocol == Protocol::Imap => Ok(server),
-        Location::Server(_) => Err(Error::usage("POP3 cannot take mail; name the account's IMAP side").at(&place.shown)),
-        _ => Err(Error::usage("this version migrates into IMAP accounts only")
-            .at(&place.shown)
-            .hint("mailhaul fetch --to DIR copies messages into local files")),
-    }
-}
-
-fn preview_only(
-    args: &Args,
-    app: &App,
-    from: &Place,
-    destination: &Place,
-    source_name: &str,
-    destination_name: &str,
-    dir: &Path,
-) -> Result<ExitCode> {
+fn preview_only(args: &Args, app: &App, from: &From, destination: &Place, destination_name: &str, dir: &Path) -> Result<ExitCode> {
     let journal = Journal::read_only(dir, destination_name).map_err(|error| error.at(&destination.shown))?;
-    let opener = Opener::new(from, &app.context, &app.trace);
-    let (mut source, mut sink) = (opener.source()?, open::sink(destination, Access::ReadOnly, &app.context, &app.trace)?);
+    let opener = Opener::new(&from.place, &app.context, &app.trace);
+    let (mut source, mut sink) = (from.source(&opener, app)?, open::house(destination, Access::ReadOnly, &app.context, &app.trace)?);
     let previews =
-        preview(source.as_mut(), sink.as_mut(), journal, source_name, from.folder.as_ref(), destination.folder.as_ref(), Asked::House)?;
+        preview(source.as_mut(), sink.as_mut(), journal, &from.name, from.only.as_ref(), destination.folder.as_ref(), Asked::House)?;
     source.finish()?;
     sink.finish()?;
     let named = |preview: &Preview, listed: &Listed| (preview.folder.to_string(), listed.id);

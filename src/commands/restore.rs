@@ -105,14 +105,14 @@ fn moment(text: &str) -> Result<i64> {
 
 /// A store as it was typed.
 #[derive(Debug, PartialEq, Eq)]
-struct Named {
+pub(super) struct Named {
     /// How messages name it, without account and folder.
-    shown: String,
-    path: PathBuf,
+    pub(super) shown: String,
+    pub(super) path: PathBuf,
     /// How messages lie in it, where that was said.
     layout: Option<Layout>,
-    account: Option<String>,
-    folder: Option<Folder>,
+    pub(super) account: Option<String>,
+    pub(super) folder: Option<Folder>,
 }
 
 impl Named {
@@ -123,12 +123,21 @@ impl Named {
         }
         let bare = !["maildir:", "mbox:", "eml:"].iter().any(|scheme| text.starts_with(scheme));
         let typed = if bare { format!("maildir:{text}") } else { text.to_owned() };
-        let place = Place::parse(&typed, &Config::default(), &Overrides::default())?;
-        let (layout, path) = match place.location {
+        let mut named = Self::of(&Place::parse(&typed, &Config::default(), &Overrides::default())?)?;
+        if bare {
+            named.shown = named.shown.strip_prefix("maildir:").map(str::to_owned).unwrap_or(named.shown);
+            named.layout = None;
+        }
+        Ok(named)
+    }
+
+    /// The store at a place.
+    pub(super) fn of(place: &Place) -> Result<Self> {
+        let (layout, path) = match &place.location {
             Location::Maildir(path) => (Layout::Maildir, path),
             Location::Mbox(path) => (Layout::Mbox, path),
             Location::Eml(path) => (Layout::Eml, path),
-            Location::Server(_) | Location::Stdio => return Err(Error::usage("not a store").hint(FORMS)),
+            Location::Server(_) | Location::Stdio => return Err(Error::usage("not a store").at(&place.shown)),
         };
         let (account, folder) = match &place.folder {
             Some(named) => match named.levels().split_first() {
@@ -141,8 +150,15 @@ impl Named {
             .folder
             .as_ref()
             .map_or(place.shown.as_str(), |folder| place.shown.strip_suffix(&format!("//{folder}")).unwrap_or(&place.shown));
-        let shown = if bare { shown.strip_prefix("maildir:").unwrap_or(shown) } else { shown };
-        Ok(Self { shown: shown.to_owned(), path, layout: (!bare).then_some(layout), account, folder })
+        Ok(Self { shown: shown.to_owned(), path: path.clone(), layout: Some(layout), account, folder })
+    }
+
+    /// That the store is of the kind that was said.
+    pub(super) fn must_be(&self, store: &ReadStore) -> Result<()> {
+        if self.layout.is_some_and(|layout| layout != store.site.card.layout) {
+            return Err(Error::usage("the store is of another kind").at(&self.shown).hint("a bare path takes whatever lies there"));
+        }
+        Ok(())
     }
 }
 
@@ -174,11 +190,9 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
         Some(_) if error.kind() == Kind::Usage => error.hint("the store stands first, then the place"),
         _ => error,
     })?;
-    if named.layout.is_some_and(|layout| layout != store.site.card.layout) {
-        return Err(Error::usage("the store is of another kind").at(&named.shown).hint("a bare path takes whatever lies there"));
-    }
+    named.must_be(&store)?;
     outside(&destination, &store)?;
-    let account = account(&store, args.account.as_deref().or(named.account.as_deref()), &named.shown)?;
+    let account = account(&store, args.account.as_deref().or(named.account.as_deref()), &named.shown, " or by --account")?;
     if args.account.is_some() && named.account.is_some() && args.account != named.account {
         return Err(Error::usage("two accounts are named"));
     }
@@ -237,8 +251,8 @@ fn outside(destination: &Place, store: &ReadStore) -> Result<()> {
     }
 }
 
-/// The account that is meant.
-fn account(store: &ReadStore, wanted: Option<&str>, shown: &str) -> Result<Account> {
+/// The account that is meant; `or_by` says how else one can be named.
+pub(super) fn account(store: &ReadStore, wanted: Option<&str>, shown: &str, or_by: &str) -> Result<Account> {
     let accounts = store.archive.accounts()?;
     let names = || {
         let more = if accounts.len() > MAX_NAMED { " …" } else { "" };
@@ -249,7 +263,7 @@ fn account(store: &ReadStore, wanted: Option<&str>, shown: &str) -> Result<Accou
         (None, [only]) => Some(only),
         (None, [first, ..]) => {
             return Err(Error::usage("the store holds several accounts, and none is named").at(shown).hint(format!(
-                "they are: {}; name one as in {shown}//{} or by --account",
+                "they are: {}; name one as in {shown}//{}{or_by}",
                 names(),
                 first.name
             )));

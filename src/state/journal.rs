@@ -289,26 +289,34 @@ impl Journal {
         })
     }
 
-    /// What runs of `restore` brought into `mailbox`, where it lies, by rising UID; `prefix` is how the names of stores begin.
+    /// What sources whose names begin with `prefix` brought into `mailbox`, where it lies, by rising UID: the one source that is
+    /// named, or (`false`) all but that.
     ///
     /// # Errors
     /// [`crate::error::Kind::Local`] when the database cannot be read.
-    pub fn brought_from(&self, prefix: &str, mailbox: MailboxId, generation: GenerationId) -> Result<Vec<Brought>> {
+    pub fn brought_from(
+        &self,
+        prefix: &str,
+        (source, own): (&str, bool),
+        mailbox: MailboxId,
+        generation: GenerationId,
+    ) -> Result<Vec<Brought>> {
         let sql = "SELECT copy.uid, copy.content, copy.header, copy.body FROM copy JOIN origin ON origin.id = copy.origin
                    WHERE copy.mailbox = ?1 AND copy.generation = ?2 AND copy.state = 2 AND copy.uid IS NOT NULL
-                         AND substr(origin.source, 1, length(?3)) = ?3 ORDER BY copy.uid";
-        self.all(sql, (mailbox.0, generation.0, prefix), |row| {
+                         AND substr(origin.source, 1, length(?3)) = ?3 AND (origin.source = ?4) = ?5 ORDER BY copy.uid";
+        self.all(sql, (mailbox.0, generation.0, prefix, source, own), |row| {
             Ok(Brought { uid: row.get(0)?, content: row.get(1)?, header: row.get(2)?, body: row.get(3)? })
         })
     }
 
-    /// Contents and parts of what counts as merged in `mailbox`: each stands for one message there that is another's copy.
+    /// Sources, contents and parts of what counts as merged in `mailbox`: each stands for one message there that is another's copy.
     ///
     /// # Errors
     /// [`crate::error::Kind::Local`] when the database cannot be read.
-    pub fn merged(&self, mailbox: MailboxId) -> Result<Vec<(Digest, Parts)>> {
-        let sql = "SELECT content, header, body FROM copy WHERE mailbox = ?1 AND state = 5";
-        self.all(sql, [mailbox.0], |row| Ok((row.get(0)?, row.get::<_, Option<Digest>>(1)?.zip(row.get(2)?))))
+    pub fn merged(&self, mailbox: MailboxId) -> Result<Vec<(String, Digest, Parts)>> {
+        let sql = "SELECT origin.source, copy.content, copy.header, copy.body FROM copy JOIN origin ON origin.id = copy.origin
+                   WHERE copy.mailbox = ?1 AND copy.state = 5";
+        self.all(sql, [mailbox.0], |row| Ok((row.get(0)?, row.get(1)?, row.get::<_, Option<Digest>>(2)?.zip(row.get(3)?))))
     }
 
     /// Whether copies were sent into `mailbox` under another UIDVALIDITY than that of `generation`.

@@ -21,6 +21,9 @@ mod tests;
 use crate::folder::Folder;
 use crate::message::{Digest, Key};
 
+/// The one generation of all that a folder of files ever held: files have no UIDVALIDITY.
+pub const OF_FILES: u32 = 1;
+
 pub use files::{default_dir, holder};
 pub use journal::Journal;
 pub use moves::{Relocation, Route, Stage, has_open_moves};

@@ -10,7 +10,7 @@ use rustix::fs::FileType;
 
 use super::delivery::{Delivery, Destination, Filling, Steps};
 use super::files::{self, Dir, MAX_DEPTH};
-use super::{FolderInfo, Listed, Listing, Outgoing, Placement, Sink, SinkState, Source, Wait};
+use super::{FolderInfo, Listed, Listing, Outgoing, Placement, Sink, SinkState, Source, Wait, flags_left_out};
 use crate::context::Context;
 use crate::error::{Error, Result, Scope};
 use crate::folder::Folder;
@@ -206,6 +206,8 @@ pub struct EmlSink {
     open: Filling<EmlSource>,
     mark: String,
     count: u64,
+    /// The number of the last file of the open folder, where files are numbered on and not named by tickets.
+    last: Option<u64>,
 }
 
 impl EmlSink {
@@ -217,7 +219,16 @@ impl EmlSink {
             open: Filling::default(),
             mark: format!(".mailhaul.{}.{}", std::process::id(), files::nonce()),
             count: 0,
+            last: None,
         }
+    }
+
+    /// The same for messages without numbers of their own: each gets the next one of its folder, whatever stands there, and
+    /// flags that are left out are told of.
+    #[must_use]
+    pub fn numbering(mut self) -> Self {
+        self.last = Some(0);
+        self
     }
 
     /// Whether a file of the open folder already holds just these bytes under the name (or a further one) of `ticket`.
@@ -230,6 +241,16 @@ impl EmlSink {
 }
 
 const ENDING: &str = ".eml";
+
+/// The highest number with which the name of a message's file begins (`000123.eml`, `000123-2.eml`); 0 where there is none.
+fn last_number(dir: &Dir) -> Result<u64> {
+    let number = |name: &OsStr| {
+        let text = files::text(name);
+        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        text.get(..digits)?.parse::<u64>().ok()
+    };
+    Ok(dir.entries()?.iter().filter(|entry| is_eml(&entry.name)).filter_map(|entry| number(&entry.name)).max().unwrap_or(0))
+}
 
 fn stem(ticket: u64) -> String {
     format!("{ticket:06}")
@@ -247,6 +268,10 @@ impl Sink for EmlSink {
         EmlSource::new(&self.root).folders()
     }
 
+    fn is_numbered(&self) -> bool {
+        false
+    }
+
     fn open(&mut self, info: &FolderInfo, create: bool) -> Result<Option<SinkState>> {
         self.open.close()?;
         let root = if create { Some(Dir::make(&self.root)?) } else { Dir::open(&self.root)? };
@@ -262,20 +287,29 @@ impl Sink for EmlSink {
         if cut {
             files::record_name(&dir, &info.folder)?;
         }
+        let by_ticket = self.last.is_none();
+        if !by_ticket {
+            self.last = Some(last_number(&dir)?);
+        }
         let steps = Steps { sync: "eml.sync", rename: "eml.rename" };
-        self.open.turn(info.folder.clone(), Delivery::new(self.context.clone(), steps, dir.again()?, vec![dir], true));
+        self.open.turn(info.folder.clone(), Delivery::new(self.context.clone(), steps, dir.again()?, vec![dir], by_ticket));
         Ok(Some(SinkState::default()))
     }
 
     fn append(&mut self, outgoing: Outgoing) -> Result<()> {
         self.count += 1;
+        let mut number = outgoing.ticket;
+        if let Some(last) = &mut self.last {
+            *last = last.saturating_add(1);
+            number = *last;
+        }
         let destination = Destination {
             temporary: format!("{}.{}", self.mark, self.count),
             target: 0,
-            stem: stem(outgoing.ticket),
+            stem: stem(number),
             ending: ENDING.to_owned(),
-            // A file has no room for flags at all: that is the format, not an alteration of this message.
-            altered: Vec::new(),
+            // Whoever asked for files knows that they have no room for flags; whoever moves a house may not.
+            altered: self.last.and_then(|_| flags_left_out(&outgoing.message)).into_iter().collect(),
         };
         self.open.delivery()?.stage(&outgoing, destination)
     }

@@ -543,6 +543,10 @@ impl Sink for MaildirSink {
         MaildirSource::new(&self.root).folders()
     }
 
+    fn is_numbered(&self) -> bool {
+        false
+    }
+
     fn open(&mut self, info: &FolderInfo, create: bool) -> Result<Option<SinkState>> {
         self.open.close()?;
         let root = if create { Some(Dir::make(&self.root)?) } else { Dir::open(&self.root)? };

@@ -227,6 +227,11 @@ pub trait Sink: Send {
         Ok(Vec::new())
     }
 
+    /// Whether messages keep a number there (UIDs). Where they do not, ids are positions in the last [`Sink::look`], from 0 on.
+    fn is_numbered(&self) -> bool {
+        true
+    }
+
     /// Turns to `folder`; `None` when it is not there and `create` does not ask for it. Nothing may be outstanding.
     ///
     /// # Errors
@@ -304,6 +309,12 @@ pub(crate) fn header_of(body: &Body) -> Result<Vec<u8>> {
     let mut head = body.prefix(HEADER_OCTETS)?;
     head.truncate(header_len(&head).unwrap_or(head.len()));
     Ok(head)
+}
+
+/// What is to be told of a message that goes where flags have no room.
+fn flags_left_out(message: &Message) -> Option<String> {
+    let flags: Vec<String> = copyable(&message.flags).iter().map(ToString::to_string).collect();
+    (!flags.is_empty()).then(|| format!("there is no room for flags: {}", flags.join(" ")))
 }
 
 /// Flags a copy takes along: everything but `\Recent`.

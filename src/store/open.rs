@@ -159,6 +159,18 @@ fn connect<T>(
     move || open(&server, &context, &trace).inspect_err(|error| allowance.heed(error))
 }
 
+/// The place, to move a house into: where messages are named by numbers that the place gives, and what has no room is told of.
+///
+/// # Errors
+/// As [`sink`].
+pub fn house(place: &Place, access: Access, context: &Context, trace: &Trace) -> Result<Box<dyn Sink>> {
+    Ok(match &place.location {
+        Location::Mbox(path) => Box::new(MboxSink::new(path, context.clone()).naming_flags()),
+        Location::Eml(path) => Box::new(EmlSink::new(path, context.clone()).numbering()),
+        _ => sink(place, access, context, trace)?,
+    })
+}
+
 /// Whether the place keeps flags of its own, so that no flag means none.
 pub fn keeps_flags(place: &Place) -> bool {
     match &place.location {
@@ -184,6 +196,45 @@ pub fn identity(place: &Place) -> Result<String> {
         Location::Eml(path) => local("eml", path),
         Location::Stdio => Ok("-".to_owned()),
     }
+}
+
+/// As [`identity`], of a place on this machine that may not be there yet: what is lies where the nearest directory above it does.
+///
+/// # Errors
+/// [`crate::error::Kind::Usage`] for a way that cannot be followed.
+pub fn future_identity(place: &Place) -> Result<String> {
+    let (kind, path) = match &place.location {
+        Location::Maildir(path) => ("maildir", path),
+        Location::Mbox(path) => ("mbox", path),
+        Location::Eml(path) => ("eml", path),
+        Location::Server(_) | Location::Stdio => return identity(place),
+    };
+    Ok(format!("{kind}:{}", future_path(path)?.display()))
+}
+
+/// Where a path leads that may not be there yet.
+///
+/// # Errors
+/// [`crate::error::Kind::Usage`] when it goes back up out of what is not there, or leads through something that is no directory.
+pub fn future_path(path: &Path) -> Result<PathBuf> {
+    let wrong = |words: String| Error::usage(format!("{}: {words}", path.display()));
+    let whole = std::path::absolute(path).map_err(|error| wrong(io_words(&error)))?;
+    let mut rest = Vec::new();
+    for above in whole.ancestors() {
+        match above.canonicalize() {
+            Ok(mut real) => {
+                real.extend(rest.iter().rev());
+                return Ok(real);
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => match above.file_name() {
+                // A link to nowhere is no place where something can be made.
+                Some(name) if above.symlink_metadata().is_err() => rest.push(name.to_owned()),
+                _ => return Err(wrong(io_words(&error))),
+            },
+            Err(error) => return Err(wrong(io_words(&error))),
+        }
+    }
+    Err(wrong("there is nothing".to_owned()))
 }
 
 /// A stream kept in a temporary file, which is private and goes with this value.

@@ -13,7 +13,7 @@ use crate::error::{Error, Result, Scope};
 use crate::folder::Folder;
 use crate::message::Twins;
 use crate::report::Event;
-use crate::state::{Baseline, Batch, Change, CopyRow, GenerationId, MailboxId, State};
+use crate::state::{Baseline, Batch, Change, CopyRow, GenerationId, MailboxId, OF_FILES, State};
 use crate::store::{FolderInfo, Listed, Sink, SinkState};
 
 impl Transfer<'_> {
@@ -97,7 +97,7 @@ impl Transfer<'_> {
             // Once in a run: what counts for one message counts for no other after a loss either.
             work.brought = Some(match self.asked {
                 Asked::Back => settle::brought_by_others(sink, self.journal, &target, &self.source_name, &folder)?,
-                _ => settle::brought_by_restore(sink, self.journal, &target, seen)?,
+                _ => settle::brought_before(sink, self.journal, &target, &self.source_name, seen)?,
             });
         }
         // Suspects go last and alone, so that a message that makes a server hang up does not stall the others.
@@ -178,12 +178,16 @@ impl Transfer<'_> {
             }
             return Err(Error::refused(format!("the folder {} cannot be made", into.folder)).at(sink.place()).scoped(Scope::Mailbox));
         };
+        let mailbox = self.journal.mailbox(&into.folder)?;
+        if !sink.is_numbered() {
+            let generation = self.journal.add_generation(mailbox, OF_FILES)?;
+            return Ok(Target { mailbox, generation, uid_validity: None, floor: 0 });
+        }
         let Some(uid_validity) = opened.generation else {
             return Err(Error::refused(format!("the folder {} has no UIDVALIDITY, so copies in it cannot be proved", into.folder))
                 .at(sink.place())
                 .scoped(Scope::Mailbox));
         };
-        let mailbox = self.journal.mailbox(&into.folder)?;
         let generation = self.journal.add_generation(mailbox, uid_validity)?;
         let first_visit = self.journal.baseline(generation)?.is_none();
         if first_visit {

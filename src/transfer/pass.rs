@@ -33,9 +33,21 @@ const HEADER_OCTETS: usize = 256 * 1024;
 pub(super) struct Target {
     pub(super) mailbox: MailboxId,
     pub(super) generation: GenerationId,
+    /// `None` where messages keep no number ([`Sink::is_numbered`]): then nothing is recorded of where a copy lies.
     pub(super) uid_validity: Option<u32>,
     /// UIDNEXT when the folder was opened, or any older one.
     pub(super) floor: u32,
+}
+
+impl Target {
+    pub(super) fn is_numbered(&self) -> bool {
+        self.uid_validity.is_some()
+    }
+
+    /// What the journal may keep of a message that lies there under `id`.
+    pub(super) fn lasting(&self, id: u32) -> Option<(GenerationId, u32)> {
+        self.is_numbered().then_some((self.generation, id))
+    }
 }
 
 /// Messages at the destination that nobody sent and that may be what a source message is looking for.
@@ -51,6 +63,11 @@ impl Adoptable {
     pub(super) fn add(&mut self, uid: u32, content: Digest, parts: (Digest, Digest)) {
         self.by_content.entry(content).or_default().push_back(uid);
         self.by_parts.entry(parts).or_default().push_back(uid);
+    }
+
+    /// Takes a message out.
+    pub(super) fn take(&mut self, uid: u32) {
+        self.taken.insert(uid);
     }
 
     /// The lowest UID that is the same message, which nobody else gets then.
@@ -469,7 +486,7 @@ impl Between<'_, '_> {
         if let Some(uid) = self.pass.adoptable.claim(content, || Ok((header, body)))? {
             self.budget.give(octets);
             self.end.settled += 1;
-            group.changes.push(Change::Adopted { copy: intent, uid: Some((self.pass.target.generation, uid)) });
+            group.changes.push(Change::Adopted { copy: intent, uid: self.pass.target.lasting(uid) });
             group.messages.push((None, sent(CopyId::default())));
             group.fates.push((name, Fate::AlreadyThere));
             return Ok(());

@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::folder::Folder;
 use crate::matching::pair_by_content;
 use crate::message::{Digest, header_digest, header_len};
-use crate::state::{Batch, Change, CopyId, GenerationId, Intent, Journal};
+use crate::state::{Batch, Brought, Change, CopyId, GenerationId, Intent, Journal};
 use crate::store::{FolderInfo, Listed, Sink, SpecialUse};
 
 /// How the names of stores of backups begin, as sources.
@@ -52,12 +52,12 @@ pub(super) fn settle(
     if open.is_empty() {
         return Ok(Vec::new());
     }
-    let mut free = free_messages(sink, journal, target, &open, None, seen)?;
+    let mut free = free_messages(sink, journal, target, &open, None, seen)?.free;
     let mut changes = Vec::new();
     let mut settled = Vec::new();
     let mut left: Vec<&Intent> = open.iter().collect();
     for (intent, uid) in take_pairs(&mut left, &mut free, target.generation, seen) {
-        changes.push(Change::Done { copy: intent.id, uid: Some((target.generation, uid)), altered: false });
+        changes.push(Change::Done { copy: intent.id, uid: target.lasting(uid), altered: false });
         settled.push(told(intent, true));
     }
     if !left.is_empty() {
@@ -98,13 +98,18 @@ pub(super) fn adoptable(
     seen: &mut SeenByUid,
     headers: Option<&HashSet<Digest>>,
 ) -> Result<Adoptable> {
-    // What is ours without our knowing under which UID must not be taken for somebody else's.
-    free_messages(sink, journal, target, &[], None, seen)?;
-    let claimed = journal.claimed_uids(target.generation)?;
-    let mut there: Vec<Listed> = sink.look(1)?.messages;
-    there.retain(|listed| !claimed.contains(&listed.id) && listed.id < target.floor);
-    there.sort_by_key(|listed| listed.id);
-    if let Some(headers) = headers {
+    let mut there: Vec<Listed>;
+    if target.is_numbered() {
+        // What is ours without our knowing under which UID must not be taken for somebody else's.
+        free_messages(sink, journal, target, &[], None, seen)?;
+        let claimed = journal.claimed_uids(target.generation)?;
+        there = sink.look(1)?.messages;
+        there.retain(|listed| !claimed.contains(&listed.id) && listed.id < target.floor);
+        there.sort_by_key(|listed| listed.id);
+    } else {
+        there = free_messages(sink, journal, target, &[], Some(0), seen)?.free;
+    }
+    if let Some(headers) = headers.filter(|_| target.is_numbered()) {
         let mut alike = HashSet::new();
         sink.headers(&there, &mut |index, header| {
             // One whose header cannot be had, or has no end, is read whole: servers do not agree what a header is then.
@@ -150,24 +155,63 @@ pub(super) fn brought_by_others(
     Ok(found)
 }
 
-/// What runs of `restore` brought to the destination, is there still, and counts for no message of any source yet.
-pub(super) fn brought_by_restore(sink: &mut dyn Sink, journal: &mut Journal, target: &Target, seen: &mut SeenByUid) -> Result<Adoptable> {
+/// What came to the destination out of stores of backups (or, for a `source` that is one, out of any other source), is there still,
+/// and counts for no message of any source yet: a store and the account that it backs up hold the same mail.
+pub(super) fn brought_before(
+    sink: &mut dyn Sink,
+    journal: &mut Journal,
+    target: &Target,
+    source: &str,
+    seen: &mut SeenByUid,
+) -> Result<Adoptable> {
     let mut found = Adoptable::default();
-    if journal.unplaced(target.mailbox, target.generation)?.iter().any(|copy| copy.source.starts_with(STORES)) {
-        place(sink, journal, target, seen)?;
+    let from = if source.starts_with(STORES) { "" } else { STORES };
+    let is_twin = |copy: &Intent| copy.source.starts_with(from) && copy.source != source;
+    let unplaced = journal.unplaced(target.mailbox, target.generation)?.iter().any(is_twin);
+    let merged = journal.merged(target.mailbox)?;
+    let mut others: Vec<Brought> = Vec::new();
+    let mut own: Vec<Brought> = Vec::new();
+    if !target.is_numbered() {
+        if !unplaced {
+            return Ok(found);
+        }
+        for (copy, uid) in free_messages(sink, journal, target, &[], Some(0), seen)?.placed {
+            let brought = Brought { uid, content: copy.content, header: copy.header, body: copy.body };
+            if is_twin(&copy) {
+                others.push(brought);
+            } else if copy.source == source {
+                own.push(brought);
+            }
+        }
+    } else {
+        if unplaced {
+            place(sink, journal, target, seen)?;
+        }
+        others = journal.brought_from(from, (source, false), target.mailbox, target.generation)?;
+        if others.is_empty() {
+            return Ok(found);
+        }
+        if merged.iter().any(|(by, _, _)| by != source) {
+            own = journal.brought_from("", (source, true), target.mailbox, target.generation)?;
+        }
+        let there: HashSet<u32> = sink.look(1)?.messages.into_iter().map(|listed| listed.id).collect();
+        others.retain(|one| there.contains(&one.uid));
+        own.retain(|one| there.contains(&one.uid));
     }
-    let brought = journal.brought_from(STORES, target.mailbox, target.generation)?;
-    if brought.is_empty() {
-        return Ok(found);
-    }
-    let there: HashSet<u32> = sink.look(1)?.messages.into_iter().map(|listed| listed.id).collect();
     // A message may be in several stores, or have been restored twice: each UID is one message there.
-    for one in brought.into_iter().filter(|one| there.contains(&one.uid)) {
+    for one in own.iter().chain(&others) {
         found.add(one.uid, one.content, (one.header.unwrap_or(one.content), one.body.unwrap_or(one.content)));
     }
-    for (content, parts) in journal.merged(target.mailbox)? {
-        found.claim(content, || Ok(parts.unwrap_or((content, content))))?;
-    }
+    // What counts for others already counts for none of these; of equal ones, that is a copy of this source first.
+    let claim = |found: &mut Adoptable, own: bool| -> Result<()> {
+        for (_, content, parts) in merged.iter().filter(|(by, _, _)| (by == source) == own) {
+            found.claim(*content, || Ok(parts.unwrap_or((*content, *content))))?;
+        }
+        Ok(())
+    };
+    claim(&mut found, false)?;
+    own.iter().for_each(|one| found.take(one.uid));
+    claim(&mut found, true)?;
     Ok(found)
 }
 
@@ -186,9 +230,19 @@ fn joined((header, body): (Digest, Digest)) -> Digest {
     Digest::of(&[header.0, body.0].concat())
 }
 
+/// A folder of the destination, with what of it is ours.
+#[derive(Default)]
+struct Matched {
+    /// Copies that are done and had no place yet, each with the number of its message.
+    placed: Vec<(Intent, u32)>,
+    /// Messages that are nobody's copy.
+    free: Vec<Listed>,
+}
+
 /// Messages that may be one of `open`: from the lowest of their floors (and `from`) on, there after we came, and nobody's copy. For
 /// that, copies that are done get the UIDs which the server did not tell (no UIDPLUS), or which it changed (UIDVALIDITY):
-/// of identical messages, one that is done must not be taken for one whose fate is open.
+/// of identical messages, one that is done must not be taken for one whose fate is open. Where messages keep no number, no copy
+/// that is done has a place, and all are matched each time.
 fn free_messages(
     sink: &mut dyn Sink,
     journal: &mut Journal,
@@ -196,12 +250,20 @@ fn free_messages(
     open: &[Intent],
     from: Option<u32>,
     seen: &mut SeenByUid,
-) -> Result<Vec<Listed>> {
+) -> Result<Matched> {
     let generation = target.generation;
+    if !target.is_numbered() {
+        // What a number meant at the last look it need not mean now.
+        seen.retain(|(of, _), _| *of != generation);
+    }
     let placeless = journal.unplaced(target.mailbox, generation)?;
     // Under another UIDVALIDITY a floor means nothing: then the whole folder is matched.
-    let floor_of = |intent: &Intent| if intent.generation == Some(generation) { intent.floor.unwrap_or(1) } else { 1 };
-    let Some(floor) = open.iter().chain(&placeless).map(floor_of).chain(from).min() else { return Ok(Vec::new()) };
+    let floor_of = |intent: &Intent| match (target.is_numbered(), intent.generation == Some(generation)) {
+        (false, _) => 0,
+        (true, true) => intent.floor.unwrap_or(1),
+        (true, false) => 1,
+    };
+    let Some(floor) = open.iter().chain(&placeless).map(floor_of).chain(from).min() else { return Ok(Matched::default()) };
     let claimed = journal.claimed_uids(generation)?;
     let baseline: HashSet<u32> = journal.baseline(generation)?.unwrap_or_default().into_iter().collect();
     let mut free = sink.look(floor)?.messages;
@@ -209,11 +271,12 @@ fn free_messages(
     free.retain(|listed| listed.id >= floor && !claimed.contains(&listed.id) && !baseline.contains(&listed.id));
     free.sort_by_key(|listed| listed.id);
     read_digests(sink, &free, generation, seen)?;
-    let mut placeless: Vec<&Intent> = placeless.iter().collect();
-    let placed = take_pairs(&mut placeless, &mut free, generation, seen);
-    let changes = placed.into_iter().map(|(copy, uid)| Change::Placed { copy: copy.id, uid: (generation, uid) });
+    let mut left: Vec<&Intent> = placeless.iter().collect();
+    let pairs = take_pairs(&mut left, &mut free, generation, seen);
+    let changes = pairs.iter().filter_map(|(copy, id)| Some(Change::Placed { copy: copy.id, uid: target.lasting(*id)? }));
     journal.commit(&Batch(changes.collect()))?;
-    Ok(free)
+    let placed = pairs.into_iter().map(|(copy, id)| (copy.clone(), id)).collect();
+    Ok(Matched { placed, free })
 }
 
 /// Takes what is the same message out of both lists: the oldest copy gets the lowest UID. Equal contents go first, then
@@ -298,7 +361,7 @@ fn find_elsewhere(
         let target = Target { mailbox, generation, uid_validity: state.generation, floor: horizon.uid_next };
         // Its own copies come first: what was sent there is no proof for a twin that was sent elsewhere.
         let own = journal.outstanding(mailbox)?;
-        let mut free = free_messages(sink, journal, &target, &own, Some(horizon.uid_next), seen)?;
+        let mut free = free_messages(sink, journal, &target, &own, Some(horizon.uid_next), seen)?.free;
         take_pairs(&mut own.iter().collect(), &mut free, generation, seen);
         // Nor is what may be on its way there from another folder: it is one message with the one that it leaves.
         let moving = journal.moves_floor(&info.folder, horizon.uid_validity)?;

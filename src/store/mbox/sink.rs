@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::super::files::Dir;
-use super::super::{FolderInfo, Listed, Listing, Outcome, Outgoing, Placement, Sink, SinkState, Source, Wait};
+use super::super::{FolderInfo, Listed, Listing, Outcome, Outgoing, Placement, Sink, SinkState, Source, Wait, flags_left_out};
 use super::append::{self, Batch};
 use super::format;
 use super::source::{self, MboxSource};
@@ -26,6 +26,8 @@ pub struct MboxSink {
     path: PathBuf,
     context: Context,
     tree: bool,
+    /// Whether flags count as altered.
+    names_flags: bool,
     open: Option<Target>,
     batch: Option<Batch>,
     staged: Vec<(u64, Vec<String>)>,
@@ -44,7 +46,7 @@ impl MboxSink {
     pub fn new(path: impl Into<PathBuf>, context: Context) -> Self {
         let path = path.into();
         let tree = path.as_os_str().to_string_lossy().ends_with('/') || path.is_dir();
-        Self { path, context, tree, open: None, batch: None, staged: Vec::new(), done: Vec::new(), back: None }
+        Self { path, context, tree, names_flags: false, open: None, batch: None, staged: Vec::new(), done: Vec::new(), back: None }
     }
 
     /// As [`Self::new`], and a folder of files where nothing is yet.
@@ -52,6 +54,13 @@ impl MboxSink {
         let mut sink = Self::new(path, context);
         sink.tree = !sink.path.is_file();
         sink
+    }
+
+    /// The same, which tells of each message that flags of it were left out.
+    #[must_use]
+    pub fn naming_flags(mut self) -> Self {
+        self.names_flags = true;
+        self
     }
 
     fn target(&self, folder: &Folder, create: bool) -> Result<Option<(Dir, OsString)>> {
@@ -123,7 +132,10 @@ impl MboxSink {
         let now = InternalDate { seconds: self.context.unix_time(), offset: 0 };
         let written = write_message(&outgoing.message, now, &mut |bytes| batch.push(bytes));
         self.batch = Some(batch);
-        let altered = if written? { Vec::new() } else { vec!["an mbox cannot hold its date".to_owned()] };
+        let mut altered = if written? { Vec::new() } else { vec!["an mbox cannot hold its date".to_owned()] };
+        if self.names_flags {
+            altered.extend(flags_left_out(&outgoing.message));
+        }
         self.staged.push((outgoing.ticket, altered));
         Ok(())
     }
@@ -163,6 +175,10 @@ impl Sink for MboxSink {
             return Ok(Vec::new());
         }
         MboxSource::new(&self.path).folders()
+    }
+
+    fn is_numbered(&self) -> bool {
+        false
     }
 
     fn open(&mut self, info: &FolderInfo, create: bool) -> Result<Option<SinkState>> {

@@ -65,6 +65,11 @@ pub fn card(root: &Path) -> Result<Option<StoreCard>> {
     read(&state)
 }
 
+/// Whether a store lies at `root`, damaged or not.
+pub fn is_store(root: &Path) -> bool {
+    root.join(STATE_DIR).join(CARD).symlink_metadata().is_ok()
+}
+
 fn read(state: &Dir) -> Result<Option<StoreCard>> {
     let path = state.path().join(CARD);
     if state.stat(OsStr::new(CARD))?.is_none() {

@@ -18,7 +18,7 @@ use crate::error::Result;
 use crate::folder::Folder;
 use crate::message::{Digest, Flag, InternalDate, Message};
 
-pub use card::{card, establish, of_form, would_be};
+pub use card::{card, establish, is_store, of_form, would_be};
 pub use manifest::{Manifest, manifest};
 pub use mbox::MboxVault;
 pub use mend::{found_layout, key_digits, key_of, new_card, promises, set_aside, settle_file, uid_of};

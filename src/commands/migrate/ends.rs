@@ -1,0 +1,139 @@
+//! The two ends of `migrate`: what a source may be beside a place (an account in a store of backups), and whether mail may go to
+//! what is named as the destination. It copies nothing.
+
+use std::sync::Arc;
+
+use crate::account::{Location, Overrides, Place, Protocol};
+use crate::commands::{App, restore};
+use crate::error::{Error, Result};
+use crate::folder::Folder;
+use crate::store::open::{self, Opener};
+use crate::store::{Source, vault};
+use crate::transfer::backup::selection::{self, ChosenFolder};
+use crate::transfer::backup::source::{ReadStore, Site, StoreSource};
+use crate::transfer::{Seen, SourceFlags};
+
+/// The place that is meant by the source as it was typed: the bare path of a store of backups is one as well.
+pub(super) fn source_place(text: &str, app: &App, overrides: &Overrides) -> Result<Place> {
+    let is_path = !text.contains("://") && text != "-" && !["maildir:", "mbox:", "eml:"].iter().any(|scheme| text.starts_with(scheme));
+    let word = text.split(['/', ':']).next().unwrap_or_default();
+    if is_path
+        && app.config.account(word).is_none()
+        && let Ok(Place { location: Location::Maildir(path), .. }) = Place::parse(&format!("maildir:{text}"), &app.config, overrides)
+        && path.is_dir()
+        && let Some(card) = vault::card(&path)?
+    {
+        return app.place(&format!("{}:{text}", card.layout.name()), overrides);
+    }
+    app.place(text, overrides)
+}
+
+/// Where the mail comes from.
+pub(super) struct From {
+    pub(super) place: Place,
+    /// How summaries name it.
+    pub(super) shown: String,
+    /// Its name in the journal.
+    pub(super) name: String,
+    /// The one folder of it that goes.
+    pub(super) only: Option<Folder>,
+    pub(super) flags: SourceFlags,
+    stored: Option<Stored>,
+}
+
+/// An account in a store of backups.
+struct Stored {
+    site: Site,
+    account: crate::state::archive::Account,
+    chosen: Arc<Vec<ChosenFolder>>,
+}
+
+impl From {
+    /// # Errors
+    /// There is no such place; of a store, that it holds several accounts and none is named.
+    pub(super) fn new(place: Place, count_as_seen: Seen, app: &App) -> Result<Self> {
+        if let Location::Maildir(path) | Location::Mbox(path) | Location::Eml(path) = &place.location
+            && vault::is_store(path)
+        {
+            return Self::stored(place, count_as_seen, app);
+        }
+        let flags = if open::keeps_flags(&place) { SourceFlags::Kept } else { SourceFlags::None(count_as_seen) };
+        Ok(Self { shown: place.shown.clone(), name: open::identity(&place)?, only: place.folder.clone(), flags, stored: None, place })
+    }
+
+    fn stored(place: Place, count_as_seen: Seen, app: &App) -> Result<Self> {
+        let named = restore::Named::of(&place)?;
+        let store = ReadStore::open(named.path.clone())?;
+        named.must_be(&store)?;
+        let account = restore::account(&store, named.account.as_deref(), &named.shown, "")?;
+        let wanted = selection::Selection { only: named.folder.clone(), ..selection::Selection::default() };
+        let mut vault = store.site.vault(&app.context)?;
+        let chosen = selection::choose(&store.archive, vault.as_mut(), &account, &wanted, &app.context)?;
+        let shown = format!("{}//{}", named.shown, account.name);
+        if chosen.folders.is_empty()
+            && let Some(folder) = &wanted.only
+        {
+            return Err(Error::usage(format!("there is no folder {folder}")).at(&shown));
+        }
+        let by_uid = chosen.folders.iter().flat_map(|folder| &folder.messages).all(|one| one.uid.is_some());
+        Ok(Self {
+            name: store.site.source_name(&account),
+            flags: if by_uid { SourceFlags::Kept } else { SourceFlags::None(count_as_seen) },
+            // What was named was chosen already.
+            only: None,
+            stored: Some(Stored { site: store.site, account, chosen: Arc::new(chosen.folders) }),
+            shown,
+            place,
+        })
+    }
+
+    /// The source, opened; `opener` is that of its place.
+    pub(super) fn source(&self, opener: &Opener<'_>, app: &App) -> Result<Box<dyn Source>> {
+        let Some(stored) = &self.stored else { return opener.spread() };
+        let chosen = Arc::clone(&stored.chosen);
+        Ok(Box::new(StoreSource::new(self.shown.clone(), stored.site.clone(), stored.account.clone(), chosen, &app.context)?))
+    }
+}
+
+/// The name of the destination in the journal.
+///
+/// # Errors
+/// No mail may go there.
+pub(super) fn destination(place: &Place, from: &From) -> Result<String> {
+    let wrong = |words: &str| Error::usage(words).at(&place.shown);
+    let path = match &place.location {
+        Location::Server(server) if server.protocol == Protocol::Imap => {
+            let name = server.identity();
+            return if name == from.name && !differ(place, from) { Err(wrong(SAME)) } else { Ok(name) };
+        }
+        Location::Server(_) => return Err(wrong("POP3 cannot take mail; name the account's IMAP side")),
+        Location::Stdio => return Err(wrong("standard output makes no sense here; mailhaul fetch writes to it")),
+        Location::Maildir(path) | Location::Mbox(path) | Location::Eml(path) => open::future_path(path)?,
+    };
+    if let Some(store) = path.ancestors().find(|above| vault::is_store(above)) {
+        return Err(wrong("mail is put into a store of backups by backup alone")
+            .hint(format!("name another directory; {} is the store", store.display())));
+    }
+    let name = open::future_identity(place)?;
+    if let Location::Maildir(source) | Location::Mbox(source) | Location::Eml(source) = &from.place.location {
+        let source = open::future_path(source)?;
+        if path == source && !(name == from.name && differ(place, from)) {
+            return Err(wrong(SAME));
+        }
+        if path != source && path.starts_with(&source) {
+            return Err(wrong("the destination lies in the source").hint("name another directory"));
+        }
+        let is_one_kind = std::mem::discriminant(&place.location) == std::mem::discriminant(&from.place.location);
+        if path != source && is_one_kind && source.starts_with(&path) {
+            return Err(wrong("the source lies in the destination").hint("name another directory"));
+        }
+    }
+    Ok(name)
+}
+
+const SAME: &str = "the source and the destination are the same";
+
+/// Whether two folders are named that are not one.
+fn differ(place: &Place, from: &From) -> bool {
+    from.only.is_some() && place.folder.is_some() && from.only != place.folder
+}
