@@ -57,7 +57,11 @@ impl Transfer<'_> {
             for work in works.iter_mut().filter(|work| work.failed.is_none()) {
                 let mailbox = self.journal.mailbox(&work.pair.destination.folder)?;
                 let intents = self.journal.outstanding(mailbox)?;
-                let ours = intents.iter().filter(|intent| intent.source == self.source_name && intent.folder == work.pair.source.folder);
+                let ours = intents.iter().filter(|intent| {
+                    // One that was put aside is not sent again in this run: whether it came late is for the next one to find out.
+                    let aside = matches!(work.tally.get(&intent.key), Some(Fate::Quarantined { .. }));
+                    !aside && intent.source == self.source_name && intent.folder == work.pair.source.folder
+                });
                 let count = ours.count();
                 if count > 0 {
                     open.push((count, intents.iter().map(|intent| intent.intended_at).max().unwrap_or(0), work));
