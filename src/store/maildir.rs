@@ -10,6 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::FileType;
+use sha2::{Digest as _, Sha256};
 
 use self::keywords::Keywords;
 use super::delivery::{Delivery, Destination, Filling, Steps};
@@ -221,16 +222,24 @@ pub(super) fn names(halves: &[Option<Dir>; 2], place: &str) -> Result<Vec<(usize
     for _ in 0..LISTING_TRIES {
         let stamps = stamp(halves)?;
         let mut names = Vec::new();
+        // A listing is large: of the one before only this is kept.
+        let mut hash = Sha256::new();
         for (half, dir) in halves.iter().enumerate() {
             let Some(dir) = dir else { continue };
             let entries = dir.entries()?.into_iter();
             let files = entries.filter(|entry| entry.kind == FileType::RegularFile && !entry.name.as_bytes().starts_with(b"."));
-            names.extend(files.map(|entry| (half, entry.name)));
+            names.extend(files.map(|entry| {
+                hash.update(entry.name.as_bytes());
+                hash.update([0]);
+                (half, entry.name)
+            }));
+            hash.update(b"/");
         }
-        if stamp(halves)? == stamps && (!recent(&stamps) || before.as_ref() == Some(&names)) {
+        let now = hash.finalize();
+        if stamp(halves)? == stamps && (!recent(&stamps) || before == Some(now)) {
             return Ok(names);
         }
-        before = Some(names);
+        before = Some(now);
     }
     Err(Error::new(Kind::Busy, "the folder changes all the time, so it cannot be listed").at(place).scoped(Scope::Mailbox))
 }

@@ -144,6 +144,27 @@ pub struct ArchiveFile {
     pub object_id: Option<String>,
 }
 
+/// What recognises a message's file when its message is listed anew.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LooseFile {
+    /// Its number.
+    pub id: FileId,
+    /// The unique part of its name.
+    pub stem: String,
+    /// Content digest.
+    pub content: Digest,
+    /// Header digest.
+    pub header: Digest,
+    /// INTERNALDATE in seconds since 1970 UTC.
+    pub seconds: Option<i64>,
+    /// Length of the message in octets as the server gave it.
+    pub length: u64,
+    /// EMAILID or X-GM-MSGID, as [`ArchiveFile::object_id`].
+    pub object_id: Option<String>,
+    /// The size in octets by which the server listed it last.
+    pub listed_size: Option<u64>,
+}
+
 /// A message of a generation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {

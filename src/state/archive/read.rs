@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use rusqlite::Row;
 
 use super::open::amount;
-use super::{AccountId, Archive, ArchiveFile, ArchiveFolderId, Entry, EntryId, EraId, FileId, Form, Held, PutAside};
+use super::{AccountId, Archive, ArchiveFile, ArchiveFolderId, Entry, EntryId, EraId, FileId, Form, Held, LooseFile, PutAside};
 use crate::error::Result;
 use crate::imap::uid_set::UidSet;
 use crate::message::{Digest, Flag, InternalDate};
@@ -86,6 +86,33 @@ impl Archive {
             let entries = self.entries_of(file.id)?;
             each(file, entries)
         })
+    }
+
+    /// The files of a folder that no IMAP message of a generation has, by name, handed over one at a time. Files being removed are
+    /// left out.
+    ///
+    /// # Errors
+    /// As [`Archive::entries`].
+    pub fn loose_files(&self, folder: ArchiveFolderId, era: EraId, each: &mut dyn FnMut(LooseFile) -> Result<()>) -> Result<()> {
+        // The plus keeps SQLite from walking through the generation for every file.
+        let sql = "SELECT file.id, file.stem, file.content, file.header, file.date_seconds, file.length, file.object_id,
+                (SELECT entry.listed_size FROM entry WHERE entry.file = file.id AND entry.listed_size IS NOT NULL ORDER BY +entry.id DESC LIMIT 1)
+             FROM file WHERE file.folder = ?1 AND file.removing = 0 AND NOT EXISTS
+                (SELECT 1 FROM entry WHERE entry.file = file.id AND +entry.era = ?2 AND entry.uid IS NOT NULL)
+             ORDER BY file.stem";
+        let read = |row: &Row<'_>| {
+            Ok(LooseFile {
+                id: FileId(row.get(0)?),
+                stem: row.get(1)?,
+                content: row.get(2)?,
+                header: row.get(3)?,
+                seconds: row.get(4)?,
+                length: amount(row, 5)?,
+                object_id: row.get(6)?,
+                listed_size: row.get::<_, Option<i64>>(7)?.map(i64::unsigned_abs),
+            })
+        };
+        self.database.each(sql, (folder.0, era.0), read, each)
     }
 
     /// The files of a folder whose message is gone from the server everywhere, since `before` at the latest, with the moment it

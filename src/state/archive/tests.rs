@@ -124,6 +124,46 @@ fn what_was_kept_reads_back_as_it_was() {
 }
 
 #[test]
+fn files_that_no_message_of_a_generation_has_are_told_with_the_size_listed_last() {
+    let place = Place::new();
+    let (mut archive, _, folder, era) = begun(&place);
+    let ids = archive.commit(&[kept(folder, era, 2), kept(folder, era, 1), kept(folder, era, 3)]).unwrap();
+    let next = archive.era(folder, 8, 200).unwrap().id;
+    let gone = ArchiveChange::Gone { entry: ids[2].0, at: 300 };
+    let again = NewEntry { listed_size: Some(14), ..entry(next, 40) };
+    archive.commit(&[ArchiveChange::Recognised { entry: again, file: ids[0].1 }, gone]).unwrap();
+    archive.commit(&[ArchiveChange::Removing { file: ids[2].1 }]).unwrap();
+    let third = archive.era(folder, 9, 300).unwrap().id;
+    let loose = |era: EraId| {
+        let mut all = Vec::new();
+        archive
+            .loose_files(folder, era, &mut |file| {
+                all.push(file);
+                Ok(())
+            })
+            .unwrap();
+        all
+    };
+    let kept = file(folder, 1);
+    let wanted = LooseFile {
+        id: ids[1].1,
+        stem: kept.stem,
+        content: kept.content,
+        header: kept.header,
+        seconds: Some(5),
+        length: 12,
+        object_id: kept.object_id,
+        listed_size: Some(12),
+    };
+    assert_eq!(loose(next), [wanted]);
+    assert_eq!(loose(era), []);
+    assert_eq!(
+        loose(third).iter().map(|file| (file.id, file.listed_size)).collect::<Vec<_>>(),
+        [(ids[1].1, Some(12)), (ids[0].1, Some(14))]
+    );
+}
+
+#[test]
 fn the_same_uid_or_key_twice_is_refused_with_its_whole_batch() {
     let place = Place::new();
     let (mut archive, account, folder, era) = begun(&place);

@@ -118,6 +118,12 @@ pub trait Vault: Send {
     /// As [`Vault::sweep`].
     fn complete(&mut self, account: &str, folder: &Folder) -> Result<()>;
 
+    /// Whether a run left word that files of the folder may not be in the archive; not every layout keeps such word.
+    fn is_unrecorded(&self, account: &str, folder: &Folder) -> bool {
+        let _ = (account, folder);
+        false
+    }
+
     /// Makes the directory of a folder, durably.
     ///
     /// # Errors

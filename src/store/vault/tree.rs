@@ -383,6 +383,10 @@ impl Vault for TreeVault {
         Ok(())
     }
 
+    fn is_unrecorded(&self, account: &str, folder: &Folder) -> bool {
+        self.unrecorded.contains(&(account.to_owned(), self.way(account, folder)))
+    }
+
     fn make_folder(&mut self, account: &str, folder: &Folder) -> Result<()> {
         self.context.step("vault.before-folder");
         self.home(account, folder, true).map(|_| ())

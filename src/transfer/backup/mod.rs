@@ -4,6 +4,7 @@
 mod batch;
 mod imap;
 mod manifest;
+mod orphans;
 mod pop3;
 pub mod preview;
 pub mod prune;

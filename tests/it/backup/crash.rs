@@ -197,6 +197,49 @@ fn meddle(server: &Imapd, random: &mut mail::Random, next: &mut u64) {
     }
 }
 
+#[test]
+fn files_that_a_dead_run_could_not_record_are_accounted_for_although_the_server_changed_since() {
+    let cases: Vec<_> = [Layout::Maildir, Layout::Eml]
+        .into_iter()
+        .flat_map(|layout| [(Kind::Plain, layout), (Kind::Modern, layout)])
+        .flat_map(|(kind, layout)| [(kind, layout, Change::Renumbered, false), (kind, layout, Change::Departures, true)])
+        .collect();
+    let hit = Mutex::new(0);
+    all_of(&cases, |&(kind, layout, change, mirrors)| {
+        let new = || {
+            let mut scene = Scene::new(kind, layout, 30, 200);
+            scene.choose(if mirrors { &["--mirror", "--max-delete", "100%"] } else { &[] });
+            scene
+        };
+        // Durable and not in the journal: each time the disk was done with a batch.
+        let steps = new().run_counting_steps();
+        let durable: Vec<u64> = (1..).zip(&steps).filter(|(_, kind)| *kind == "backup.durable").map(|(step, _)| step).collect();
+        assert!(!durable.is_empty(), "{steps:?}");
+        for step in durable {
+            let case = format!("{kind:?} {layout:?} {change:?} killed at {step}");
+            let mut scene = new();
+            let killed = scene.run_killed_at(step);
+            assert_eq!(killed.code, KILLED, "{case}: {killed}");
+            scene.change(change);
+            // What went before it was recorded need not be kept; it may be, once.
+            scene.gone.clear();
+            assert_eq!(scene.run().code, 0, "{case}");
+            let (kept, served) = (scene.kept(), scene.served());
+            let (kept, served) = (bodies(&kept), bodies(&served));
+            for (key, count) in &served {
+                assert_eq!(kept.get(key), Some(count), "{case}: {key:?}");
+            }
+            let more: Vec<_> = kept.iter().filter(|(key, count)| !served.contains_key(*key) && (mirrors || **count > 1)).collect();
+            assert!(more.is_empty(), "{case}: {more:?}");
+            store::sound(&scene.root(), layout, &case);
+            scene.expect_idle(&case);
+            *hit.lock().unwrap() += 1;
+        }
+    });
+    let hit = hit.into_inner().unwrap();
+    say(&format!("runs that died with files unrecorded, and a server that changed: {hit}/{hit}"));
+}
+
 /// Kills, in all.
 fn kills() -> usize {
     if full() { 200 } else { 16 }

@@ -15,6 +15,8 @@ use crate::support::tool::Tool;
 
 /// KiB; these are debug builds.
 const MEMORY: u64 = 64 * 1024;
+/// KiB for runs over small messages, whatever they have to compare.
+const LISTED: u64 = 48 * 1024;
 
 const SIZES: [u64; 3] = [1_000, 10_000, 100_000];
 
@@ -153,7 +155,7 @@ fn messages_are_compared_in_bounded_memory_where_the_server_tells_all_their_flag
         let summary = running.finish().expect_code(0).json();
         let peak = peak.join().unwrap();
         say(&format!("{what}, {count} messages without CONDSTORE: peak {peak} KiB"));
-        assert!(peak > 0 && peak < MEMORY, "{what}: {peak} KiB");
+        assert!(peak > 0 && peak < LISTED, "{what}: {peak} KiB");
         summary
     };
     assert_eq!(run("first run")["copied"], count);
@@ -167,7 +169,7 @@ fn messages_are_compared_in_bounded_memory_where_the_server_tells_all_their_flag
     assert_eq!((&changed["copied"], &changed["flags_changed"], &changed["gone"]), (&1.into(), &1.into(), &2.into()), "{changed}");
     server.change("INBOX", crate::support::imapd::Mailbox::renumber);
     let renumbered = run("another UIDVALIDITY");
-    assert_eq!(renumbered["quarantined"], 0, "{renumbered}");
+    assert_eq!((&renumbered["quarantined"], &renumbered["copied"]), (&0.into(), &0.into()), "{renumbered}");
     let account = tool.path("store").join("work");
     let files = ["cur", "new"].map(|sub| fs::read_dir(account.join(sub)).unwrap().count()).iter().sum::<usize>();
     assert_eq!(files as u64, count + 1, "nothing was stored twice");

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::scene::{Change, KILLED, Kind, Scene, all_of};
+use super::scene::{Change, KILLED, Kind, Scene, all_of, expunge};
 use crate::crash::bench::{full, say};
 use crate::support::imapd::{Behaviour, CommandFault, Imapd};
 use crate::support::mail::{self, content_digest};
@@ -29,7 +29,7 @@ const VERBS: &[Verb] = &[
     Verb { name: "restore", arguments: &["restore", "store", "new"], asks: true, restores: true },
     Verb { name: "verify", arguments: &["verify", "store", "work"], asks: true, restores: false },
     Verb { name: "verify --repair", arguments: &["verify", "store", "work", "--repair"], asks: true, restores: false },
-    Verb { name: "prune", arguments: &["prune", "store", "--gone-for", "0d"], asks: false, restores: false },
+    Verb { name: "prune", arguments: &["prune", "store", "--gone-for", "0d", "--yes"], asks: false, restores: false },
     Verb { name: "rebuild", arguments: &["rebuild", "store", "work"], asks: true, restores: false },
     Verb { name: "status", arguments: &["status", "store"], asks: false, restores: false },
     Verb { name: "problems", arguments: &["problems", "store"], asks: false, restores: false },
@@ -54,6 +54,12 @@ fn case(verb: &Verb) -> Case {
     scene.tool.server("new", Some(&to.url()), None);
     let first = store::lying(&scene.root(), "work", Layout::Maildir).into_iter().find(|lying| lying.folder == "Work").unwrap();
     match verb.name {
+        // What went is in the store before, and from then on nothing but what is on the server may be.
+        "prune" => {
+            scene.expect_kept("before prune");
+            let gone = std::mem::take(&mut scene.gone);
+            assert_eq!(gone.values().flat_map(BTreeMap::values).sum::<usize>(), 3, "{gone:?}");
+        }
         "verify --repair" => fs::write(scene.root().join(first.path), "damage\n").unwrap(),
         "rebuild" => {
             for name in ["journal.db", "journal.db-wal", "journal.db-shm", "runs"] {
@@ -92,7 +98,7 @@ impl Case {
                     }
                 }
             }
-            "prune" | "status" | "problems" | "backup" | "verify" => {
+            "status" | "problems" | "backup" | "verify" => {
                 self.scene.expect_kept(case);
                 store::sound(&self.scene.root(), Layout::Maildir, case);
             }
@@ -219,7 +225,8 @@ fn a_verb_around_a_store_killed_at_any_step_comes_to_the_same_end_when_run_again
         whole.scene.tool.set_env("MAILHAUL_TEST_CRASH", format!("count:{}", file.display()));
         whole.run(verb).expect_code(0);
         let steps = fs::read_to_string(&file).unwrap_or_default().lines().count();
-        let stride = if full() { 1 } else { steps.div_ceil(8).max(1) };
+        // What was removed from a store cannot be had again.
+        let stride = if full() || verb.name == "prune" { 1 } else { steps.div_ceil(8).max(1) };
         for step in (1..=steps).step_by(stride) {
             let name = format!("{} killed at {step} of {steps}", verb.name);
             let mut case = case(verb);
@@ -253,6 +260,32 @@ fn paths(top: &Path) -> BTreeSet<String> {
         }
     }
     found
+}
+
+/// Empties every seventh folder on the server and removes from the store what was in them: returns the names of the others.
+fn pruned(tool: &Tool, server: &Imapd, layout: Layout, corpus: Vec<String>) -> Vec<String> {
+    for (_, name) in corpus.iter().enumerate().filter(|(at, _)| at % 7 == 0) {
+        server.change(name, |mailbox| expunge(mailbox, 1));
+    }
+    let gone = corpus.len().div_ceil(7);
+    let seen = tool.run(&["backup", "work", &layout.place("store"), "--json"]).expect_code(0).json();
+    assert_eq!(seen["gone"], gone, "{layout:?}: {seen}");
+    let before = paths(&tool.path(".."));
+    let arguments = ["prune", "store", "--gone-for", "0d", "--yes", "--max-delete", "100%"];
+    let told = tool.run(&arguments);
+    assert_eq!(told.code, 0, "{layout:?}: {told}");
+    assert!(harm(told.stderr.as_bytes()).is_none() && harm(&told.stdout).is_none(), "{told}");
+    let after = paths(&tool.path(".."));
+    let removed: Vec<_> = before.difference(&after).filter(|path| !path.contains("/.mailhaul/")).collect();
+    assert!(removed.iter().all(|path| path.starts_with("work/store/work/")), "{layout:?}: {removed:?}");
+    assert_eq!(removed.len(), gone, "{layout:?}: {removed:?}");
+    store::sound(&tool.path("store"), layout, "hostile names after prune");
+    let lying = store::lying(&tool.path("store"), "work", layout);
+    let left: BTreeSet<String> = lying.iter().map(|lying| lying.letter.content.clone()).collect();
+    let served: Vec<Vec<u8>> = server.folders().iter().flat_map(|folder| server.bodies(folder)).collect();
+    assert_eq!(lying.len(), served.len(), "{layout:?}");
+    assert_eq!(left, served.iter().map(|body| content_digest(body)).collect(), "{layout:?}: not just what is on the server is left");
+    corpus.into_iter().enumerate().filter(|(at, _)| at % 7 != 0).map(|(_, name)| name).collect()
 }
 
 #[test]
@@ -305,6 +338,7 @@ fn folders_with_hostile_names_stay_under_the_root_and_apart_and_go_back_as_they_
             assert_eq!(told.code, 0, "{told}");
             assert!(harm(told.stderr.as_bytes()).is_none() && harm(&told.stdout).is_none(), "{told}");
         }
+        let corpus = if layout == Layout::Mbox { corpus } else { pruned(&tool, &server, layout, corpus) };
         // Back to a server that takes any name.
         let to = Imapd::start(Behaviour::default());
         tool.server("new", Some(&to.url()), None);

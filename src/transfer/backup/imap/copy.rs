@@ -195,7 +195,8 @@ impl Writer<'_, '_> {
         let entry = entry(self.job, visited.era, arrival.uid, message.flags.clone(), arrival.labels.clone(), arrival.size);
         let folder = visited.folder;
         let release = released.map(|key| ArchiveChange::Released { folder, key });
-        while let Some((file, stem)) = visited.spare.claim(message.digests.content, (visited.uid_validity, arrival.uid), &visited.there) {
+        let own = (visited.uid_validity, arrival.uid);
+        while let Some((file, stem)) = visited.spare.claim(&self.job.store.archive, message.digests.content, own, &visited.there)? {
             // A file that somebody removed stands for no message.
             if !self.job.store.vault.reflag(self.account, name, &[(stem, message.flags.clone())])?.is_empty() {
                 continue;

@@ -32,8 +32,10 @@ const ROUNDS: usize = 2;
 pub(super) fn run(backup: Backup<'_>) -> (Outcome, Option<Error>) {
     let line = Line::new(backup.server, backup.context, backup.trace, backup.report);
     let account = backup.account.id;
+    let died = backup.store.archive.died(account);
     let mut run = Run {
         job: backup,
+        died: died.as_ref().is_ok_and(|died| *died),
         line,
         works: Vec::new(),
         known: Vec::new(),
@@ -47,7 +49,7 @@ pub(super) fn run(backup: Backup<'_>) -> (Outcome, Option<Error>) {
         is_gmail: false,
         spent: Spent::default(),
     };
-    let began = run.job.store.archive.begin_run(account);
+    let began = died.and_then(|_| run.job.store.archive.begin_run(account));
     let error = began.and_then(|()| run.all()).err();
     run.job.report.event(Event::Finished);
     let error = error.or(run.safety.take());
@@ -102,6 +104,8 @@ struct Visited {
 
 struct Run<'a> {
     job: Backup<'a>,
+    /// Whether the run before this one did not come to its end.
+    died: bool,
     line: Line<'a>,
     works: Vec<Work>,
     /// The account's folders in the archive.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::super::orphans;
 use super::line::uid_validity_changed;
 use super::recognise::Spare;
 use super::{Run, Visited, both, key_of, tidy};
@@ -135,13 +136,15 @@ impl Run<'_> {
         };
         self.back(&folder, &visited, &back)?;
         self.follow_flags(index, &folder, &visited, known_era.is_some() && visit.flags_told, flags, &here)?;
+        let orphans = round == 0 && self.orphans(&record, &visited)?;
         if round == 0 && (record.mark.is_none_or(|mark| mark.uid_validity != uid_validity) || !supplanted.is_empty()) {
             visited.has_older = self.job.store.archive.eras(record.id)?.len() > 1;
-            if record.octets > 0 || visited.has_older {
-                visited.spare = Spare::of(&self.job.store.archive, record.id, era)?;
-            }
-            if !visited.spare.is_empty() && !visited.missing.is_empty() {
-                self.recognise(index, &folder, &mut visited)?;
+            if orphans || record.octets > 0 || visited.has_older {
+                let (spare, keys) = Spare::of(&self.job.store.archive, record.id, era)?;
+                visited.spare = spare;
+                if !visited.spare.is_empty() && !visited.missing.is_empty() {
+                    self.recognise(index, &folder, &mut visited, keys)?;
+                }
             }
         }
         let messages = visited.missing.len();
@@ -152,6 +155,16 @@ impl Run<'_> {
             work.visit = Some(visited);
         }
         Ok(())
+    }
+
+    /// Takes files into the journal that a run laid here and died before it recorded them; whether there were any.
+    fn orphans(&mut self, record: &ArchiveFolder, visited: &Visited) -> Result<bool> {
+        let (store, account) = (&mut *self.job.store, &self.job.account);
+        if !self.died && !store.vault.is_unrecorded(&account.name, &record.folder) {
+            return Ok(false);
+        }
+        let gone = |uid_validity, uid| uid_validity != visited.uid_validity || !visited.there.contains(uid);
+        orphans::take_in(store, account, record, self.job.context, &gone)
     }
 
     /// Messages whose UID belonged to another one before, which a server must never do and which shows in what it lists of them:

@@ -121,6 +121,8 @@ impl<'b> Maildrop<'b> {
                 }
                 Ok(())
             })?;
+            // Whatever key a message has by now, its content tells that it is here.
+            super::super::orphans::take_in(backup.store, &backup.account, &folder, backup.context, &|_, _| false)?;
         }
         Ok(Self {
             backup,
