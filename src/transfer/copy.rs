@@ -66,7 +66,7 @@ impl Transfer<'_> {
             }
             match copies.get(&name).map(|row| row.state) {
                 Some(State::Done | State::Merged) => {
-                    work.done_before.insert(name);
+                    work.done_before.insert(name, ());
                 }
                 Some(State::Intent | State::Unknown) => {
                     work.tally.insert(name, Fate::Unknown { id: listed.id });
@@ -90,8 +90,13 @@ impl Transfer<'_> {
         let mut adoptable = if fresh || self.journal.has_visited(&self.source_name, &folder, target.generation)? {
             Adoptable::default()
         } else {
-            let wanted: Vec<Listed> = flowing.iter().chain(&suspects).cloned().collect();
-            settle::adoptable(sink, self.journal, &target, seen, source.header_digests(&wanted).as_ref())?
+            let headers = if suspects.is_empty() {
+                source.header_digests(&flowing)
+            } else {
+                let wanted: Vec<Listed> = flowing.iter().chain(&suspects).cloned().collect();
+                source.header_digests(&wanted)
+            };
+            settle::adoptable(sink, self.journal, &target, seen, headers.as_ref())?
         };
         if self.asked.adopts() && self.options.adopt && work.brought.is_none() {
             // Once in a run: what counts for one message counts for no other after a loss either.

@@ -10,6 +10,7 @@ pub mod compare;
 mod copy;
 mod ends;
 mod exactly;
+mod named;
 mod options;
 mod pass;
 mod preview;

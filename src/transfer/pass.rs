@@ -7,13 +7,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::budget::{Budget, weight};
+use super::named::ByName;
 use super::renamed::Renamed;
 use super::tally::Fate;
 use super::{Options, SourceFlags};
 use crate::context::Context;
 use crate::error::{Error, Kind, Result};
 use crate::folder::Folder;
-use crate::message::{Digest, Digests, Flag, InternalDate, Message, Twins};
+use crate::message::{Digest, Digests, Flag, InternalDate, Key, Message, Twins};
 use crate::report::{Event, Problem, Report};
 use crate::state::{Batch, Change, CopyId, CopyRow, GenerationId, Journal, MailboxId, NewIntent, State};
 use crate::store::{Listed, Outcome, Outgoing, Placement, Sink, Source, Wait};
@@ -108,7 +109,7 @@ pub(super) struct Pass<'a> {
     /// That they count is recorded, so that it does for ever.
     pub(super) counts_for_ever: bool,
     /// Fates by key, of this run.
-    pub(super) tally: &'a mut HashMap<String, Fate>,
+    pub(super) tally: &'a mut ByName<Fate>,
     /// How often a content digest was met among messages that have no other key.
     pub(super) twins: &'a mut Twins,
     /// Messages that were read before and not sent, by key: they are not asked for again.
@@ -633,7 +634,11 @@ impl Between<'_, '_> {
 
 /// Under what the tally keeps a message: its key, or its number where only reading it would tell a key.
 pub(super) fn name_of(listed: &Listed) -> String {
-    listed.key.as_ref().map_or_else(|| format!("number:{}", listed.id), ToString::to_string)
+    key_name(listed.key.as_ref(), listed.id)
+}
+
+pub(super) fn key_name(key: Option<&Key>, number: u32) -> String {
+    key.map_or_else(|| format!("number:{number}"), ToString::to_string)
 }
 
 fn one_sentence(error: &Error) -> String {

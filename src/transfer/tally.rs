@@ -3,9 +3,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::pass::{Adoptable, name_of};
+use super::named::ByName;
+use super::pass::{Adoptable, key_name, name_of};
 use crate::error::Error;
-use crate::message::Message;
+use crate::message::{Key, Message};
 use crate::plan::Pair;
 use crate::report::{Counts, FolderCounts, Outcome, Problem};
 use crate::store::Listed;
@@ -21,15 +22,33 @@ pub(super) enum Fate {
     Vanished,
 }
 
+/// What stays in mind of a message that was listed.
+pub(super) struct Noted {
+    id: u32,
+    key: Option<Key>,
+}
+
+impl From<Listed> for Noted {
+    fn from(listed: Listed) -> Self {
+        Self { id: listed.id, key: listed.key }
+    }
+}
+
+impl Noted {
+    fn name(&self) -> String {
+        key_name(self.key.as_ref(), self.id)
+    }
+}
+
 /// A pair of folders and how far it is.
 pub(super) struct Work {
     pub(super) pair: Pair,
-    pub(super) tally: HashMap<String, Fate>,
+    pub(super) tally: ByName<Fate>,
     /// Sessions lost at a message.
     pub(super) losses: HashMap<String, u32>,
-    pub(super) listed: Vec<Listed>,
+    pub(super) listed: Vec<Noted>,
     /// Listed messages that were done before this run.
-    pub(super) done_before: HashSet<String>,
+    pub(super) done_before: ByName<()>,
     pub(super) failed: Option<Error>,
     /// Copies of other sources that are at the destination and count for none of these messages yet.
     pub(super) brought: Option<Adoptable>,
@@ -41,10 +60,10 @@ impl Work {
     pub(super) fn new(pair: Pair) -> Self {
         Self {
             pair,
-            tally: HashMap::new(),
+            tally: ByName::default(),
             losses: HashMap::new(),
             listed: Vec::new(),
-            done_before: HashSet::new(),
+            done_before: ByName::default(),
             failed: None,
             brought: None,
             shelf: HashMap::new(),
@@ -54,18 +73,18 @@ impl Work {
     /// Accounts for a listing. A later one of the same run may lack messages that were listed before, and bring new ones.
     pub(super) fn note_listing(&mut self, messages: Vec<Listed>) {
         if self.listed.is_empty() {
-            self.listed = messages;
+            self.listed = messages.into_iter().map(Noted::from).collect();
             return;
         }
         let now: HashSet<String> = messages.iter().map(name_of).collect();
-        let before: HashSet<String> = self.listed.iter().map(name_of).collect();
+        let before: HashSet<String> = self.listed.iter().map(Noted::name).collect();
         for gone in before.difference(&now) {
             // Without a key nothing tells whether it was read before it went.
-            if !gone.starts_with("number:") && !self.done_before.contains(gone) {
-                self.tally.entry(gone.clone()).or_insert(Fate::Vanished);
+            if !gone.starts_with("number:") && !self.done_before.contains_key(gone) {
+                self.tally.entry(gone).or_insert(Fate::Vanished);
             }
         }
-        self.listed.extend(messages.into_iter().filter(|listed| !before.contains(&name_of(listed))));
+        self.listed.extend(messages.into_iter().filter(|listed| !before.contains(&name_of(listed))).map(Noted::from));
     }
 }
 

@@ -112,7 +112,7 @@ enum Ends {
 }
 
 #[test]
-fn a_message_that_ends_sessions_is_put_aside_shown_tried_again_and_costs_no_settling_time() {
+fn a_message_that_ends_sessions_is_put_aside_shown_and_tried_again_and_costs_no_settling_time_for_each_window() {
     const BAD: usize = 41;
     let needle = format!("Subject: message {BAD}\r\n").into_bytes();
     let mut jobs = Vec::new();
@@ -150,8 +150,12 @@ fn a_message_that_ends_sessions_is_put_aside_shown_tried_again_and_costs_no_sett
                 *slowest = (waited, case.clone());
             }
         }
-        // All pauses of the run together: connecting again, a few times over.
-        assert!(waited < 120, "{case}: {waited} s were waited\n{output}");
+        say(&format!("  {case}: {waited} s of waiting"));
+        // All pauses of the run together. What was sent whole and is not there may be stored late for ten minutes (`--settle`), so
+        // the first loss costs these once for the whole window, and the second, of the message alone, once more: no other message
+        // waits for that. A source that hangs up costs no such time.
+        let most = if ends == Ends::Destination { 2 * 600 + 60 } else { 60 };
+        assert!(waited < most, "{case}: {waited} s were waited\n{output}");
 
         let shown = bench.tool.run(&["problems", "to", "--json"]).expect_code(0).json();
         let rows = shown["messages"].as_array().unwrap();
@@ -186,8 +190,14 @@ struct Lot(Vec<Vec<u8>>);
 impl Lot {
     const FLAGS: [&'static str; 6] = ["\\Seen", "\\Flagged", "\\Answered \\Seen", "", "Work", "\\Draft"];
 
+    /// How message 3 ends: with what reads like an answer about message 5.
+    const TAIL: &'static str =
+        "* 5 FETCH (UID 5 FLAGS (\\Deleted) INTERNALDATE \"01-Jan-1999 00:00:00 +0000\" BODY[] {8}\r\nX: y\r\n\r\n)\r\nend\r\n";
+
     fn new() -> Self {
-        Self((0..6).map(|number| mail::plain(number + 30, 100 + usize::try_from(number).unwrap() * 7)).collect())
+        let mut bodies: Vec<Vec<u8>> = (0..6).map(|number| mail::plain(number + 30, 100 + usize::try_from(number).unwrap() * 7)).collect();
+        bodies[2].extend_from_slice(Self::TAIL.as_bytes());
+        Self(bodies)
     }
 
     fn date(uid: u32) -> String {
@@ -281,6 +291,14 @@ const LIES: &[(&str, Lie)] = &[
     }),
     ("a literal said shorter", |lot, asked| {
         but(lot, asked, || lot.whole(3).replace(&format!("{{{}}}", lot.body(3).len()), &format!("{{{}}}", lot.body(3).len() - 3)))
+    }),
+    ("a literal said shorter by what reads like an answer", |lot, asked| {
+        let length = lot.body(3).len();
+        but(lot, asked, || lot.whole(3).replace(&format!("{{{length}}}"), &format!("{{{}}}", length - Lot::TAIL.len())))
+    }),
+    ("a literal said shorter by a line end and what reads like an answer", |lot, asked| {
+        let length = lot.body(3).len();
+        but(lot, asked, || lot.whole(3).replace(&format!("{{{length}}}"), &format!("{{{}}}", length - Lot::TAIL.len() - 2)))
     }),
     ("a literal said longer by the parenthesis", |lot, asked| {
         but(lot, asked, || lot.whole(3).replace(&format!("{{{}}}", lot.body(3).len()), &format!("{{{}}}", lot.body(3).len() + 3)))
