@@ -56,7 +56,6 @@ impl Transfer<'_> {
             again = self.stale(sink, &target, &copies, seen)?;
             copies.iter_mut().filter(|(key, _)| again.contains(*key)).for_each(|(_, row)| row.state = State::Pending);
         }
-        let (flowing, suspects) = self.missing(&listing.messages, &copies, work);
         // What was not named is not missing from the source.
         let mut renamed = if self.asked.lists_all() { Renamed::new(&listing, &copies) } else { Renamed::default() };
         for listed in &listing.messages {
@@ -74,7 +73,8 @@ impl Transfer<'_> {
                 _ => {}
             }
         }
-        work.note_listing(listing.messages);
+        work.note_listing(&listing.messages);
+        let (flowing, suspects) = missing(listing.messages, &copies, work);
         if flowing.is_empty() && suspects.is_empty() {
             self.visited(&folder, target.generation, ends)?;
             return Ok(true);
@@ -151,30 +151,6 @@ impl Transfer<'_> {
         Ok(true)
     }
 
-    /// What is listed and neither done, nor open, nor put aside in this run: those that may flow, and those at which
-    /// sessions were lost.
-    fn missing(&self, listed: &[Listed], copies: &HashMap<String, CopyRow>, work: &Work) -> (Vec<Listed>, Vec<Listed>) {
-        let mut flowing = Vec::new();
-        let mut suspects = Vec::new();
-        for listed in listed {
-            let name = name_of(listed);
-            let free = match copies.get(&name) {
-                Some(row) => matches!(row.state, State::Pending | State::Refused),
-                None => true,
-            };
-            let decided = matches!(
-                work.tally.get(&name),
-                Some(Fate::Refused { .. } | Fate::Quarantined { .. } | Fate::Vanished | Fate::AlreadyThere)
-            );
-            if !free || decided {
-                continue;
-            }
-            let losses = work.losses.get(&name).copied().unwrap_or(0).max(copies.get(&name).map_or(0, |row| row.tries));
-            if losses == 0 { flowing.push(listed.clone()) } else { suspects.push(listed.clone()) }
-        }
-        (flowing, suspects)
-    }
-
     /// Records what was in a folder of the destination, just opened, before us.
     pub(super) fn target(&mut self, sink: &mut dyn Sink, into: &FolderInfo, opened: Option<SinkState>) -> Result<Target> {
         let Some(opened) = opened else {
@@ -229,4 +205,28 @@ impl Transfer<'_> {
         self.journal.commit(&Batch(vec![Change::Visited { source: self.source_name.clone(), folder: folder.clone(), generation }]))?;
         Ok(())
     }
+}
+
+/// What is listed and neither done, nor open, nor put aside in this run: those that may flow, and those at which sessions were lost.
+/// The first are what is left of `listed`, for there may be hundreds of thousands.
+fn missing(mut listed: Vec<Listed>, copies: &HashMap<String, CopyRow>, work: &Work) -> (Vec<Listed>, Vec<Listed>) {
+    let mut suspects = Vec::new();
+    listed.retain(|listed| {
+        let name = name_of(listed);
+        let free = match copies.get(&name) {
+            Some(row) => matches!(row.state, State::Pending | State::Refused),
+            None => true,
+        };
+        let decided =
+            matches!(work.tally.get(&name), Some(Fate::Refused { .. } | Fate::Quarantined { .. } | Fate::Vanished | Fate::AlreadyThere));
+        if !free || decided {
+            return false;
+        }
+        let losses = work.losses.get(&name).copied().unwrap_or(0).max(copies.get(&name).map_or(0, |row| row.tries));
+        if losses > 0 {
+            suspects.push(listed.clone());
+        }
+        losses == 0
+    });
+    (listed, suspects)
 }

@@ -28,9 +28,9 @@ pub(super) struct Noted {
     key: Option<Key>,
 }
 
-impl From<Listed> for Noted {
-    fn from(listed: Listed) -> Self {
-        Self { id: listed.id, key: listed.key }
+impl From<&Listed> for Noted {
+    fn from(listed: &Listed) -> Self {
+        Self { id: listed.id, key: listed.key.clone() }
     }
 }
 
@@ -71,9 +71,9 @@ impl Work {
     }
 
     /// Accounts for a listing. A later one of the same run may lack messages that were listed before, and bring new ones.
-    pub(super) fn note_listing(&mut self, messages: Vec<Listed>) {
+    pub(super) fn note_listing(&mut self, messages: &[Listed]) {
         if self.listed.is_empty() {
-            self.listed = messages.into_iter().map(Noted::from).collect();
+            self.listed = messages.iter().map(Noted::from).collect();
             return;
         }
         let now: HashSet<String> = messages.iter().map(name_of).collect();
@@ -84,7 +84,7 @@ impl Work {
                 self.tally.entry(gone).or_insert(Fate::Vanished);
             }
         }
-        self.listed.extend(messages.into_iter().filter(|listed| !before.contains(&name_of(listed))).map(Noted::from));
+        self.listed.extend(messages.iter().filter(|listed| !before.contains(&name_of(listed))).map(Noted::from));
     }
 }
 

@@ -312,7 +312,11 @@ const LIES: &[(&str, Lie)] = &[
     }),
     ("small letters and other spaces", |lot, asked| {
         but(lot, asked, || {
-            format!("* 3 fetch (uid 3 {} body[] {})\r\n", Lot::facts(3).to_lowercase().replace("\\seen", "\\Seen"), lot.literal(3))
+            format!(
+                "* 3 fetch (uid 3 {} body[] {})\r\n",
+                Lot::facts(3).replace("FLAGS", "flags").replace("INTERNALDATE", "internaldate"),
+                lot.literal(3)
+            )
         })
     }),
 ];
