@@ -11,7 +11,7 @@ use crate::message::Digest;
 pub(super) struct Name([u8; 16]);
 
 impl Name {
-    fn of(name: &str) -> Self {
+    pub(super) fn of(name: &str) -> Self {
         let mut short = [0; 16];
         short.iter_mut().zip(Digest::of(name.as_bytes()).0).for_each(|(octet, of)| *octet = of);
         Self(short)
@@ -46,7 +46,15 @@ impl<T> ByName<T> {
     }
 
     pub(super) fn entry(&mut self, name: impl AsRef<str>) -> Entry<'_, Name, T> {
-        self.0.entry(Name::of(name.as_ref()))
+        self.entry_of(Name::of(name.as_ref()))
+    }
+
+    pub(super) fn entry_of(&mut self, name: Name) -> Entry<'_, Name, T> {
+        self.0.entry(name)
+    }
+
+    pub(super) fn knows(&self, name: Name) -> bool {
+        self.0.contains_key(&name)
     }
 
     pub(super) fn values(&self) -> impl Iterator<Item = &T> {

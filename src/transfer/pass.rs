@@ -14,7 +14,7 @@ use super::{Options, SourceFlags};
 use crate::context::Context;
 use crate::error::{Error, Kind, Result};
 use crate::folder::Folder;
-use crate::message::{Digest, Digests, Flag, InternalDate, Key, Message, Twins};
+use crate::message::{Digest, Digests, Flag, InternalDate, Message, Twins};
 use crate::report::{Event, Problem, Report};
 use crate::state::{Batch, Change, CopyId, CopyRow, GenerationId, Journal, MailboxId, NewIntent, State};
 use crate::store::{Listed, Outcome, Outgoing, Placement, Sink, Source, Wait};
@@ -634,11 +634,7 @@ impl Between<'_, '_> {
 
 /// Under what the tally keeps a message: its key, or its number where only reading it would tell a key.
 pub(super) fn name_of(listed: &Listed) -> String {
-    key_name(listed.key.as_ref(), listed.id)
-}
-
-pub(super) fn key_name(key: Option<&Key>, number: u32) -> String {
-    key.map_or_else(|| format!("number:{number}"), ToString::to_string)
+    listed.key.as_ref().map_or_else(|| format!("number:{}", listed.id), ToString::to_string)
 }
 
 fn one_sentence(error: &Error) -> String {

@@ -3,10 +3,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::named::ByName;
-use super::pass::{Adoptable, key_name, name_of};
+use super::named::{ByName, Name};
+use super::pass::{Adoptable, name_of};
 use crate::error::Error;
-use crate::message::{Key, Message};
+use crate::message::Message;
 use crate::plan::Pair;
 use crate::report::{Counts, FolderCounts, Outcome, Problem};
 use crate::store::Listed;
@@ -24,19 +24,14 @@ pub(super) enum Fate {
 
 /// What stays in mind of a message that was listed.
 pub(super) struct Noted {
-    id: u32,
-    key: Option<Key>,
+    name: Name,
+    /// Whether that name stays the same from one listing to the next.
+    keyed: bool,
 }
 
 impl From<&Listed> for Noted {
     fn from(listed: &Listed) -> Self {
-        Self { id: listed.id, key: listed.key.clone() }
-    }
-}
-
-impl Noted {
-    fn name(&self) -> String {
-        key_name(self.key.as_ref(), self.id)
+        Self { name: Name::of(&name_of(listed)), keyed: listed.key.is_some() }
     }
 }
 
@@ -76,15 +71,15 @@ impl Work {
             self.listed = messages.iter().map(Noted::from).collect();
             return;
         }
-        let now: HashSet<String> = messages.iter().map(name_of).collect();
-        let before: HashSet<String> = self.listed.iter().map(Noted::name).collect();
-        for gone in before.difference(&now) {
+        let now: HashSet<Name> = messages.iter().map(|listed| Name::of(&name_of(listed))).collect();
+        let before: HashSet<Name> = self.listed.iter().map(|noted| noted.name).collect();
+        for gone in self.listed.iter().filter(|noted| !now.contains(&noted.name)) {
             // Without a key nothing tells whether it was read before it went.
-            if !gone.starts_with("number:") && !self.done_before.contains_key(gone) {
-                self.tally.entry(gone).or_insert(Fate::Vanished);
+            if gone.keyed && !self.done_before.knows(gone.name) {
+                self.tally.entry_of(gone.name).or_insert(Fate::Vanished);
             }
         }
-        self.listed.extend(messages.iter().filter(|listed| !before.contains(&name_of(listed))).map(Noted::from));
+        self.listed.extend(messages.iter().map(Noted::from).filter(|noted| !before.contains(&noted.name)));
     }
 }
 
