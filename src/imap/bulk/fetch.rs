@@ -20,7 +20,7 @@ const SMALL_OCTETS: u64 = 1024 * 1024;
 /// What a message counts whose size nobody told.
 const UNKNOWN_OCTETS: u64 = 64 * 1024;
 /// UIDs in one command, where sizes are tiny or wrong.
-const SET_MESSAGES: usize = 2500;
+const SET_MESSAGES: usize = 5000;
 /// Commands in flight.
 const COMMANDS: usize = 4;
 /// Octets of unanswered requests.
