@@ -118,6 +118,7 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
             date_from: args.copying.date_from,
             // What is on this disk is not there later than at once.
             settle: if destination.server().is_some() { args.copying.settle } else { Duration::ZERO },
+            keeps_listings: args.leaving.asks(),
             wishes: args.what.wishes(),
             query: args.what.query(),
             gate: Arc::new(args.what.gate(started)),

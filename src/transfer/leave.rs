@@ -28,7 +28,7 @@ pub struct Dealt {
     pub source: Folder,
     /// At the destination.
     pub destination: FolderInfo,
-    /// What the source listed.
+    /// What the source listed; empty unless the options ask for it.
     pub listed: Vec<Listed>,
     /// Names of the messages that this run copied.
     pub copied: HashSet<String>,
@@ -38,14 +38,9 @@ pub struct Dealt {
 
 impl From<Work> for Dealt {
     fn from(work: Work) -> Self {
-        let copied = work.tally.iter().filter(|(_, fate)| matches!(fate, Fate::Copied { .. })).map(|(name, _)| name.clone()).collect();
-        Self {
-            copied,
-            source: work.pair.source.folder,
-            destination: work.pair.destination,
-            listed: work.listed,
-            failed: work.failed.is_some(),
-        }
+        let listed = work.kept.unwrap_or_default();
+        let copied = listed.iter().map(name_of).filter(|name| matches!(work.tally.get(name), Some(Fate::Copied { .. }))).collect();
+        Self { copied, source: work.pair.source.folder, destination: work.pair.destination, listed, failed: work.failed.is_some() }
     }
 }
 

@@ -12,6 +12,7 @@ mod ends;
 mod exactly;
 mod gate;
 mod leave;
+mod named;
 mod options;
 mod pass;
 mod preview;
@@ -94,7 +95,7 @@ impl Transfer<'_> {
         let is_first = self.journal.last_run(false)?.is_none_or(|run| !run.complete)
             || self.journal.pairings(&self.source_name, self.into.as_ref())?.is_empty();
         self.journal.begin_run()?;
-        works.extend(self.pairs(&mut ends)?.into_iter().map(Work::new));
+        works.extend(self.pairs(&mut ends)?.into_iter().map(|pair| Work::new(pair, self.options.keeps_listings)));
         if is_first && self.asked.lists_all() {
             self.forewarn(&mut ends, works)?;
         }

@@ -80,6 +80,8 @@ pub struct Options {
     pub create: bool,
     /// Whether copies that are done and no longer at the destination are sent once more.
     pub again: bool,
+    /// Whether what the source listed is kept for whoever started the run.
+    pub keeps_listings: bool,
     /// Which folders go, and where to.
     pub wishes: Wishes,
     /// Which messages go; empty for all.
@@ -97,6 +99,7 @@ impl Default for Options {
             adopt: true,
             create: true,
             again: false,
+            keeps_listings: false,
             wishes: Wishes::default(),
             query: Query::default(),
             gate: Arc::default(),

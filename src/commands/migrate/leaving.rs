@@ -106,7 +106,7 @@ impl Leaving {
         }
     }
 
-    fn asks(&self) -> bool {
+    pub(super) fn asks(&self) -> bool {
         self.verify || self.delete_source
     }
 }
