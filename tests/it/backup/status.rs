@@ -190,7 +190,9 @@ fn a_migration_tells_how_far_it_is_and_what_was_put_aside() {
     let listed = tool.run(&["problems", "new", "--json"]).expect_code(0).json();
     assert_eq!(listed["messages"].as_array().unwrap().len(), 6);
     assert!(listed["messages"][0]["reason"].as_str().unwrap().contains("TOOBIG"));
-    tool.run(&["problems", "new", "--ignore", "--all"]).expect_code(2);
+    tool.run(&["problems", "new", "--ignore", "--all"]).expect_code(0);
+    let ignored = tool.run(&["status", "new", "--json"]).expect_code(0).json();
+    assert_eq!((row(&ignored, None)["problems"].as_u64(), row(&ignored, None)["ignored"].as_u64()), (Some(0), Some(6)), "{ignored:#}");
     tool.run(&["problems", "new", "--retry"]).expect_code(0);
     tool.run(&["prune", "new", "--gone-for", "1d"]).expect_code(2);
 }
