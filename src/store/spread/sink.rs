@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::super::imap::{ImapSink, Manner, Standing};
-use super::super::{FolderInfo, Listed, Listing, Outcome, Outgoing, Placement, Sink, SinkState, Wait};
+use super::super::{FolderInfo, Listed, Listing, Outcome, Outgoing, Placement, Room, Sink, SinkState, Wait};
 use super::Allowance;
 use crate::error::{Error, Result};
 use crate::folder::Folder;
@@ -317,6 +317,18 @@ impl Sink for SpreadSink {
 
     fn horizons(&mut self) -> Result<Vec<(Folder, u32, u32)>> {
         locked(&self.first).horizons()
+    }
+
+    fn called(&mut self, folder: &Folder) -> Result<Folder> {
+        locked(&self.first).called(folder)
+    }
+
+    fn room(&mut self, folders: &[Folder]) -> Result<Room> {
+        locked(&self.first).room(folders)
+    }
+
+    fn round_trip(&mut self) -> Result<Option<Duration>> {
+        locked(&self.first).round_trip()
     }
 
     fn open(&mut self, folder: &FolderInfo, create: bool) -> Result<Option<SinkState>> {

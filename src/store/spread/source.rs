@@ -1,18 +1,20 @@
 //! A source over several sessions: what is wanted is cut into parts, each session reads one part after the other, and they are
 //! handed over in the order of what was wanted, so that the destination gets it in that order. The first session does all else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 
 use super::super::imap::{ImapSource, Standing};
+use super::super::sift::Picked;
 use super::super::{FolderInfo, Listed, Listing, Source};
 use super::Allowance;
 use crate::error::{Error, Result};
 use crate::folder::Folder;
 use crate::message::Message;
+use crate::query::Query;
 
 /// Octets and messages of one part.
 const PART_OCTETS: u64 = 2 * 1024 * 1024;
@@ -251,6 +253,15 @@ impl Source for SpreadSource {
 
     fn headers(&mut self, wanted: &[Listed], each: &mut dyn FnMut(usize, Result<Vec<u8>>) -> Result<()>) -> Result<()> {
         self.first.headers(wanted, each)
+    }
+
+    // The server's own search: looking into the messages would not do for what only a server knows.
+    fn matching(&mut self, messages: &[Listed], query: &Query) -> Result<Picked> {
+        self.first.matching(messages, query)
+    }
+
+    fn gmail_ids(&mut self, wanted: &[Listed]) -> Result<HashMap<u32, u64>> {
+        self.first.gmail_ids(wanted)
     }
 
     fn stuck_at(&self) -> Option<u32> {
