@@ -1,6 +1,7 @@
 //! The main job, shown and judged: `mailhaul migrate` brings a POP3 maildrop of 500 messages, nasty ones among them, into
 //! an empty IMAP account of a private Dovecot. What arrived is read back through the independent `imap` crate and judged
-//! by digests made here. `scripts/demo` runs it; any wrong answer ends it with 1.
+//! by digests made here; at last `mailhaul compare-pop3` says the same in its own words. `scripts/demo` runs it; any wrong
+//! answer ends it with 1.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice)]
 #![allow(clippy::print_stdout, clippy::print_stderr, unreachable_pub, dead_code)]
@@ -67,6 +68,16 @@ fn main() -> ExitCode {
     println!("\nThe newest of them, in the new account:\n");
     verdict.check("list ends with 0", desk.run("list new --limit 5 --fields uid,internal_date,size,from,subject -o table", None) == 0);
 
+    println!("\nIs everything there, and which of the two to use from now on:\n");
+    verdict.check("compare-pop3 ends with 0", desk.run("compare-pop3 old new -o table", Some("compared.txt")) == 0);
+    let compared = fs::read_to_string(desk.dir.path().join("compared.txt")).unwrap();
+    println!();
+    compared.lines().for_each(|line| println!("{}", format!("    {line}").trim_end()));
+    println!();
+    let ids: BTreeSet<String> = old.uidls().into_iter().collect();
+    verdict.compared(&compared, new.uidls().iter().filter(|id| ids.contains(*id)).count());
+    verdict.check("comparing changed nothing", new.messages("INBOX") == there && pop3_messages(&old) == source);
+
     let _ = fs::remove_file(dovecot.ca_file());
     verdict.pronounce()
 }
@@ -111,8 +122,12 @@ impl Desk {
         fs::set_permissions(&password, fs::Permissions::from_mode(0o600)).unwrap();
         fs::copy(tls::identity().ca_file(), dir.path().join("ca.pem")).unwrap();
         let mut config = String::new();
-        for (name, side, url) in [("old", "pop3", old.pop3s()), ("new", "imap", new.imaps())] {
-            config.push_str(&format!("[accounts.{name}]\n{side} = \"{url}\"\npassword-file = \"password\"\nca-file = \"ca.pem\"\n"));
+        let servers = [
+            ("old", format!("pop3 = \"{}\"\n", old.pop3s())),
+            ("new", format!("imap = \"{}\"\npop3 = \"{}\"\n", new.imaps(), new.pop3s())),
+        ];
+        for (name, sides) in servers {
+            config.push_str(&format!("[accounts.{name}]\n{sides}password-file = \"password\"\nca-file = \"ca.pem\"\n"));
         }
         fs::write(dir.path().join("config.toml"), &config).unwrap();
         println!("\nThe config file:\n");
@@ -249,6 +264,25 @@ impl Verdict {
         if differing != declared {
             println!("          declared: {}", numbers(&declared));
         }
+    }
+
+    /// What `compare-pop3` says in words for people.
+    fn compared(&mut self, text: &str, kept: usize) {
+        // Accounts that were made within the same second may have equal ids: nothing is downloaded again then.
+        let again = COUNT - kept;
+        let forecast =
+            if again == 0 { format!("No: {COUNT} of {COUNT} messages keep") } else { format!("download {again} messages again") };
+        let equations = text.matches(&format!(" = {COUNT} the same\n")).count();
+        self.check(&format!("both sides list {COUNT} messages, and all are the same"), equations == 2);
+        self.check("it says that everything of the maildrop is on IMAP", text.contains("everything of the maildrop is on IMAP"));
+        self.check(
+            "it says what both protocols offer, and what POP3 programs will do",
+            ["POP3 old", "IMAP new", "password (", "ids (UIDL), equal", &forecast].iter().all(|words| text.contains(words)),
+        );
+        self.check(
+            "it ends with an advice and the command for it",
+            text.contains("\nUse IMAP: ") && text.ends_with("\nNext: mailhaul migrate old new\n"),
+        );
     }
 
     /// Every message has a date, and the one its header tells where that can be read strictly.

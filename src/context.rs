@@ -3,7 +3,8 @@
 //!
 //! Two hidden environment variables serve the tests. `MAILHAUL_TEST_CLOCK=FILE` holds milliseconds by which the clock
 //! runs ahead: pauses add to it and return at once, and a scripted server may move it. `MAILHAUL_TEST_CRASH=N` kills the
-//! process at its N-th durable or network step; `count:FILE` writes the kinds of all steps passed, one a line.
+//! process at its N-th durable or network step, `KIND#N` at the N-th of one kind; `count:FILE` writes the kinds of all steps passed,
+//! one a line.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
@@ -35,6 +36,8 @@ struct Inner {
 enum Crash {
     Never,
     At(u64),
+    /// Of this kind, the n-th.
+    AtOne(String, u64),
     Count(PathBuf),
 }
 
@@ -61,7 +64,10 @@ impl Context {
         let crash = match std::env::var("MAILHAUL_TEST_CRASH") {
             Ok(value) => match value.strip_prefix("count:") {
                 Some(file) => Crash::Count(PathBuf::from(file)),
-                None => value.parse().map_or(Crash::Never, Crash::At),
+                None => match value.split_once('#') {
+                    Some((kind, number)) => number.parse().map_or(Crash::Never, |number| Crash::AtOne(kind.to_owned(), number)),
+                    None => value.parse().map_or(Crash::Never, Crash::At),
+                },
             },
             Err(_) => Crash::Never,
         };
@@ -148,16 +154,20 @@ impl Context {
     pub fn step(&self, kind: &'static str) {
         match &self.0.crash {
             Crash::Never => {}
-            Crash::At(number) => {
-                if self.0.steps.fetch_add(1, Ordering::SeqCst) + 1 == *number {
-                    let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
-                }
-            }
+            Crash::At(number) => self.count_to(*number),
+            Crash::AtOne(of, number) if of == kind => self.count_to(*number),
+            Crash::AtOne(..) => {}
             Crash::Count(path) => {
                 if let Ok(mut file) = OpenOptions::new().create(true).append(true).open(path) {
                     let _ = writeln!(file, "{kind}");
                 }
             }
+        }
+    }
+
+    fn count_to(&self, number: u64) {
+        if self.0.steps.fetch_add(1, Ordering::SeqCst) + 1 == number {
+            let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
         }
     }
 

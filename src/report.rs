@@ -1,12 +1,15 @@
 //! How long work tells of itself: events as they happen and counts at the end. Whoever shows them (`output`) and whoever
 //! makes them (`transfer`) meet here and nowhere else.
 
+pub mod advice;
 mod checked;
 pub mod compared;
+mod left;
 
 use serde::Serialize;
 
 pub use checked::{Checked, Fault, Finding, Sampled, Sums};
+pub use left::{KeptBack, Left, RemovedFrom, Verified};
 
 /// How progress is shown.
 #[derive(clap::ValueEnum, Debug, Clone, Copy, Default, PartialEq, Eq)]

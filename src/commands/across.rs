@@ -25,7 +25,7 @@ use crate::state::{self, Batch, Change, CopyRow, Journal, State};
 use crate::store::open::{self, Opener};
 use crate::store::pop3::Pop3Source;
 use crate::store::{FolderInfo, Listed, Outcome, Outgoing, Sink, Source, Wait};
-use crate::transfer::{Asked, Options, SourceFlags, Transfer, locate};
+use crate::transfer::{Asked, Options, Proof, Proofs, SourceFlags, Spot, Transfer};
 
 /// Messages and octets that are written to files together at most.
 const GROUP_MESSAGES: usize = 256;
@@ -292,7 +292,7 @@ impl Run<'_> {
             self.told_copies(&there, told);
             return Ok(());
         }
-        let proved = self.proved(&mut journal, mailbox, there, &digests, &opener, &picked, told)?;
+        let proved = self.proved(&mut journal, there, &digests, &opener, &picked, told)?;
         let leaving: Vec<Leaving> =
             proved.iter().map(|(one, row)| Leaving { shown: one.shown, name: one.name.clone(), content: row.content }).collect();
         let vacated = vacate(self.app, self.place, &self.from, &picked, &leaving)?;
@@ -320,11 +320,9 @@ impl Run<'_> {
     }
 
     /// Those whose copies, read back now, are what the source's messages are.
-    #[allow(clippy::too_many_arguments, reason = "what one run of two places consists of")]
     fn proved(
         &self,
         journal: &mut Journal,
-        mailbox: state::MailboxId,
         there: Vec<(One, CopyRow)>,
         read: &HashMap<String, Digest>,
         opener: &Opener<'_>,
@@ -345,38 +343,27 @@ impl Run<'_> {
             farewell(source.finish())?;
             digests.extend(std::mem::take(&mut *late.lock().unwrap_or_else(PoisonError::into_inner)));
         }
-        let mut sink = open::sink(self.destination, Access::ReadOnly, context, &self.app.trace)?;
-        let info = self.destination_folder(sink.as_mut())?;
-        let generation = locate(sink.as_mut(), journal, &info)?;
-        let placed: HashMap<state::CopyId, CopyRow> =
-            journal.copies(&open::identity(self.place)?, &self.from, mailbox)?.into_values().map(|row| (row.id, row)).collect();
-        let there: Vec<(One, CopyRow)> = there.into_iter().map(|(one, row)| (one, placed.get(&row.id).cloned().unwrap_or(row))).collect();
-        let wanted: HashSet<u32> = there.iter().filter(|(_, row)| row.generation == generation).filter_map(|(_, row)| row.uid).collect();
-        let mut listed = match wanted.iter().min() {
-            Some(first) if generation.is_some() => sink.look(*first)?.messages,
-            _ => Vec::new(),
-        };
-        listed.retain(|listed| wanted.contains(&listed.id));
-        let mut copies: HashMap<u32, Digest> = HashMap::new();
-        sink.read(&listed, &mut |index, message| {
-            context.check()?;
-            if let (Some(listed), Ok(message)) = (listed.get(index), message) {
-                copies.insert(listed.id, message.digests.content);
-            }
-            Ok(())
-        })?;
-        farewell(sink.finish())?;
+        let (source, ids) = (open::identity(self.place)?, there.iter().map(|(_, row)| row.id).collect::<HashSet<_>>());
+        let destination = FolderInfo { folder: self.to.clone(), special_use: None, subscribed: true, selectable: true };
+        let spot = Spot { source: &source, folder: &self.from, destination: &destination };
+        let open = || open::sink(self.destination, Access::ReadOnly, context, &self.app.trace);
+        let progress = super::progress(self.app);
+        let mut proofs = Proofs::new(&open, context, &progress);
+        let found = proofs.look(journal, spot, &|_, row| ids.contains(&row.id))?;
+        let copies = proofs.read(spot, &found)?;
+        proofs.finish();
+        let mut placed: HashMap<state::CopyId, CopyRow> = found.into_values().map(|found| (found.row.id, found.row)).collect();
         let mut proved = Vec::new();
         for (one, row) in there {
-            let copy = row.uid.filter(|_| row.generation == generation).and_then(|uid| copies.get(&uid));
-            let why = match (copy, digests.get(&one.name)) {
+            let row = placed.remove(&row.id).unwrap_or(row);
+            let why = match (copies.get(&row.id), digests.get(&one.name)) {
                 _ if row.altered => "it was copied, and altered on the way, so it stays",
-                (Some(copy), Some(own)) if copy == own && *own == row.content => {
+                (Some(Proof::Same), Some(own)) if *own == row.content => {
                     proved.push((one, row));
                     continue;
                 }
                 (_, None) => "it was copied, and cannot be read again to compare it, so it stays",
-                (None, _) => "it was copied, and its copy could not be read back, so it stays",
+                (None | Some(Proof::Unreadable(_)), _) => "it was copied, and its copy could not be read back, so it stays",
                 _ => "its copy is not the same when read back, so it stays",
             };
             told.problems.push(problem(&self.from, one.shown, why));

@@ -11,8 +11,10 @@ use crate::error::{Error, Kind, Result};
 use crate::exit::ExitCode;
 use crate::folder::Folder;
 use crate::message::Key;
+use crate::output::advice::brief;
 use crate::output::{CompareDocument, Shown, terminal_width};
 use crate::plan::chosen;
+use crate::report::advice::Advice;
 use crate::report::compared::{Compared, Pairing, Sums, Verdict};
 use crate::report::{Event, Format, Report};
 use crate::state::{self, Journal, Whereabouts};
@@ -179,13 +181,7 @@ impl Pair<'_> {
     ///
     /// # Errors
     /// Standard output is gone.
-    pub(super) fn conclude(
-        &self,
-        compared: Compared,
-        advice: Option<serde_json::Value>,
-        started: Moment,
-        output: &OutputArgs,
-    ) -> Result<ExitCode> {
+    pub(super) fn conclude(&self, compared: Compared, advice: Option<Advice>, started: Moment, output: &OutputArgs) -> Result<ExitCode> {
         let seconds = self.app.context.now().since(started).as_secs_f64();
         let code = answer(&compared.sums, self.maildrop);
         let mut document = CompareDocument::new(self.schema, &self.a.shown, &self.b.shown, compared, seconds);
@@ -208,6 +204,7 @@ impl Pair<'_> {
         }
         if format == Format::Tsv {
             document.summary.text(self.maildrop).lines().for_each(|line| self.app.note(line));
+            document.summary.advice.iter().flat_map(brief).for_each(|line| self.app.note(&line));
         }
         Ok(code)
     }

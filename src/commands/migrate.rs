@@ -88,6 +88,7 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
         None => state::default_dir(&destination_name)?,
     };
     args.what.suits(&source.place, &destination, source.place.server().is_some_and(|server| server.protocol == Protocol::Imap))?;
+    args.leaving.suits(&source.place, &destination)?;
     if args.dry_run {
         return preview_only(args, app, &source, &destination, &destination_name, &dir);
     }
@@ -108,7 +109,7 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
             destination.shown
         ));
     }
-    let (outcome, error) = Transfer {
+    let (outcome, dealt, error) = Transfer {
         context: &app.context,
         report: &progress,
         journal: &mut journal,
@@ -117,9 +118,11 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
             date_from: args.copying.date_from,
             // What is on this disk is not there later than at once.
             settle: if destination.server().is_some() { args.copying.settle } else { Duration::ZERO },
+            keeps_listings: args.leaving.asks(),
             wishes: args.what.wishes(),
             query: args.what.query(),
             gate: Arc::new(args.what.gate(started)),
+            again: args.leaving.again,
             ..Options::default()
         },
         source_name: source.name.clone(),
@@ -132,8 +135,22 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
         into: destination.folder.clone(),
         asked: Asked::House,
     }
-    .run();
-    Over { schema: SCHEMA, source: &source.shown, destination: &destination.shown, started, outcome, error }.conclude(&args.output, app)
+    .run_through();
+    let pass = leaving::Pass {
+        app,
+        leaving: &args.leaving,
+        source: &source.place,
+        source_name: &source.name,
+        destination: &destination,
+        query: args.what.query(),
+        report: &progress,
+    };
+    let after = pass.run(&mut journal, &outcome, &dealt, error.is_some());
+    Over { schema: SCHEMA, source: &source.shown, destination: &destination.shown, started, outcome, error }.conclude_after(
+        after,
+        &args.output,
+        app,
+    )
 }
 
 fn preview_only(args: &Args, app: &App, from: &From, destination: &Place, destination_name: &str, dir: &Path) -> Result<ExitCode> {
@@ -145,6 +162,7 @@ fn preview_only(args: &Args, app: &App, from: &From, destination: &Place, destin
     let forecast = preview(source.as_mut(), sink.as_mut(), journal, &look)?;
     source.finish()?;
     sink.finish()?;
+    args.leaving.foretell(app, &from.place, &forecast.folders);
     let named = |preview: &Preview, listed: &Listed| (preview.folder.to_string(), listed.id);
     let format = super::format(&args.output);
     let plan = Plan::new(&forecast, args.what.bwlimit);

@@ -366,7 +366,11 @@ EXAMPLES
     # a POP3 account into an IMAP account
     mailhaul migrate old:pop3 new
     # files into a folder
-    mailhaul migrate maildir:Mail new/Old";
+    mailhaul migrate maildir:Mail new/Old
+    # was every copy stored as it was sent?
+    mailhaul migrate old new --verify
+    # from cron, every few minutes: new mail comes over, and leaves the maildrop after a month
+    mailhaul migrate -q old:pop3 new --delete-source --older-than 30d";
 
 const BACKUP_EXAMPLES: &str = "\
 EXAMPLES
@@ -423,7 +427,9 @@ EXAMPLES
     # IMAP or POP3 for this account?
     mailhaul compare-pop3 work
     # two places
-    mailhaul compare-pop3 pop3s://ann@pop.example.org imaps://ann@imap.example.org --json";
+    mailhaul compare-pop3 pop3s://ann@pop.example.org imaps://ann@imap.example.org --json
+    # after a move: what POP3 programs will download again from the new account
+    mailhaul compare-pop3 old:pop3 new --forecast new:pop3";
 
 const REBUILD_EXAMPLES: &str = "\
 EXAMPLES

@@ -169,6 +169,7 @@ fn of_journal(journal: &Journal) -> Result<Vec<Known>> {
             key: one.key,
             reason: one.reason,
             tries: one.tries,
+            ignored: one.ignored,
             ..ProblemRow::default()
         },
         identity: one.source,
@@ -234,20 +235,23 @@ fn decide(args: &Args, subject: &Subject, app: &App) -> Result<Vec<Known>> {
             result(&mut known);
             Ok(known)
         }
-        Subject::Journal { .. } if args.ignore => {
-            Err(Error::usage("what a migration put aside cannot be ignored: its end would not balance")
-                .hint("leave it out with the query or folder that names the rest, or copy it by hand from what --export writes"))
-        }
         Subject::Journal { dir, destination, .. } => {
             if Journal::read_only(dir, destination)?.is_none() {
                 return chosen(Vec::new(), &args.ids);
             }
             let mut journal = Journal::open(dir, destination, &app.context)?;
             let mut known = chosen(of_journal(&journal)?, &args.ids)?;
-            let changes = known.iter().filter(|one| !one.refused).map(|one| Change::Release {
-                source: one.identity.clone(),
-                folder: one.folder.clone(),
-                key: one.row.key.clone(),
+            if let Some(one) = known.iter().find(|one| args.ignore && one.row.key.starts_with("number:")) {
+                return Err(Error::usage(format!("{} cannot be ignored: its server gives it no lasting name, only a number", one.row.id))
+                    .hint("leave it out with the query that names the rest"));
+            }
+            let changes = known.iter().filter(|one| args.ignore || !one.refused || one.row.ignored).map(|one| {
+                let (source, folder, key) = (one.identity.clone(), one.folder.clone(), one.row.key.clone());
+                if args.ignore {
+                    Change::Ignored { source, folder, key, reason: one.row.reason.clone() }
+                } else {
+                    Change::Release { source, folder, key }
+                }
             });
             journal.commit(&Batch(changes.collect()))?;
             journal.finish_run(false)?;

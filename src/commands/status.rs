@@ -239,6 +239,7 @@ impl Asker {
                 folder: Some(typed_folder(&one.folder)),
                 messages: one.done,
                 problems: one.put_aside.saturating_add(one.refused),
+                ignored: one.ignored,
                 unsettled: Some(one.open),
                 ..StatusRow::default()
             })
@@ -260,6 +261,7 @@ impl Asker {
             late: self.late(complete),
             messages: sum(|row| row.messages),
             problems: sum(|row| row.problems),
+            ignored: sum(|row| row.ignored),
             unsettled: Some(unsettled),
             doing: running.map(|running| at_work(running, None)),
             note: words,

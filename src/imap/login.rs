@@ -86,6 +86,7 @@ fn connect_with(server: &Server, login: &Login, access: Access, context: &Contex
         Some(Code::Capability(names)) if server.endpoint.security != Security::StartTls => Capabilities::new(&names),
         _ => Capabilities::default(),
     };
+    let mut offered = known.clone();
     if greeting.status == Status::Preauth {
         if !server.allow_preauth {
             return Err(Error::network("the server greets as already logged in, so nobody knows whose mail this is")
@@ -95,12 +96,15 @@ fn connect_with(server: &Server, login: &Login, access: Access, context: &Contex
         wire.conn.deadline(Phase::Login);
         if known.is_empty() {
             known = capability(&mut wire)?;
+            offered.clone_from(&known);
         }
         if let Some(names) = authenticate(&mut wire, server, login, &known)? {
             known = names;
         }
     }
-    Session::begin(wire, server.place.clone(), known, Pace::new(&server.compression), ahead)
+    let mut session = Session::begin(wire, server.place.clone(), known, Pace::new(&server.compression), ahead)?;
+    session.offered = offered;
+    Ok(session)
 }
 
 fn greeting(wire: &mut Wire) -> Result<StatusLine> {

@@ -40,6 +40,11 @@ impl Capabilities {
         self.0.iter().find_map(|own| own.strip_prefix(name)?.strip_prefix('=')?.parse().ok())
     }
 
+    /// All names, in capitals.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+
     /// Whether nothing was announced at all.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -72,6 +77,8 @@ impl Mailbox {
 pub struct Session {
     pub(super) wire: Wire,
     pub(super) capabilities: Capabilities,
+    /// What was announced before the login, under TLS where that was asked for.
+    pub(super) offered: Capabilities,
     /// UTF8=ACCEPT is enabled: strings are UTF-8, and searches name no charset (RFC 6855 section 3).
     pub(super) utf8_accepted: bool,
     /// How messages and errors name the place.
@@ -158,6 +165,7 @@ impl Session {
         let mut session = Self {
             wire,
             capabilities: Capabilities::default(),
+            offered: Capabilities::default(),
             place,
             utf8_accepted: false,
             prefix: Vec::new(),
@@ -264,6 +272,16 @@ impl Session {
     /// What the server can do, as asked after login.
     pub fn capabilities(&self) -> &Capabilities {
         &self.capabilities
+    }
+
+    /// What the server announced before the login: afterwards many announce no way to log in any more.
+    pub fn offered(&self) -> &Capabilities {
+        &self.offered
+    }
+
+    /// The round trips so far, those of TCP and TLS aside.
+    pub fn round_trips(&self) -> u64 {
+        self.wire.conn.round_trips()
     }
 
     /// Octets received and sent so far, as they went over the wire.

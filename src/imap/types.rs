@@ -396,6 +396,9 @@ pub struct Fetch {
     pub body: Option<BodyValue>,
     /// The `n` of `BODY[]<n>`.
     pub origin: Option<u64>,
+    /// The body is followed by what cannot follow it, or the closing parenthesis is missing: its length was not what was said, and
+    /// octets of a message are about to be read as answers.
+    pub torn: bool,
     /// `BODY[HEADER]`, `BODY[HEADER.FIELDS (...)]` or `RFC822.HEADER`; absent for NIL.
     pub header: Option<Vec<u8>>,
 }

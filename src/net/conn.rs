@@ -116,6 +116,10 @@ pub struct Conn {
     plain: (u64, u64),
     /// How long octets were waited for.
     waited: Duration,
+    /// Something was sent that nothing came after yet.
+    asked: bool,
+    /// How often something came after something was sent.
+    round_trips: u64,
     /// Why nothing can be had from this connection any more (what is buffered is still good).
     broken: Option<(Kind, String)>,
     /// What the trace must not show even where the server echoes it.
@@ -148,6 +152,8 @@ impl Conn {
             sent: 0,
             plain: (0, 0),
             waited: Duration::ZERO,
+            asked: false,
+            round_trips: 0,
             broken: None,
             hidden: Vec::new(),
         };
@@ -451,6 +457,7 @@ impl Conn {
         }
         self.output.clear();
         self.written = 0;
+        self.asked = true;
         Ok(())
     }
 
@@ -477,6 +484,11 @@ impl Conn {
             }
             None => (self.received, self.sent),
         }
+    }
+
+    /// How often something was sent and something came after it: the round trips so far, those of TCP and TLS aside.
+    pub fn round_trips(&self) -> u64 {
+        self.round_trips
     }
 
     /// Octets received so far, after TLS.
@@ -530,6 +542,7 @@ impl Conn {
                 Ok(count) => {
                     self.unread.end += count;
                     self.received += count as u64;
+                    self.round_trips += u64::from(std::mem::take(&mut self.asked));
                     let came = self.on_wire().0;
                     if self.waiter.phase.is_renewed() && came - self.renewed_at >= PROGRESS {
                         self.renewed_at = came;

@@ -10,8 +10,9 @@ use super::json::{self, STDOUT};
 use super::message::date;
 use super::rows::{Head, Row, Rows};
 use super::table::{Column, bytes_for_people};
-use super::{Format, sanitize};
+use super::{Format, advice, sanitize};
 use crate::error::{Error, Result};
+use crate::report::advice::Advice;
 use crate::report::compared::{Compared, Confidence, Formula, Half, Method, Pairing, Sums, Verdict};
 use crate::report::counted;
 
@@ -34,7 +35,7 @@ pub struct CompareSummary {
     /// How long it took.
     pub seconds: f64,
     /// IMAP or POP3 for this account? Of `compare-pop3` only.
-    pub advice: Option<serde_json::Value>,
+    pub advice: Option<Advice>,
 }
 
 /// What both verbs write as one document.
@@ -97,7 +98,11 @@ impl CompareDocument {
         match format {
             Format::Jsonl => json::write_document(stdout, &self.summary),
             Format::Table if !shown.quiet => {
-                let text = self.summary.text(shown.maildrop);
+                let mut text = self.summary.text(shown.maildrop);
+                if let Some(advice) = &self.summary.advice {
+                    text.push('\n');
+                    text.push_str(&advice::text(advice));
+                }
                 stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| Error::io(STDOUT, error))
             }
             _ => Ok(()),

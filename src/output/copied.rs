@@ -10,7 +10,7 @@ use super::json::{self, STDOUT};
 use super::table::bytes_for_people;
 use super::{Format, sanitize};
 use crate::error::{Error, Result};
-use crate::report::{Counts, FolderCounts, Outcome, Problem};
+use crate::report::{Counts, FolderCounts, Left, Outcome, Problem, Verified, counted};
 
 /// A message that was copied, but not quite as it was.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
@@ -48,6 +48,12 @@ pub struct CopySummary {
     pub problems: Vec<Problem>,
     /// What did, but changed.
     pub altered_messages: Vec<AlteredMessage>,
+    /// What was removed from the source (`migrate --delete-source`).
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub left: Option<Left>,
+    /// What reading the copies back came to (`migrate --verify`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verified: Option<Verified>,
 }
 
 impl CopySummary {
@@ -65,6 +71,8 @@ impl CopySummary {
             folders: outcome.folders,
             problems: outcome.problems,
             altered_messages: altered.map(|one| AlteredMessage { folder: one.folder, uid: one.uid, reason: one.reason }).collect(),
+            left: None,
+            verified: None,
         }
     }
 
@@ -73,6 +81,23 @@ impl CopySummary {
     pub fn stopped(mut self, stopped: bool) -> Self {
         self.stopped = stopped;
         self
+    }
+
+    /// What came after the copy, with the problems of that.
+    #[must_use]
+    pub fn then(mut self, left: Option<Left>, verified: Option<Verified>, problems: Vec<Problem>) -> Self {
+        self.left = left;
+        self.verified = verified;
+        self.problems.extend(problems);
+        self
+    }
+
+    /// Whether the run found nothing to do at all, and nothing that is worth a word.
+    fn is_idle(&self) -> bool {
+        let counts = &self.counts;
+        let quiet = counts.altered == 0 && counts.flags_changed == 0 && counts.gone == 0;
+        let left = self.left.as_ref().is_none_or(|left| left.removed == 0);
+        !self.stopped && quiet && left && counts.copied == 0 && counts.complete() && self.balanced && self.problems.is_empty()
     }
 
     /// Writes it to standard output.
@@ -109,6 +134,28 @@ impl CopySummary {
     /// For people: from where to where, the balance, and what is worth a second look.
     pub fn text(&self) -> String {
         let counts = &self.counts;
+        let mut after = String::new();
+        if let Some(Verified { copies, same, different, missing }) = self.verified {
+            let _ = write!(after, "read back {} = the same {same}", counted(copies, "copy").replace("copys", "copies"));
+            for (count, words) in [(different, "different"), (missing, "missing")].into_iter().filter(|(count, _)| *count > 0) {
+                let _ = write!(after, " + {words} {count}");
+            }
+            after.push('\n');
+        }
+        if let Some(left) = &self.left {
+            let folders: Vec<String> = left.removed_from.iter().map(|one| format!("{} {}", one.folder, one.messages)).collect();
+            let folders = if folders.is_empty() { String::new() } else { format!(" ({})", sanitize::line(&folders.join(", "))) };
+            let _ = writeln!(after, "removed from the source: {}{folders}", left.removed);
+            for (reason, count) in left.reasons() {
+                let _ = writeln!(after, "kept there: {count}, because {}", sanitize::line(reason));
+            }
+        }
+        if self.is_idle() {
+            // From cron this is what comes every few minutes: a line and no more.
+            let after = after.lines().fold(String::new(), |all, line| format!("{all}; {line}"));
+            let (source, destination) = (sanitize::line(&self.source), sanitize::line(&self.destination));
+            return format!("{source} → {destination}: {}{after}\n", equation(counts));
+        }
         let mut text = format!(
             "{} → {}: {} in {:.1} s\n{}\n",
             sanitize::line(&self.source),
@@ -125,6 +172,7 @@ impl CopySummary {
         for (count, words) in asides.into_iter().filter(|(count, _)| *count > 0) {
             let _ = writeln!(text, "{count} {words}");
         }
+        text.push_str(&after);
         if self.stopped {
             text.push_str("stopped before the end: what the counts lack was not reached\n");
         } else if !self.balanced {

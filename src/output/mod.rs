@@ -1,6 +1,7 @@
 //! What reaches people and scripts: rows and documents on standard output, progress and notes on standard error. This
 //! room knows rows, counts and terminals; it never knows a protocol, a store or the journal.
 
+pub mod advice;
 mod backed_up;
 mod changed;
 mod compared;

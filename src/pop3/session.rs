@@ -58,6 +58,8 @@ pub struct Session {
     /// What the server said first.
     hello: String,
     capabilities: Capabilities,
+    /// What the server announced before the login, under TLS where that was asked for.
+    offered: Capabilities,
     options: Options,
     secrets: Vec<Secret>,
     line: Vec<u8>,
@@ -116,6 +118,7 @@ impl Session {
             place: target.place.to_owned(),
             hello: String::new(),
             capabilities: Capabilities::default(),
+            offered: Capabilities::default(),
             options,
             secrets: vec![secret.clone()],
             line: Vec::new(),
@@ -134,6 +137,7 @@ impl Session {
         if target.endpoint.security != Security::None && !session.conn.is_encrypted() {
             return Err(Error::network("TLS was asked for and does not stand"));
         }
+        session.offered.clone_from(&session.capabilities);
         session.log_in(target, &secret, &greeting)?;
         if ask && !session.ask_capabilities()? {
             return Ok(None);
@@ -405,6 +409,16 @@ impl Session {
     /// What the server announced after login.
     pub fn capabilities(&self) -> &Capabilities {
         &self.capabilities
+    }
+
+    /// What the server announced before the login: afterwards many announce no way to log in any more.
+    pub fn offered(&self) -> &Capabilities {
+        &self.offered
+    }
+
+    /// The round trips so far, those of TCP and TLS aside.
+    pub fn round_trips(&self) -> u64 {
+        self.conn.round_trips()
     }
 
     /// What the server said first, behind its `+OK`.

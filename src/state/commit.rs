@@ -47,7 +47,11 @@ impl<'a> Writing<'a> {
     fn apply(&mut self, change: &'a Change, begun: &mut Vec<CopyId>) -> Result<()> {
         match change {
             Change::Intend(copy) => begun.push(self.begin(copy, State::Intent, None)?),
-            Change::Adopted { copy, uid } => begun.push(self.begin(copy, State::Done, *uid)?),
+            Change::Adopted { copy, uid } => {
+                let id = self.begin(copy, State::Done, *uid)?;
+                self.statement("INSERT OR IGNORE INTO adopted VALUES (?1)")?.execute([id.0]).map_err(|error| self.error(error))?;
+                begun.push(id);
+            }
             Change::Counted { copy } => begun.push(self.begin(copy, State::Merged, None)?),
             Change::Done { copy, uid, altered } => self.done(*copy, *uid, *altered)?,
             Change::Placed { copy, uid } => self.placed(*copy, *uid)?,
@@ -80,6 +84,21 @@ impl<'a> Writing<'a> {
                     return Err(self.forbidden(*copy, "be released"));
                 }
             }
+            Change::Leaving { copy } => {
+                let sql = "INSERT OR REPLACE INTO leaving SELECT id FROM copy WHERE id = ?1 AND state IN (2, 5)";
+                let changed = self.statement(sql)?.execute([copy.0]).map_err(|error| self.error(error))?;
+                if changed == 0 {
+                    return Err(self.forbidden(*copy, "leave its source"));
+                }
+            }
+            Change::Stays { copy } => {
+                self.statement("DELETE FROM leaving WHERE copy = ?1")?.execute([copy.0]).map_err(|error| self.error(error))?;
+            }
+            Change::Ignored { source, folder, key, reason } => {
+                let origin = self.origin(source, folder)?;
+                let sql = "INSERT OR REPLACE INTO ignored VALUES (?1, ?2, ?3)";
+                self.statement(sql)?.execute((origin, key, reason)).map_err(|error| self.error(error))?;
+            }
             Change::Lost { copy } => {
                 let sql = "UPDATE copy SET tries = tries + 1 WHERE id = ?1 AND state IN (1, 3)";
                 let changed = self.statement(sql)?.execute([copy.0]).map_err(|error| self.error(error))?;
@@ -110,8 +129,9 @@ impl<'a> Writing<'a> {
             }
             Change::Release { source, folder, key } => {
                 let origin = self.origin(source, folder)?;
-                let sql = "DELETE FROM quarantine WHERE origin = ?1 AND key = ?2";
-                self.statement(sql)?.execute((origin, key)).map_err(|error| self.error(error))?;
+                for sql in ["DELETE FROM quarantine WHERE origin = ?1 AND key = ?2", "DELETE FROM ignored WHERE origin = ?1 AND key = ?2"] {
+                    self.statement(sql)?.execute((origin, key)).map_err(|error| self.error(error))?;
+                }
             }
         }
         Ok(())
@@ -130,6 +150,7 @@ impl<'a> Writing<'a> {
             if !free {
                 return Err(self.forbidden(CopyId(id), if state == State::Intent { "be sent" } else { "be adopted" }));
             }
+            self.statement("DELETE FROM adopted WHERE copy = ?1")?.execute([id]).map_err(|error| self.error(error))?;
             if let (Some(generation), Some(old)) = (generation, old) {
                 // The earlier copy is nobody's now, and must not be taken for the new one.
                 self.statement("INSERT OR IGNORE INTO baseline (generation, uid) VALUES (?1, ?2)")?

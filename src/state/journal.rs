@@ -230,7 +230,8 @@ impl Journal {
     /// [`crate::error::Kind::Local`] when the database cannot be read.
     pub fn copies(&self, source: &str, folder: &Folder, mailbox: MailboxId) -> Result<HashMap<String, CopyRow>> {
         let sql =
-            "SELECT copy.key, copy.id, copy.state, copy.content, copy.uid, copy.generation, copy.tries, copy.altered FROM copy JOIN origin ON origin.id = copy.origin
+            "SELECT copy.key, copy.id, copy.state, copy.content, copy.uid, copy.generation, copy.tries, copy.altered, copy.header, copy.body, copy.length
+                   FROM copy JOIN origin ON origin.id = copy.origin
                    WHERE copy.mailbox = ?1 AND origin.source = ?2 AND origin.folder = ?3";
         self.all(sql, (mailbox.0, source, folder.to_string()), |row| {
             let copy = CopyRow {
@@ -241,6 +242,8 @@ impl Journal {
                 generation: row.get::<_, Option<i64>>(5)?.map(GenerationId),
                 tries: row.get(6)?,
                 altered: row.get(7)?,
+                parts: row.get::<_, Option<Digest>>(8)?.zip(row.get(9)?),
+                length: row.get::<_, i64>(10)?.unsigned_abs(),
             };
             Ok((row.get(0)?, copy))
         })

@@ -11,6 +11,7 @@ mod commit;
 mod database;
 mod files;
 mod journal;
+mod leaving;
 mod moves;
 mod overview;
 pub mod registry;
@@ -26,6 +27,7 @@ pub const OF_FILES: u32 = 1;
 
 pub use files::{default_dir, holder};
 pub use journal::{Journal, Whereabouts};
+pub use leaving::Leaver;
 pub use moves::{Relocation, Route, Stage, has_open_moves};
 pub use overview::{Failed, Progressed};
 
@@ -124,6 +126,10 @@ pub struct CopyRow {
     pub tries: u32,
     /// Whether the destination made us change something.
     pub altered: bool,
+    /// Digests of the header and of the body alone, where both were taken.
+    pub parts: Option<(Digest, Digest)>,
+    /// Length in octets as the source gave it.
+    pub length: u64,
 }
 
 /// A copy that has to be looked for: its fate is open (state [`State::Intent`] or [`State::Unknown`]), or it is done and where
@@ -269,6 +275,27 @@ pub enum Change {
         /// Which.
         copy: CopyId,
     },
+    /// The source's message of a copy that is done is about to be removed by us.
+    Leaving {
+        /// Which.
+        copy: CopyId,
+    },
+    /// It was not removed.
+    Stays {
+        /// Which.
+        copy: CopyId,
+    },
+    /// A message that did not make it is not to be tried any more, because a person said so.
+    Ignored {
+        /// The source's place.
+        source: String,
+        /// The folder on the source.
+        folder: Folder,
+        /// Text of its key.
+        key: String,
+        /// Why it did not make it.
+        reason: String,
+    },
     /// The message is there already, brought by another source whose copy stays that one's: it counts as merged with it.
     Counted {
         /// What would have been sent.
@@ -312,7 +339,7 @@ pub enum Change {
         /// Where it goes.
         mailbox: MailboxId,
     },
-    /// A message leaves the quarantine.
+    /// A message leaves the quarantine, and is no longer ignored.
     Release {
         /// The source's place.
         source: String,

@@ -19,6 +19,8 @@ pub struct Progressed {
     pub refused: u64,
     /// Messages put aside.
     pub put_aside: u64,
+    /// Those that a person said are no problem, and that are in neither of the two numbers above.
+    pub ignored: u64,
 }
 
 /// A message that did not make it to a destination.
@@ -38,6 +40,8 @@ pub struct Failed {
     pub tries: u32,
     /// The destination refused it; each run tries it anew.
     pub refused: bool,
+    /// A person said that it is no problem.
+    pub ignored: bool,
 }
 
 impl Journal {
@@ -46,11 +50,16 @@ impl Journal {
     /// # Errors
     /// [`crate::error::Kind::Local`] when the database cannot be read.
     pub fn progressed(&self) -> Result<Vec<Progressed>> {
-        let sql = "SELECT origin.source, origin.folder,
-                   (SELECT count(*) FROM quarantine WHERE quarantine.origin = origin.id), counted.done, counted.open, counted.refused
-                   FROM origin LEFT JOIN (SELECT origin, sum(state IN (2, 5)) AS done, sum(state IN (1, 3)) AS open, sum(state = 4) AS refused
-                   FROM copy GROUP BY origin) AS counted ON counted.origin = origin.id ORDER BY origin.source, origin.folder";
-        self.all(sql, [], |row| {
+        let ignored = self.ignored_table()?;
+        let sql = format!(
+            "SELECT origin.source, origin.folder,
+             (SELECT count(*) FROM quarantine WHERE quarantine.origin = origin.id AND (origin.id, quarantine.key) NOT IN {ignored}),
+             counted.done, counted.open, counted.refused, (SELECT count(*) FROM {ignored} AS one WHERE one.origin = origin.id)
+             FROM origin LEFT JOIN (SELECT origin, sum(state IN (2, 5)) AS done, sum(state IN (1, 3)) AS open,
+             sum(state = 4 AND (origin, key) NOT IN {ignored}) AS refused
+             FROM copy GROUP BY origin) AS counted ON counted.origin = origin.id ORDER BY origin.source, origin.folder"
+        );
+        self.all(&sql, [], |row| {
             let number = |index: usize| row.get::<_, Option<i64>>(index).map(|found| found.unwrap_or(0).unsigned_abs());
             Ok(Progressed {
                 source: row.get(0)?,
@@ -59,6 +68,7 @@ impl Journal {
                 done: number(3)?,
                 open: number(4)?,
                 refused: number(5)?,
+                ignored: number(6)?,
             })
         })
     }
@@ -68,13 +78,16 @@ impl Journal {
     /// # Errors
     /// [`crate::error::Kind::Local`] when the database cannot be read.
     pub fn failed(&self) -> Result<Vec<Failed>> {
-        let sql = "SELECT origin.source, origin.folder, quarantine.key, quarantine.uid, quarantine.reason, quarantine.tries, 0
-                   FROM quarantine JOIN origin ON origin.id = quarantine.origin
-                   UNION ALL
-                   SELECT origin.source, origin.folder, copy.key, NULL, coalesce(copy.reason, 'refused'), copy.tries, 1
-                   FROM copy JOIN origin ON origin.id = copy.origin WHERE copy.state = 4
-                   ORDER BY 1, 2, 4, 3";
-        self.all(sql, [], |row| {
+        let ignored = self.ignored_table()?;
+        let sql = format!(
+            "SELECT origin.source, origin.folder, quarantine.key, quarantine.uid, quarantine.reason, quarantine.tries, 0,
+             (origin.id, quarantine.key) IN {ignored} FROM quarantine JOIN origin ON origin.id = quarantine.origin
+             UNION ALL
+             SELECT origin.source, origin.folder, copy.key, NULL, coalesce(copy.reason, 'refused'), copy.tries, 1,
+             (origin.id, copy.key) IN {ignored} FROM copy JOIN origin ON origin.id = copy.origin WHERE copy.state = 4
+             ORDER BY 1, 2, 4, 3"
+        );
+        self.all(&sql, [], |row| {
             let key: String = row.get(2)?;
             let uid: Option<u32> = row.get(3)?;
             Ok(Failed {
@@ -85,8 +98,16 @@ impl Journal {
                 reason: row.get(4)?,
                 tries: row.get(5)?,
                 refused: row.get(6)?,
+                ignored: row.get(7)?,
             })
         })
+    }
+}
+
+impl Journal {
+    /// What to ask for origins and keys that are ignored; a journal that is only read may be of an earlier version.
+    fn ignored_table(&self) -> Result<&'static str> {
+        Ok(if self.has_table("ignored")? { "(SELECT origin, key FROM ignored)" } else { "(SELECT NULL AS origin, NULL AS key WHERE 0)" })
     }
 }
 

@@ -6,7 +6,7 @@ use super::database::{Scheme, fault};
 use crate::error::{Error, Kind};
 
 /// The schema this build writes, kept in `user_version`.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 /// `application_id`: "mhJ1".
 const APPLICATION: i64 = 0x6d68_4a31;
 
@@ -112,6 +112,22 @@ const RELOCATIONS: &str = "
     ) STRICT;
 ";
 
+/// What version 3 added.
+const LEAVING: &str = "
+    CREATE TABLE IF NOT EXISTS leaving (
+        copy INTEGER PRIMARY KEY REFERENCES copy (id) ON DELETE CASCADE
+    ) STRICT;
+    CREATE TABLE IF NOT EXISTS adopted (
+        copy INTEGER PRIMARY KEY REFERENCES copy (id) ON DELETE CASCADE
+    ) STRICT;
+    CREATE TABLE IF NOT EXISTS ignored (
+        origin INTEGER NOT NULL REFERENCES origin (id),
+        key TEXT NOT NULL,
+        reason TEXT NOT NULL,
+        PRIMARY KEY (origin, key)
+    ) STRICT, WITHOUT ROWID;
+";
+
 /// The journal of copies to a destination.
 pub(super) static JOURNAL: Scheme = Scheme {
     application: APPLICATION,
@@ -120,9 +136,17 @@ pub(super) static JOURNAL: Scheme = Scheme {
     create: |transaction, destination| {
         transaction.execute_batch(TABLES)?;
         transaction.execute_batch(RELOCATIONS)?;
+        transaction.execute_batch(LEAVING)?;
         transaction.execute("INSERT INTO meta VALUES (1, ?1, 0)", [destination]).map(drop)
     },
-    migrate: |transaction, from| if from < 2 { transaction.execute_batch(RELOCATIONS) } else { Ok(()) },
+    migrate: |transaction, from| {
+        if from < 2 {
+            transaction.execute_batch(RELOCATIONS)?;
+        }
+        transaction.execute_batch(LEAVING)?;
+        // What was sent lies behind the end that the folder had before.
+        transaction.execute_batch("INSERT OR IGNORE INTO adopted SELECT id FROM copy WHERE state = 2 AND uid < floor")
+    },
     remedy: |_| {
         "put back a copy of its directory from a backup, or move the directory away: a run without a journal compares contents and copies only what is missing".to_owned()
     },

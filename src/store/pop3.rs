@@ -1,7 +1,7 @@
 //! A POP3 maildrop as a source: one folder, INBOX, whose message numbers hold for this session only. It never deletes by itself and
 //! must never know the journal.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::account::Server;
 use crate::context::Context;
@@ -178,13 +178,18 @@ impl Source for Pop3Source {
 /// messages, but servers give one to all, and then the n-th of them is another message once an earlier one is deleted.
 fn join(list: Sizes, uidl: Option<UniqueIds>, shared: &mut HashMap<u32, String>) -> Vec<Listed> {
     let uidl = uidl.unwrap_or_default();
-    let mut uses: HashMap<String, u32> = HashMap::new();
-    for unique_id in uidl.iter().filter_map(|(_, unique_id)| unique_id.as_ref()) {
-        *uses.entry(unique_id.clone()).or_default() += 1;
-    }
+    // Those that several messages have, the others being most of many.
+    let several: HashSet<String> = {
+        let mut seen: HashSet<&str> = HashSet::new();
+        uidl.iter()
+            .filter_map(|(_, unique_id)| unique_id.as_deref())
+            .filter(|unique_id| !seen.insert(unique_id))
+            .map(str::to_owned)
+            .collect()
+    };
     let mut ids: std::iter::Peekable<_> = uidl.into_iter().peekable();
     let mut sizes: std::iter::Peekable<_> = list.into_iter().peekable();
-    let mut messages = Vec::new();
+    let mut messages = Vec::with_capacity(ids.len().max(sizes.len()));
     loop {
         let id = match (ids.peek(), sizes.peek()) {
             (None, None) => return messages,
@@ -194,7 +199,7 @@ fn join(list: Sizes, uidl: Option<UniqueIds>, shared: &mut HashMap<u32, String>)
         let size = sizes.next_if(|entry| entry.0 == id).and_then(|entry| entry.1);
         let uidl = ids.next_if(|entry| entry.0 == id).and_then(|entry| entry.1);
         let key = match uidl {
-            Some(uidl) if uses.get(&uidl) == Some(&1) => Some(Key::Uidl { uidl }),
+            Some(uidl) if !several.contains(&uidl) => Some(Key::Uidl { uidl }),
             Some(uidl) => {
                 shared.insert(id, uidl);
                 None

@@ -10,7 +10,7 @@ use crate::message::Body;
 /// Octets between the reading of messages and their settled fate.
 const OCTETS: usize = 12 * 1024 * 1024;
 /// What a message costs beside its octets.
-const OVERHEAD: usize = 512;
+const OVERHEAD: usize = 2048;
 
 /// What a message counts whose octets lie in a temporary file: a source that is faster than the sink must not fill the disk
 /// with them, nor use up all file handles.

@@ -46,8 +46,13 @@ impl Transfer<'_> {
         self.settle(sink, &target, work, seen)?;
 
         let folder = work.pair.source.folder.clone();
+        self.settle_leaving(source, &folder, &listing, target.mailbox)?;
         let mut copies = self.journal.copies(&self.source_name, &folder, target.mailbox)?;
         let mut again = HashSet::new();
+        if self.options.again {
+            again = self.stale(sink, &target, &copies, seen)?;
+            copies.iter_mut().filter(|(key, _)| again.contains(*key)).for_each(|(_, row)| row.state = State::Pending);
+        }
         if !self.asked.lists_all() {
             let asked: HashSet<String> = listing.messages.iter().map(name_of).collect();
             // A message without a key may be any of them that has none either.
@@ -56,8 +61,6 @@ impl Transfer<'_> {
             again = self.stale(sink, &target, &copies, seen)?;
             copies.iter_mut().filter(|(key, _)| again.contains(*key)).for_each(|(_, row)| row.state = State::Pending);
         }
-        let (flowing, suspects) = self.missing(&listing.messages, &copies, work);
-        let (flowing, suspects) = self.sift(source, work, flowing, suspects)?;
         // What was not named is not missing from the source.
         let mut renamed = if self.asked.lists_all() { Renamed::new(&listing, &copies) } else { Renamed::default() };
         for listed in &listing.messages {
@@ -67,7 +70,7 @@ impl Transfer<'_> {
             }
             match copies.get(&name).map(|row| row.state) {
                 Some(State::Done | State::Merged) => {
-                    work.done_before.insert(name);
+                    work.done_before.insert(name, ());
                 }
                 Some(State::Intent | State::Unknown) => {
                     work.tally.insert(name, Fate::Unknown { id: listed.id });
@@ -75,7 +78,10 @@ impl Transfer<'_> {
                 _ => {}
             }
         }
-        work.note_listing(listing.messages);
+        work.note_listing(&listing.messages);
+        let (flowing, suspects) = missing(listing.messages, &copies, work);
+        let (flowing, suspects) = self.without_ignored(work, flowing, suspects)?;
+        let (flowing, suspects) = self.sift(source, work, flowing, suspects)?;
         if flowing.is_empty() && suspects.is_empty() {
             self.visited(&folder, target.generation, ends, work)?;
             return Ok(true);
@@ -91,8 +97,13 @@ impl Transfer<'_> {
         let mut adoptable = if fresh || self.journal.has_visited(&self.source_name, &folder, target.generation)? {
             Adoptable::default()
         } else {
-            let wanted: Vec<Listed> = flowing.iter().chain(&suspects).cloned().collect();
-            settle::adoptable(sink, self.journal, &target, seen, source.header_digests(&wanted).as_ref())?
+            let headers = if suspects.is_empty() {
+                source.header_digests(&flowing)
+            } else {
+                let wanted: Vec<Listed> = flowing.iter().chain(&suspects).cloned().collect();
+                source.header_digests(&wanted)
+            };
+            settle::adoptable(sink, self.journal, &target, seen, headers.as_ref())?
         };
         if self.asked.adopts() && self.options.adopt && work.brought.is_none() {
             // Once in a run: what counts for one message counts for no other after a loss either.
@@ -145,30 +156,6 @@ impl Transfer<'_> {
         // Without keys only a further listing could tell what is missing, and that has just been read whole.
         self.visited(&folder, target.generation, ends, work)?;
         Ok(true)
-    }
-
-    /// What is listed and neither done, nor open, nor put aside in this run: those that may flow, and those at which
-    /// sessions were lost.
-    fn missing(&self, listed: &[Listed], copies: &HashMap<String, CopyRow>, work: &Work) -> (Vec<Listed>, Vec<Listed>) {
-        let mut flowing = Vec::new();
-        let mut suspects = Vec::new();
-        for listed in listed {
-            let name = name_of(listed);
-            let free = match copies.get(&name) {
-                Some(row) => matches!(row.state, State::Pending | State::Refused),
-                None => true,
-            };
-            let decided = matches!(
-                work.tally.get(&name),
-                Some(Fate::Refused { .. } | Fate::Quarantined { .. } | Fate::Vanished | Fate::AlreadyThere)
-            ) || (listed.key.is_some() && matches!(work.tally.get(&name), Some(Fate::Filtered)));
-            if !free || decided {
-                continue;
-            }
-            let losses = work.losses.get(&name).copied().unwrap_or(0).max(copies.get(&name).map_or(0, |row| row.tries));
-            if losses == 0 { flowing.push(listed.clone()) } else { suspects.push(listed.clone()) }
-        }
-        (flowing, suspects)
     }
 
     /// Records what was in a folder of the destination, just opened, before us.
@@ -225,4 +212,31 @@ impl Transfer<'_> {
         self.journal.commit(&Batch(vec![Change::Visited { source: self.source_name.clone(), folder: folder.clone(), generation }]))?;
         Ok(())
     }
+}
+
+/// What is listed and neither done, nor open, nor put aside in this run: those that may flow, and those at which sessions were lost.
+/// The first are what is left of `listed`, for there may be hundreds of thousands.
+fn missing(mut listed: Vec<Listed>, copies: &HashMap<String, CopyRow>, work: &Work) -> (Vec<Listed>, Vec<Listed>) {
+    let mut suspects = Vec::new();
+    listed.retain(|listed| {
+        let name = name_of(listed);
+        let free = match copies.get(&name) {
+            Some(row) => matches!(row.state, State::Pending | State::Refused),
+            None => true,
+        };
+        let decided = match work.tally.get(&name) {
+            Some(Fate::Refused { .. } | Fate::Quarantined { .. } | Fate::Vanished | Fate::AlreadyThere) => true,
+            Some(Fate::Filtered) => listed.key.is_some(),
+            _ => false,
+        };
+        if !free || decided {
+            return false;
+        }
+        let losses = work.losses.get(&name).copied().unwrap_or(0).max(copies.get(&name).map_or(0, |row| row.tries));
+        if losses > 0 {
+            suspects.push(listed.clone());
+        }
+        losses == 0
+    });
+    (listed, suspects)
 }

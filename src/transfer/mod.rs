@@ -11,6 +11,8 @@ mod copy;
 mod ends;
 mod exactly;
 mod gate;
+mod leave;
+mod named;
 mod options;
 mod pass;
 mod preview;
@@ -33,6 +35,7 @@ pub use asked::Asked;
 use ends::Ends;
 pub use exactly::locate;
 pub use gate::Gate;
+pub use leave::{Dealt, Found, Proof, Proofs, Spot};
 pub use options::{DateFrom, Options, Seen, SourceFlags};
 pub use preview::{Forecast, Look, Preview, preview};
 use settle::SeenByUid;
@@ -68,14 +71,20 @@ pub struct Transfer<'a> {
 
 impl Transfer<'_> {
     /// Copies everything that is missing. The counts are true whatever ended the run, which is the second value.
-    pub fn run(mut self) -> (Outcome, Option<Error>) {
+    pub fn run(self) -> (Outcome, Option<Error>) {
+        let (outcome, _, error) = self.run_through();
+        (outcome, error)
+    }
+
+    /// The same, and what the source listed by folder.
+    pub fn run_through(mut self) -> (Outcome, Vec<Dealt>, Option<Error>) {
         let mut works = Vec::new();
         let error = self.run_all(&mut works).err();
         self.report.event(Event::Finished);
         let outcome = tally::outcome(&works);
         let complete = error.is_none() && outcome.counts.complete() && outcome.problems.is_empty();
         let closed = self.journal.finish_run(complete).err();
-        (outcome, error.or(closed))
+        (outcome, works.into_iter().map(Dealt::from).collect(), error.or(closed))
     }
 
     fn run_all(&mut self, works: &mut Vec<Work>) -> Result<()> {
@@ -86,7 +95,7 @@ impl Transfer<'_> {
         let is_first = self.journal.last_run(false)?.is_none_or(|run| !run.complete)
             || self.journal.pairings(&self.source_name, self.into.as_ref())?.is_empty();
         self.journal.begin_run()?;
-        works.extend(self.pairs(&mut ends)?.into_iter().map(Work::new));
+        works.extend(self.pairs(&mut ends)?.into_iter().map(|pair| Work::new(pair, self.options.keeps_listings)));
         if is_first && self.asked.lists_all() {
             self.forewarn(&mut ends, works)?;
         }

@@ -78,6 +78,10 @@ pub struct Options {
     pub adopt: bool,
     /// Whether folders that are not there are made.
     pub create: bool,
+    /// Whether copies that are done and no longer at the destination are sent once more.
+    pub again: bool,
+    /// Whether what the source listed is kept for whoever started the run.
+    pub keeps_listings: bool,
     /// Which folders go, and where to.
     pub wishes: Wishes,
     /// Which messages go; empty for all.
@@ -94,6 +98,8 @@ impl Default for Options {
             settle: Duration::from_mins(10),
             adopt: true,
             create: true,
+            again: false,
+            keeps_listings: false,
             wishes: Wishes::default(),
             query: Query::default(),
             gate: Arc::default(),

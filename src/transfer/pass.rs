@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::budget::{Budget, weight};
 use super::gate::Gate;
+use super::named::ByName;
 use super::renamed::Renamed;
 use super::tally::Fate;
 use super::{Options, SourceFlags};
@@ -111,7 +112,7 @@ pub(super) struct Pass<'a> {
     /// That they count is recorded, so that it does for ever.
     pub(super) counts_for_ever: bool,
     /// Fates by key, of this run.
-    pub(super) tally: &'a mut HashMap<String, Fate>,
+    pub(super) tally: &'a mut ByName<Fate>,
     /// How often a content digest was met among messages that have no other key.
     pub(super) twins: &'a mut Twins,
     /// Messages that were read before and not sent, by key: they are not asked for again.

@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::named::Name;
 use super::pass::name_of;
 use crate::message::{Digest, Key};
 use crate::state::{CopyId, CopyRow, State};
@@ -19,12 +20,15 @@ impl Renamed {
     /// Those of `copies` that nothing in `listing` accounts for. What has gone from a folder whose UIDs still hold was deleted,
     /// and a message like it that came later is another one.
     pub(super) fn new(listing: &Listing, copies: &HashMap<String, CopyRow>) -> Self {
-        let listed: HashSet<String> = listing.messages.iter().map(name_of).collect();
+        if copies.is_empty() {
+            return Self::default();
+        }
+        let listed: HashSet<Name> = listing.messages.iter().map(|listed| Name::of(&name_of(listed))).collect();
         let same_generation = listing.generation.map(Key::uid_prefix);
         let mut by_content: HashMap<Digest, Vec<(CopyId, State)>> = HashMap::new();
         for (name, row) in copies {
             let holds = same_generation.as_ref().is_some_and(|prefix| name.starts_with(prefix));
-            if !holds && !listed.contains(name) && !matches!(row.state, State::Pending | State::Refused) {
+            if !holds && !listed.contains(&Name::of(name)) && !matches!(row.state, State::Pending | State::Refused) {
                 by_content.entry(row.content).or_default().push((row.id, row.state));
             }
         }

@@ -15,6 +15,30 @@ use crate::store::sift::Picked;
 use crate::store::{Listed, Quota, Resource, Room, Source};
 
 impl Transfer<'_> {
+    /// Those that nobody said are no problem; the others are tallied as left out.
+    pub(super) fn without_ignored(
+        &self,
+        work: &mut Work,
+        mut flowing: Vec<Listed>,
+        mut suspects: Vec<Listed>,
+    ) -> Result<(Vec<Listed>, Vec<Listed>)> {
+        if flowing.is_empty() && suspects.is_empty() || !self.asked.lists_all() {
+            return Ok((flowing, suspects));
+        }
+        let ignored = self.journal.ignored(&self.source_name, &work.pair.source.folder)?;
+        let mut is_meant = |listed: &Listed| {
+            let name = name_of(listed);
+            let meant = !ignored.contains_key(&name);
+            if !meant {
+                work.tally.insert(name, Fate::Filtered);
+            }
+            meant
+        };
+        flowing.retain(&mut is_meant);
+        suspects.retain(&mut is_meant);
+        Ok((flowing, suspects))
+    }
+
     /// Those of the messages that may go for which the query holds; the others are tallied as left out. One that cannot be looked
     /// into is put aside: nobody knows whether it is meant.
     pub(super) fn sift(

@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::named::{ByName, Name};
 use super::pass::{Adoptable, name_of};
 use crate::error::Error;
 use crate::message::Message;
@@ -35,15 +36,28 @@ pub(super) enum Fate {
     Filtered,
 }
 
+/// What stays in mind of a message that was listed.
+pub(super) struct Noted {
+    name: Name,
+    /// Whether that name stays the same from one listing to the next.
+    keyed: bool,
+}
+
+impl From<&Listed> for Noted {
+    fn from(listed: &Listed) -> Self {
+        Self { name: Name::of(&name_of(listed)), keyed: listed.key.is_some() }
+    }
+}
+
 /// A pair of folders and how far it is.
 pub(super) struct Work {
     pub(super) pair: Pair,
-    pub(super) tally: HashMap<String, Fate>,
+    pub(super) tally: ByName<Fate>,
     /// Sessions lost at a message.
     pub(super) losses: HashMap<String, u32>,
-    pub(super) listed: Vec<Listed>,
+    pub(super) listed: Vec<Noted>,
     /// Listed messages that were done before this run.
-    pub(super) done_before: HashSet<String>,
+    pub(super) done_before: ByName<()>,
     pub(super) failed: Option<Error>,
     /// Whether a query holds for messages that were looked into, by their keys.
     pub(super) meant: HashMap<String, bool>,
@@ -51,29 +65,29 @@ pub(super) struct Work {
     pub(super) brought: Option<Adoptable>,
     /// Messages that were read and not sent because the destination was lost, by key.
     pub(super) shelf: HashMap<String, Message>,
+    /// All that was listed, where whoever started the run wants it.
+    pub(super) kept: Option<Vec<Listed>>,
 }
 
 impl Work {
-    pub(super) fn new(pair: Pair) -> Self {
+    pub(super) fn new(pair: Pair, keeps_listing: bool) -> Self {
         Self {
             pair,
-            tally: HashMap::new(),
+            tally: ByName::default(),
             losses: HashMap::new(),
             listed: Vec::new(),
-            done_before: HashSet::new(),
+            done_before: ByName::default(),
             failed: None,
             meant: HashMap::new(),
             brought: None,
             shelf: HashMap::new(),
+            kept: keeps_listing.then(Vec::new),
         }
     }
 
-    /// Messages that were sent and of which nobody knows whether they arrived: their keys and numbers.
-    pub(super) fn unknown(&self) -> impl Iterator<Item = (String, u32)> {
-        self.tally.iter().filter_map(|(key, fate)| match fate {
-            Fate::Unknown { id } => Some((key.clone(), *id)),
-            _ => None,
-        })
+    /// Whether nobody knows of some message whether it arrived.
+    pub(super) fn any_unknown(&self) -> bool {
+        self.tally.values().any(|fate| matches!(fate, Fate::Unknown { .. }))
     }
 
     /// Whether messages of the folder were left out.
@@ -82,20 +96,24 @@ impl Work {
     }
 
     /// Accounts for a listing. A later one of the same run may lack messages that were listed before, and bring new ones.
-    pub(super) fn note_listing(&mut self, messages: Vec<Listed>) {
+    pub(super) fn note_listing(&mut self, messages: &[Listed]) {
+        if let Some(kept) = &mut self.kept {
+            let before: HashSet<Name> = self.listed.iter().map(|noted| noted.name).collect();
+            kept.extend(messages.iter().filter(|listed| !before.contains(&Name::of(&name_of(listed)))).cloned());
+        }
         if self.listed.is_empty() {
-            self.listed = messages;
+            self.listed = messages.iter().map(Noted::from).collect();
             return;
         }
-        let now: HashSet<String> = messages.iter().map(name_of).collect();
-        let before: HashSet<String> = self.listed.iter().map(name_of).collect();
-        for gone in before.difference(&now) {
+        let now: HashSet<Name> = messages.iter().map(|listed| Name::of(&name_of(listed))).collect();
+        let before: HashSet<Name> = self.listed.iter().map(|noted| noted.name).collect();
+        for gone in self.listed.iter().filter(|noted| !now.contains(&noted.name)) {
             // Without a key nothing tells whether it was read before it went.
-            if !gone.starts_with("number:") && !self.done_before.contains(gone) {
-                self.tally.entry(gone.clone()).or_insert(Fate::Vanished);
+            if gone.keyed && !self.done_before.knows(gone.name) {
+                self.tally.entry_of(gone.name).or_insert(Fate::Vanished);
             }
         }
-        self.listed.extend(messages.into_iter().filter(|listed| !before.contains(&name_of(listed))));
+        self.listed.extend(messages.iter().map(Noted::from).filter(|noted| !before.contains(&noted.name)));
     }
 }
 

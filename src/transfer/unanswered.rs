@@ -60,7 +60,11 @@ impl Transfer<'_> {
             for work in works.iter_mut().filter(|work| work.failed.is_none()) {
                 let mailbox = self.journal.mailbox(&work.pair.destination.folder)?;
                 let intents = self.journal.outstanding(mailbox)?;
-                let ours = intents.iter().filter(|intent| intent.source == self.source_name && intent.folder == work.pair.source.folder);
+                let ours = intents.iter().filter(|intent| {
+                    // One that was put aside is not sent again in this run: whether it came late is for the next one to find out.
+                    let aside = matches!(work.tally.get(&intent.key), Some(Fate::Quarantined { .. }));
+                    !aside && intent.source == self.source_name && intent.folder == work.pair.source.folder
+                });
                 let count = ours.count();
                 if count > 0 {
                     open.push((count, intents.iter().map(|intent| intent.intended_at).max().unwrap_or(0), work));
@@ -103,20 +107,20 @@ impl Transfer<'_> {
         }
         let mut again = false;
         for work in works.iter_mut().filter(|work| targets.get(&work.pair.destination.folder).is_some_and(|count| *count > 1)) {
-            let unknown: HashMap<String, u32> = work.unknown().collect();
-            if unknown.is_empty() || work.failed.is_some() {
+            if work.failed.is_some() || !work.any_unknown() {
                 continue;
             }
             let mailbox = self.journal.mailbox(&work.pair.destination.folder)?;
             let copies = self.journal.copies(&self.source_name, &work.pair.source.folder, mailbox)?;
             let mut freed = false;
-            for (key, id) in unknown {
-                match copies.get(&key).map(|row| row.state) {
-                    Some(State::Done | State::Merged) => {
-                        let bytes = work.listed.iter().find(|listed| listed.id == id).and_then(|listed| listed.size).unwrap_or(0);
-                        work.tally.insert(key, Fate::Copied { id, bytes, altered: Vec::new() });
+            for (key, row) in copies {
+                let Some(Fate::Unknown { id }) = work.tally.get(&key) else { continue };
+                let id = *id;
+                match row.state {
+                    State::Done | State::Merged => {
+                        work.tally.insert(key, Fate::Copied { id, bytes: row.length, altered: Vec::new() });
                     }
-                    Some(State::Pending) => {
+                    State::Pending => {
                         work.tally.remove(&key);
                         freed = true;
                     }

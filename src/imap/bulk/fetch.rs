@@ -35,6 +35,8 @@ const FLAG_OCTETS: usize = 8 * 1024;
 const IN_VAIN: u32 = 64;
 /// What a message is put aside for.
 const NO_BODY: &str = "the server answered without the message's body";
+/// What follows would be a message's octets taken for answers, so the session ends there.
+const TORN: &str = "the server gave the message another length than it has";
 /// A body in vain counts as so many responses that bring nothing.
 const VAIN_BODY: u64 = 1000;
 /// Exchange answers with a made-up mail in place of one it cannot render (offlineimap#62, MailKit#1451).
@@ -254,6 +256,10 @@ impl Selected<'_> {
                         break;
                     }
                     Response::Untagged(Untagged::Fetch(fetch)) => {
+                        if fetch.torn {
+                            self.session.stuck_at = fetch.uid.or_else(|| next_to_come(&in_flight));
+                            return Err(Error::protocol(TORN).scoped(Scope::Session));
+                        }
                         let body = received.body.is_some();
                         if !take(fetch, received.body, &mut in_flight, held) {
                             idle += if body { VAIN_BODY } else { 1 };

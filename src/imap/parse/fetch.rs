@@ -18,7 +18,16 @@ pub(super) fn fetch(cursor: &mut Cursor, seq: u64) -> Option<Fetch> {
     loop {
         cursor.skip_blanks();
         match cursor.peek() {
-            None | Some(b')') => return Some(fetch),
+            None => {
+                fetch.torn |= has_body(&fetch);
+                return Some(fetch);
+            }
+            Some(b')') => {
+                cursor.skip(1);
+                cursor.skip_blanks();
+                fetch.torn |= has_body(&fetch) && cursor.peek().is_some();
+                return Some(fetch);
+            }
             Some(b'(' | b'"' | b'{' | b'~') => cursor.skip_value(),
             Some(_) => {
                 let name = item_name(cursor);
@@ -27,6 +36,10 @@ pub(super) fn fetch(cursor: &mut Cursor, seq: u64) -> Option<Fetch> {
             }
         }
     }
+}
+
+fn has_body(fetch: &Fetch) -> bool {
+    matches!(fetch.body, Some(BodyValue::Streamed(_) | BodyValue::Inline(_)))
 }
 
 /// The name of an item with its section and origin, upper case: `BODY[HEADER.FIELDS (SUBJECT)]`.
@@ -65,6 +78,7 @@ fn value(cursor: &mut Cursor, name: &[u8], fetch: &mut Fetch) {
     if let Some(origin) = is_body_item(name) {
         fetch.body = Some(if missing { BodyValue::Nil } else { body(cursor) });
         fetch.origin = origin;
+        fetch.torn |= has_body(fetch) && !matches!(cursor.peek(), None | Some(b' ' | b'\t' | b')'));
         return;
     }
     if missing {

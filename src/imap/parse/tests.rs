@@ -166,6 +166,29 @@ fn odd_values_in_a_fetch_are_absent_and_the_rest_is_read() {
 }
 
 #[test]
+fn a_body_is_torn_where_something_else_follows_it_than_may() {
+    for whole in [
+        &b"* 1 FETCH (UID 4 BODY[] {3}\r\nabc)"[..],
+        b"* 1 FETCH (BODY[] {3}\r\nabc UID 4)",
+        b"* 1 FETCH (UID 4 BODY[] {3}\r\nabc ) ",
+        b"* 1 FETCH (UID 4 BODY[] NIL",
+        b"* 1 FETCH (UID 4",
+    ] {
+        assert!(!fetched(whole).torn, "{}", whole.escape_ascii());
+    }
+    for torn in [
+        &b"* 1 FETCH (UID 4 BODY[] {3}\r\nabc"[..],
+        b"* 1 FETCH (UID 4 BODY[] {3}\r\nabcd",
+        b"* 1 FETCH (UID 4 BODY[] {3}\r\nabcd e)",
+        b"* 1 FETCH (UID 4 BODY[] {3}\r\nabc* 2 FETCH (UID 5 FLAGS ())",
+        b"* 1 FETCH (BODY[] {3}\r\nabc UID 4) more",
+        b"* 1 FETCH (BODY[] {3}\r\nabc UID 4",
+    ] {
+        assert!(fetched(torn).torn, "{}", torn.escape_ascii());
+    }
+}
+
+#[test]
 fn a_header_is_read_and_items_nobody_asked_for_are_skipped() {
     let fetch = fetched(
         b"* 1 FETCH (ENVELOPE (NIL {4}\r\n)\r\n( ((\"A \"B\" C\" NIL \"a\" \"b\")) NIL) BODYSTRUCTURE ((\"TEXT\" (\"x\" NIL))(\"y\")) X-NEW foo BODY[HEADER.FIELDS (\"]\" MESSAGE-ID)] {6}\r\nA: b\r\n UID 9 BODY[1.MIME] \"x\")",

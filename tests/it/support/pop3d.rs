@@ -21,6 +21,8 @@ pub struct Behaviour {
     pub no_top: bool,
     /// The answer to a right password, in place of `+OK` (`-ERR [IN-USE] …`).
     pub login: Option<String>,
+    /// The first connection (from 1) to which that answer is given; 0: every one.
+    pub login_from: u64,
     /// Hangs up in the middle of RETR of this message (number from 1), once for each time it stands here.
     pub hang_up_at: Vec<usize>,
     /// Answers RETR of this message with `-ERR` and these words.
@@ -65,6 +67,7 @@ impl Default for Behaviour {
             no_uidl: false,
             no_top: false,
             login: None,
+            login_from: 0,
             hang_up_at: Vec::new(),
             refuse: Vec::new(),
             refuse_top: Vec::new(),
@@ -262,7 +265,7 @@ fn serve(wire: &mut Wire, world: &Arc<Mutex<World>>) -> io::Result<()> {
                     let frame = base64::engine::general_purpose::STANDARD.decode(response).unwrap_or_default();
                     frame.split(|&byte| byte == 0).nth(2) == Some(canary().as_bytes())
                 };
-                match (right, &behaviour.login) {
+                match (right, behaviour.login.as_ref().filter(|_| wire.number() >= behaviour.login_from)) {
                     (true, None) => {
                         if behaviour.renumbered_at == Some(wire.number()) {
                             let maildrop = &mut world.lock().unwrap().maildrop;
