@@ -451,3 +451,17 @@ fn a_maildrop_is_not_told_that_all_was_fetched_while_something_did_not_arrive() 
     assert_eq!(balanced(tool.run(&["migrate", "from", "to", "--json"]))["copied"], 1);
     assert_eq!(quits(), 1, "{:?}", pop3.log());
 }
+
+#[test]
+fn what_is_looked_into_before_the_rest_is_removed_does_not_count_as_fetched() {
+    let messages = mail::many(4, 300);
+    let to = Imapd::start(Behaviour::default());
+    let pop3 = Pop3d::start(pop3d::Behaviour { page: Some(250), ..pop3d::Behaviour::default() }, &messages);
+    let tool = Tool::new();
+    tool.server("from", None, Some(&pop3.url())).server("to", Some(&to.url()), None);
+    let one = balanced(tool.run(&["migrate", "from", "to", "--text", "message 2", "--delete-source", "--json"]));
+    assert_eq!((&one["copied"], &one["filtered"]), (&1.into(), &3.into()), "{one}");
+    let rest = balanced(tool.run(&["migrate", "from", "to", "--json"]));
+    assert_eq!((&rest["listed"], &rest["copied"]), (&3.into(), &3.into()), "{rest} {:?}", pop3.log());
+    assert_same_mail(&to.bodies("INBOX"), &messages);
+}
