@@ -109,8 +109,16 @@ impl Source for PickedSource {
         })
     }
 
+    fn end_marks(&self) -> bool {
+        self.inner.end_marks()
+    }
+
     fn stuck_at(&self) -> Option<u32> {
         self.inner.stuck_at()
+    }
+
+    fn remarks(&mut self) -> Vec<String> {
+        self.inner.remarks()
     }
 
     fn finish(&mut self) -> Result<()> {

@@ -577,6 +577,11 @@ impl Session {
         }
     }
 
+    /// Has [`Self::examined`] look again: an examined mailbox may not show what another session has seen since.
+    pub fn look_anew(&mut self) {
+        self.examined = None;
+    }
+
     /// SELECT.
     ///
     /// # Errors

@@ -224,11 +224,24 @@ impl Journal {
         self.all(sql, (source, named(into)), |row| Ok((folder(row.get(0)?)?, folder(row.get(1)?)?)))
     }
 
-    /// Every copy of a source folder into `mailbox`, under the text of its key.
+    /// Every copy of a source folder into `mailbox`, under the text of its key; without the digests of parts, for there may be
+    /// hundreds of thousands.
     ///
     /// # Errors
     /// [`crate::error::Kind::Local`] when the database cannot be read.
     pub fn copies(&self, source: &str, folder: &Folder, mailbox: MailboxId) -> Result<HashMap<String, CopyRow>> {
+        self.copies_with(source, folder, mailbox, false)
+    }
+
+    /// As [`Self::copies`], with the digests of parts.
+    ///
+    /// # Errors
+    /// As [`Self::copies`].
+    pub fn copies_in_full(&self, source: &str, folder: &Folder, mailbox: MailboxId) -> Result<HashMap<String, CopyRow>> {
+        self.copies_with(source, folder, mailbox, true)
+    }
+
+    fn copies_with(&self, source: &str, folder: &Folder, mailbox: MailboxId, parts: bool) -> Result<HashMap<String, CopyRow>> {
         let sql =
             "SELECT copy.key, copy.id, copy.state, copy.content, copy.uid, copy.generation, copy.tries, copy.altered, copy.header, copy.body, copy.length
                    FROM copy JOIN origin ON origin.id = copy.origin
@@ -242,7 +255,7 @@ impl Journal {
                 generation: row.get::<_, Option<i64>>(5)?.map(GenerationId),
                 tries: row.get(6)?,
                 altered: row.get(7)?,
-                parts: row.get::<_, Option<Digest>>(8)?.zip(row.get(9)?),
+                parts: if parts { row.get::<_, Option<Digest>>(8)?.zip(row.get(9)?).map(Box::new) } else { None },
                 length: row.get::<_, i64>(10)?.unsigned_abs(),
             };
             Ok((row.get(0)?, copy))

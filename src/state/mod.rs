@@ -126,8 +126,8 @@ pub struct CopyRow {
     pub tries: u32,
     /// Whether the destination made us change something.
     pub altered: bool,
-    /// Digests of the header and of the body alone, where both were taken.
-    pub parts: Option<(Digest, Digest)>,
+    /// Digests of the header and of the body alone, where both were taken and asked for ([`Journal::copies_in_full`]).
+    pub parts: Option<Box<(Digest, Digest)>>,
     /// Length in octets as the source gave it.
     pub length: u64,
 }

@@ -88,6 +88,8 @@ impl ImapSource {
 
     /// Turns to where another session stands. Reading fails with [`Kind::Safety`] if UIDs mean something else here.
     pub(super) fn stand(&mut self, standing: &Standing) {
+        // What it does not see it would take for vanished.
+        self.session.look_anew();
         self.current = Some(standing.current.clone());
     }
 }

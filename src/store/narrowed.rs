@@ -2,10 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::sift::Picked;
 use super::{FolderInfo, Listed, Listing, Source};
 use crate::error::Result;
 use crate::folder::Folder;
 use crate::message::{Digest, Message};
+use crate::query::Query;
 
 /// The source behind a choice of folders.
 pub struct Narrowed<F> {
@@ -53,6 +55,14 @@ impl<F: Fn(&Folder) -> bool + Send> Source for Narrowed<F> {
 
     fn gmail_ids(&mut self, wanted: &[Listed]) -> Result<HashMap<u32, u64>> {
         self.source.gmail_ids(wanted)
+    }
+
+    fn matching(&mut self, messages: &[Listed], query: &Query) -> Result<Picked> {
+        self.source.matching(messages, query)
+    }
+
+    fn remarks(&mut self) -> Vec<String> {
+        self.source.remarks()
     }
 
     fn end_marks(&self) -> bool {

@@ -63,18 +63,18 @@ impl Gate {
         spent.octets = spent.octets.saturating_sub(octets);
     }
 
-    /// Waits until so many octets fit the rate.
+    /// Waits until what came before fits the rate, and counts so many octets more. What waits for its own octets would go out over a
+    /// session that was idle for just as long, and that a server has ended by then: again each time.
     pub(super) fn pace(&self, octets: u64, context: &Context) {
-        let Some(rate) = self.limits.octets_a_second.filter(|rate| *rate > 0) else { return };
-        let now = context.now();
-        let wait = {
-            let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
-            let from = spent.pace.unwrap_or(now).max(now);
-            let until = from.after(Duration::from_millis(octets.saturating_mul(1000) / rate));
-            spent.pace = Some(until);
-            until.since(now)
-        };
-        context.pause(wait);
+        context.pause(self.debt(octets, context.now()));
+    }
+
+    fn debt(&self, octets: u64, now: Moment) -> Duration {
+        let Some(rate) = self.limits.octets_a_second.filter(|rate| *rate > 0) else { return Duration::ZERO };
+        let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
+        let from = spent.pace.unwrap_or(now).max(now);
+        spent.pace = Some(from.after(Duration::from_millis(octets.saturating_mul(1000) / rate)));
+        from.since(now)
     }
 }
 
@@ -99,5 +99,14 @@ mod tests {
         let over = Gate::new(Limits { until: Some(context.now()), ..Limits::default() });
         assert_eq!(begun(&over, 1), Err(Kind::Limit));
         assert_eq!(begun(&Gate::default(), u64::MAX), Ok(()));
+    }
+
+    #[test]
+    fn a_message_waits_for_those_before_it_and_never_for_its_own_octets() {
+        let gate = Gate::new(Limits { octets_a_second: Some(1000), ..Limits::default() });
+        let now = Context::from_environment().now();
+        let waits: Vec<u64> = [9000, 1000, 1].iter().map(|octets| gate.debt(*octets, now).as_secs()).collect();
+        assert_eq!(waits, [0, 9, 10]);
+        assert_eq!(gate.debt(1, now.after(Duration::from_secs(60))), Duration::ZERO);
     }
 }

@@ -46,7 +46,10 @@ impl From<Work> for Dealt {
 
 /// Whether a message is the one that was copied: by its content, or by its header and the content of its body.
 fn is_same(row: &CopyRow, message: &Message) -> Result<bool> {
-    Ok(message.digests.content == row.content || (row.parts.is_some() && row.parts == Some(message.body.split_digests()?)))
+    if message.digests.content == row.content {
+        return Ok(true);
+    }
+    row.parts.as_deref().map_or(Ok(false), |parts| Ok(*parts == message.body.split_digests()?))
 }
 
 impl Transfer<'_> {
@@ -58,7 +61,7 @@ impl Transfer<'_> {
             return Ok(());
         }
         let rows: HashMap<CopyId, CopyRow> =
-            self.journal.copies(&self.source_name, folder, mailbox)?.into_values().map(|row| (row.id, row)).collect();
+            self.journal.copies_in_full(&self.source_name, folder, mailbox)?.into_values().map(|row| (row.id, row)).collect();
         let keys: HashSet<&str> = leavers.iter().map(|one| one.key.as_str()).collect();
         let by_content = leavers.iter().any(|one| one.key.starts_with(CONTENT));
         // A unique-id may be another message's by now, and without one only the content tells.
@@ -186,7 +189,7 @@ impl<'a> Proofs<'a> {
         let mailbox = journal.mailbox(&spot.destination.folder)?;
         self.again(&mut |sink, _| {
             let generation = locate(sink, journal, spot.destination)?;
-            let rows = journal.copies(spot.source, spot.folder, mailbox)?;
+            let rows = journal.copies_in_full(spot.source, spot.folder, mailbox)?;
             let lies = |row: &CopyRow| if row.state == State::Done && row.generation == generation { row.uid } else { None };
             let mut by_uid: HashMap<u32, (String, CopyRow)> = rows
                 .into_iter()

@@ -110,6 +110,9 @@ impl Transfer<'_> {
             }
         }
         let Ends { source, sink, .. } = ends;
+        // A polite end may hide from later runs what this one read and did not bring over (Gmail's POP3 does).
+        let looked_into = self.options.query.needs().whole;
+        let source = source.filter(|source| !source.end_marks() || !works.iter().any(|work| work.leaves_behind(looked_into)));
         let farewells = both(|| source.map(|mut source| source.finish()), || sink.map(|mut sink| sink.finish()));
         for farewell in [farewells.0, farewells.1].into_iter().flatten() {
             // Everything is settled: a farewell that fails takes nothing back.

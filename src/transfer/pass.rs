@@ -224,9 +224,8 @@ fn read(
     context: &Context,
     news: &Sender<News>,
 ) -> Option<Error> {
-    let mut hand_over = |index: usize, message: Result<Message>| {
+    let hand_over = |index: usize, message: Result<Message>| {
         let octets = message.as_ref().map_or(0, |message| weight(&message.body));
-        gate.pace(message.as_ref().map_or(0, |message| message.body.len()), context);
         if !budget.take(octets, context)? || news.send(News::Read(index, message)).is_err() {
             return Err(Error::network("reading was broken off because the destination is lost"));
         }
@@ -244,6 +243,11 @@ fn read(
             None => left.push(index),
         }
     }
+    // What lay on the shelf was counted when it came.
+    let mut hand_over = |index: usize, message: Result<Message>| {
+        gate.pace(message.as_ref().map_or(0, |message| message.body.len()), context);
+        hand_over(index, message)
+    };
     if left.len() == todo.len() {
         return source.read(todo, &mut hand_over).err();
     }

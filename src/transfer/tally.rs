@@ -90,6 +90,16 @@ impl Work {
         self.tally.values().any(|fate| matches!(fate, Fate::Unknown { .. }))
     }
 
+    /// Whether messages that may have been read did not arrive; those left out were read where they were `looked_into`.
+    pub(super) fn leaves_behind(&self, looked_into: bool) -> bool {
+        let is_left = |fate: &Fate| match fate {
+            Fate::Refused { .. } | Fate::Quarantined { .. } | Fate::Unknown { .. } => true,
+            Fate::Filtered => looked_into,
+            Fate::Copied { .. } | Fate::AlreadyThere | Fate::Vanished => false,
+        };
+        self.failed.is_some() || self.tally.values().any(is_left)
+    }
+
     /// Whether messages of the folder were left out.
     pub(super) fn leaves_out(&self) -> bool {
         self.tally.values().any(|fate| matches!(fate, Fate::Filtered))

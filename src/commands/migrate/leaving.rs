@@ -346,7 +346,8 @@ impl Pass<'_> {
     /// Lists the folder once more, to read what has no key, and to look into messages for the conditions. What is not meant is left
     /// out.
     fn look_again(&self, dealt: &Dealt, after: &mut After) -> Result<Vec<(Listed, String)>> {
-        let opener = Opener::new(self.source, &self.app.context, &self.app.trace);
+        // What is not meant must not count as fetched.
+        let opener = Opener::new(self.source, &self.app.context, &self.app.trace).leaving_no_trace();
         let mut source = opener.source()?;
         source.folders()?;
         let messages = source.list(&dealt.source)?.messages;

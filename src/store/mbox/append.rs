@@ -247,8 +247,7 @@ impl Batch {
     fn add(&mut self, dir: &Dir, name: &OsStr, context: &Context) -> Result<u64> {
         let path = dir.path().join(name);
         let io = |error| Error::io(path.display(), error);
-        let mbox = open_mbox(dir, name)?;
-        let _locks = Locks::take(dir, name, &mbox, context)?;
+        let (mbox, _locks) = open_locked(dir, name, context)?;
         recover(dir, name, &mbox)?;
         let len = mbox.metadata().map_err(io)?.len();
         let mut tail = [0; 3];
@@ -268,7 +267,10 @@ impl Batch {
         }
         self.name = Some(note);
         dir.sync()?;
-        let added = self.copy(&mbox, len, gap, context, &path);
+        let added = self.copy(&mbox, len, gap, context, &path).and_then(|()| match stands(dir, name, &mbox)? {
+            true => Ok(()),
+            false => Err(Error::new(Kind::Busy, "another program put another file in its place").at(path.display())),
+        });
         if let Err(error) = added {
             // Back to what it was; where even that fails the note stays, and with it the proof.
             if mbox.set_len(len).and_then(|()| mbox.sync_all()).is_err() {
@@ -316,6 +318,24 @@ fn open_mbox(dir: &Dir, name: &OsStr) -> Result<File> {
     }
     dir.file_to_change(name)?
         .ok_or_else(|| Error::local(format!("{}: it vanished as soon as it was made", dir.path().join(name).display())))
+}
+
+/// Whether the file still is the one of that name.
+fn stands(dir: &Dir, name: &OsStr, mbox: &File) -> Result<bool> {
+    let own = rustix::fs::fstat(mbox).map_err(|error| Error::io(dir.path().join(name).display(), error.into()))?;
+    Ok(dir.stat(name)?.is_some_and(|stat| files::identity(&stat) == files::identity(&own)))
+}
+
+/// The mbox file and its locks. While they are waited for a mail program may put another file in its place, and what is added to the
+/// old one nobody would ever find.
+fn open_locked<'d>(dir: &'d Dir, name: &OsStr, context: &Context) -> Result<(File, Locks<'d>)> {
+    loop {
+        let mbox = open_mbox(dir, name)?;
+        let locks = Locks::take(dir, name, &mbox, context)?;
+        if stands(dir, name, &mbox)? {
+            return Ok((mbox, locks));
+        }
+    }
 }
 
 /// Cuts off what an append left that did not come to its end. The file must be locked.
@@ -369,7 +389,7 @@ pub(in crate::store) fn prepare(dir: &Dir, name: &OsStr, create: bool, context: 
     }
     sweep(dir)?;
     if Note::open(dir, name)?.is_some() {
-        let _locks = Locks::take(dir, name, &mbox, context)?;
+        let (mbox, _locks) = open_locked(dir, name, context)?;
         recover(dir, name, &mbox)?;
     }
     Ok(true)

@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::super::imap::{ImapSink, Manner, Standing};
-use super::super::{FolderInfo, Listed, Listing, Outcome, Outgoing, Placement, Sink, SinkState, Wait};
+use super::super::{FolderInfo, Listed, Listing, Outcome, Outgoing, Placement, Room, Sink, SinkState, Wait};
 use super::Allowance;
 use crate::error::{Error, Result};
 use crate::folder::Folder;
@@ -128,6 +128,17 @@ impl Shared {
     }
 }
 
+/// What a session took has no fate when its thread panics, and nobody may wait for one.
+struct Failing<'s>(&'s Shared);
+
+impl Drop for Failing<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.fail(Error::local("a connection's thread ended without a word"));
+        }
+    }
+}
+
 /// A session at work: what it took and how that stands.
 struct Line<'s> {
     shared: &'s Shared,
@@ -211,6 +222,7 @@ impl Line<'_> {
 
 /// The first session's thread: the session is locked only while it is at work.
 fn first(shared: &Shared, sink: &Mutex<ImapSink>) {
+    let _failing = Failing(shared);
     let mut line = Line { shared, first: true, turn: 0, open: 0 };
     loop {
         let task = line.next();
@@ -224,6 +236,7 @@ fn first(shared: &Shared, sink: &Mutex<ImapSink>) {
 
 /// The thread of a further session, which opens and closes it.
 fn further(shared: &Shared) {
+    let _failing = Failing(shared);
     let mut sink = match (shared.connect)() {
         Ok(sink) => sink,
         Err(error) => {
@@ -317,6 +330,18 @@ impl Sink for SpreadSink {
 
     fn horizons(&mut self) -> Result<Vec<(Folder, u32, u32)>> {
         locked(&self.first).horizons()
+    }
+
+    fn called(&mut self, folder: &Folder) -> Result<Folder> {
+        locked(&self.first).called(folder)
+    }
+
+    fn room(&mut self, folders: &[Folder]) -> Result<Room> {
+        locked(&self.first).room(folders)
+    }
+
+    fn round_trip(&mut self) -> Result<Option<Duration>> {
+        locked(&self.first).round_trip()
     }
 
     fn open(&mut self, folder: &FolderInfo, create: bool) -> Result<Option<SinkState>> {
@@ -416,5 +441,24 @@ impl Drop for SpreadSink {
     fn drop(&mut self) {
         self.shared.state().closed = true;
         self.shared.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_that_panics_fails_all_instead_of_being_waited_for() {
+        let allowance = Arc::new(Allowance { most: 2.into(), given: true, told: false.into() });
+        let connect: Connect = Box::new(|| panic!("of this test"));
+        let state = Mutex::new(State { sessions: 2, ..State::default() });
+        let shared = Arc::new(Shared { state, changed: Condvar::new(), allowance, connect, batch: 1 });
+        let thread = thread::spawn({
+            let shared = Arc::clone(&shared);
+            move || further(&shared)
+        });
+        assert!(thread.join().is_err());
+        assert!(shared.state().failed.is_some());
     }
 }

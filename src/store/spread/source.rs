@@ -1,18 +1,20 @@
 //! A source over several sessions: what is wanted is cut into parts, each session reads one part after the other, and they are
 //! handed over in the order of what was wanted, so that the destination gets it in that order. The first session does all else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
-use std::sync::mpsc::{self, Sender};
+use std::sync::mpsc::{self, SyncSender};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 
 use super::super::imap::{ImapSource, Standing};
+use super::super::sift::Picked;
 use super::super::{FolderInfo, Listed, Listing, Source};
 use super::Allowance;
 use crate::error::{Error, Result};
 use crate::folder::Folder;
 use crate::message::Message;
+use crate::query::Query;
 
 /// Octets and messages of one part.
 const PART_OCTETS: u64 = 2 * 1024 * 1024;
@@ -21,6 +23,11 @@ const PART_MESSAGES: usize = 500;
 const UNKNOWN_OCTETS: u64 = 64 * 1024;
 /// Octets that were read before their turn.
 const AHEAD: usize = 8 * 1024 * 1024;
+/// What a message counts whose octets lie in a temporary file: sessions that read ahead must not fill the disk with them, nor use
+/// up all file handles.
+const IN_FILE: usize = AHEAD / 4;
+/// Messages on their way from the sessions to whoever takes them: those whose turn it is are held back by nothing else.
+const NEWS: usize = 16;
 
 /// Opens a further session.
 type Connect = Box<dyn Fn() -> Result<ImapSource> + Send + Sync>;
@@ -129,11 +136,23 @@ impl Turn {
 }
 
 fn weight(message: &Result<Message>) -> usize {
-    message.as_ref().map_or(0, |message| message.body.memory_bytes())
+    message.as_ref().map_or(0, |message| message.body.in_memory().map_or(IN_FILE, <[u8]>::len))
+}
+
+/// Lets nobody wait for ever for a part whose session panicked: the panic goes on where the threads are joined.
+struct Ending<'t>(&'t Turn);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.change(|state| state.ending = true);
+        }
+    }
 }
 
 /// Reads parts over one session until there are none.
-fn work(source: &mut ImapSource, turn: &Turn, wanted: &[Listed], parts: &[Range<usize>], news: &Sender<News>) {
+fn work(source: &mut ImapSource, turn: &Turn, wanted: &[Listed], parts: &[Range<usize>], news: &SyncSender<News>) {
+    let _ending = Ending(turn);
     while let Some(number) = turn.take(parts.len()) {
         let Some(part) = parts.get(number) else { return };
         let listed = wanted.get(part.clone()).unwrap_or_default();
@@ -158,7 +177,7 @@ fn further(
     standing: &Standing,
     allowance: &Allowance,
     turn: &Turn,
-    job: (&[Listed], &[Range<usize>], &Sender<News>),
+    job: (&[Listed], &[Range<usize>], &SyncSender<News>),
 ) -> Option<ImapSource> {
     let (wanted, parts, news) = job;
     match connect() {
@@ -197,7 +216,7 @@ impl Source for SpreadSource {
         let sessions = self.allowance.most().min(parts.len());
         let Some(standing) = self.first.standing().filter(|_| sessions > 1) else { return self.first.read(wanted, each) };
         let turn = Turn { state: Mutex::new(TurnState { sessions, ..TurnState::default() }), changed: Condvar::new() };
-        let (news, inbox) = mpsc::channel();
+        let (news, inbox) = mpsc::sync_channel(NEWS);
         let Self { first, others, allowance, connect, stuck, remarks } = self;
         let mut handing = Handing { each, waiting: BTreeMap::new(), ended: Vec::new(), head: 0, outcome: Ok(()) };
         thread::scope(|scope| {
@@ -251,6 +270,15 @@ impl Source for SpreadSource {
 
     fn headers(&mut self, wanted: &[Listed], each: &mut dyn FnMut(usize, Result<Vec<u8>>) -> Result<()>) -> Result<()> {
         self.first.headers(wanted, each)
+    }
+
+    // The server's own search: looking into the messages would not do for what only a server knows.
+    fn matching(&mut self, messages: &[Listed], query: &Query) -> Result<Picked> {
+        self.first.matching(messages, query)
+    }
+
+    fn gmail_ids(&mut self, wanted: &[Listed]) -> Result<HashMap<u32, u64>> {
+        self.first.gmail_ids(wanted)
     }
 
     fn stuck_at(&self) -> Option<u32> {
@@ -337,6 +365,30 @@ impl Handing<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::{Body, SPILL_BYTES};
+
+    #[test]
+    fn few_messages_that_lie_in_files_are_read_before_their_turn() {
+        let mut body = Body::new();
+        body.push(&vec![b'x'; SPILL_BYTES + 1]).unwrap();
+        let digests = body.digests().unwrap();
+        let message = Ok(Message { body, digests, internal_date: None, flags: Vec::new() });
+        assert!((2..8).contains(&(AHEAD / weight(&message).max(1))), "{}", weight(&message));
+    }
+
+    #[test]
+    fn a_session_that_panics_leaves_no_other_waiting() {
+        let turn = Turn { state: Mutex::new(TurnState { ahead: AHEAD, ..TurnState::default() }), changed: Condvar::new() };
+        thread::scope(|scope| {
+            let waiting = scope.spawn(|| turn.gate(1, 1).map_err(|error| error.to_string()));
+            let panicking = scope.spawn(|| {
+                let _ending = Ending(&turn);
+                panic!("of this test");
+            });
+            assert!(panicking.join().is_err());
+            assert_eq!(waiting.join().unwrap(), Ok(1));
+        });
+    }
 
     #[test]
     fn parts_hold_everything_once_and_in_order() {

@@ -433,3 +433,35 @@ fn a_real_quota_is_read_in_units_of_1024() {
     let output = tool.run(&["migrate", "from", "to"]).expect_code(11);
     output.expect_stderr("quota");
 }
+
+#[test]
+fn a_maildrop_is_not_told_that_all_was_fetched_while_something_did_not_arrive() {
+    let messages = mail::many(4, 300);
+    let to = Imapd::start(Behaviour { refuse: vec![(b"message 2".to_vec(), "[CANNOT] not this one".into())], ..Behaviour::default() });
+    let pop3 = Pop3d::start(pop3d::Behaviour { page: Some(250), ..pop3d::Behaviour::default() }, &messages);
+    let tool = Tool::new();
+    tool.server("from", None, Some(&pop3.url())).server("to", Some(&to.url()), None);
+    let quits = || pop3.log().iter().filter(|line| line.to_ascii_uppercase().contains("QUIT")).count();
+    let refused = tool.run(&["migrate", "from", "to", "--json"]).expect_code(3).json();
+    assert_eq!((&refused["copied"], &refused["refused"], quits()), (&3.into(), &1.into(), 0), "{:?}", pop3.log());
+    // To tell by a body it was read, and it was left out.
+    to.behave(|behaviour| behaviour.refuse.clear());
+    let left_out = balanced(tool.run(&["migrate", "from", "to", "--not", "--text", "message 2", "--json"]));
+    assert_eq!((&left_out["copied"], &left_out["filtered"], quits()), (&0.into(), &1.into(), 0), "{:?}", pop3.log());
+    assert_eq!(balanced(tool.run(&["migrate", "from", "to", "--json"]))["copied"], 1);
+    assert_eq!(quits(), 1, "{:?}", pop3.log());
+}
+
+#[test]
+fn what_is_looked_into_before_the_rest_is_removed_does_not_count_as_fetched() {
+    let messages = mail::many(4, 300);
+    let to = Imapd::start(Behaviour::default());
+    let pop3 = Pop3d::start(pop3d::Behaviour { page: Some(250), ..pop3d::Behaviour::default() }, &messages);
+    let tool = Tool::new();
+    tool.server("from", None, Some(&pop3.url())).server("to", Some(&to.url()), None);
+    let one = balanced(tool.run(&["migrate", "from", "to", "--text", "message 2", "--delete-source", "--json"]));
+    assert_eq!((&one["copied"], &one["filtered"]), (&1.into(), &3.into()), "{one}");
+    let rest = balanced(tool.run(&["migrate", "from", "to", "--json"]));
+    assert_eq!((&rest["listed"], &rest["copied"]), (&3.into(), &3.into()), "{rest} {:?}", pop3.log());
+    assert_same_mail(&to.bodies("INBOX"), &messages);
+}

@@ -259,3 +259,27 @@ fn a_maildrop_is_read_over_one_connection_whatever_is_asked_for() {
     assert_eq!(bench.pop3d().connections(), 1);
     bench.expect_all_once("pop3");
 }
+
+#[test]
+fn conditions_that_only_a_server_knows_hold_over_several_connections_too() {
+    let bodies = mail::many(5, 300);
+    let bench = Bench::imap(&bodies, Behaviour::default(), Behaviour::default());
+    let output = bench.tool.run(&[&SEVERAL[..], &["--search", "ALL"]].concat()).expect_code(0);
+    assert_eq!((&output.json()["copied"], &output.json()["filtered"]), (&5.into(), &0.into()), "{output}");
+    bench.expect_all_once("a search");
+}
+
+#[test]
+fn names_and_limits_of_the_destination_are_known_over_several_connections_too() {
+    let quota = vec![("STORAGE".into(), 0, 1)];
+    let destination = Behaviour { prefix: "INBOX.".into(), delimiter: '.', quota, ..waiting() }.with("QUOTA");
+    let bench = Bench::imap(&[mail::plain(0, 900)], Behaviour::default(), destination);
+    for (number, folder) in (1..).zip(["INBOX/x", "x"]) {
+        bench.imapd().fill(folder, &[mail::plain(number, 900)]);
+    }
+    let output = bench.run().expect_code(0);
+    // Both would be INBOX.x there.
+    output.expect_stderr("x (2)").expect_stderr("too many");
+    assert_eq!(bench.to.bodies("INBOX.x"), [mail::plain(2, 900)]);
+    assert_eq!(bench.to.bodies("INBOX.x (2)"), [mail::plain(1, 900)]);
+}

@@ -161,3 +161,35 @@ fn a_message_that_changes_after_the_listing_is_named_and_not_read() {
         .unwrap();
     assert_eq!(outcomes, [false, true]);
 }
+
+#[test]
+fn a_file_that_a_mail_program_replaces_while_it_holds_the_lock_gets_the_mail_all_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().canonicalize().unwrap().join("box");
+    let (lock, new) = (path.with_extension("lock"), path.with_extension("new"));
+    add(&path, "INBOX", &[b"A: 1\r\n\r\nx\r\n", b"A: 2\r\n\r\nx\r\n"]).unwrap();
+    // A program that lives, this one, rewrites the file.
+    std::fs::write(&lock, std::process::id().to_string()).unwrap();
+    let text = std::fs::read(&path).unwrap();
+    let second = text.windows(5).rposition(|window| window == b"From ").unwrap();
+    std::fs::write(&new, &text[second..]).unwrap();
+    std::thread::scope(|scope| {
+        let adding = scope.spawn(|| add(&path, "INBOX", &[b"A: 3\r\n\r\nx\r\n"]));
+        // It waits for the lock with the old file open, which is open to be looked at before that as well.
+        let is_waiting = || {
+            let open = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+            open.filter(|fd| std::fs::read_link(fd.path()).is_ok_and(|to| to == path)).any(|fd| {
+                let staged = std::fs::read_dir(folder.path()).unwrap().flatten();
+                let staged = staged.filter(|entry| entry.file_name().to_string_lossy().starts_with(".mailhaul-"));
+                staged.filter_map(|entry| entry.metadata().ok()).any(|stat| stat.len() > 64) && fd.path().exists()
+            })
+        };
+        while !is_waiting() {
+            std::thread::yield_now();
+        }
+        std::fs::rename(&new, &path).unwrap();
+        std::fs::remove_file(&lock).unwrap();
+        adding.join().unwrap().unwrap();
+    });
+    assert_eq!(bodies(&path, "INBOX"), [b"A: 2\r\n\r\nx\r\n".to_vec(), b"A: 3\r\n\r\nx\r\n".to_vec()]);
+}
