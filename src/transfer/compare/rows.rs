@@ -9,19 +9,31 @@ use crate::error::Result;
 use crate::matching::header;
 use crate::message::InternalDate;
 use crate::report::compared::{Compared, Pairing, Sums, Verdict};
+use crate::report::{Event, counted};
 use crate::transfer::both;
 
 /// Pairs whose headers are held side by side at once.
-const PAIRS: usize = 200;
+const PAIRS: usize = 100;
+/// Octets of a header up to which it is said what differs in it.
+const HEADER: usize = 64 * 1024;
 
 /// Makes the rows: those of the first side in its order, then what only the second has.
 pub(super) fn of(bench: &mut Bench<'_>, comparison: &Comparison<'_>) -> Result<Compared> {
     name_differences(bench)?;
     learn_facts(bench, comparison.headers_for_all)?;
-    let mut rows: Vec<Pairing> = (0..bench.tables[0].entries.len()).map(|a| row_of_a(bench, a, comparison.headers_for_all)).collect();
+    let shown = (0..bench.tables[0].entries.len()).filter(|&a| !is_shown_again(bench, 0, a));
+    let mut rows: Vec<Pairing> = shown.map(|a| row_of_a(bench, a, comparison.headers_for_all)).collect();
     for b in 0..bench.tables[1].entries.len() {
-        if bench.book.is_free(1, b) {
+        if bench.book.is_free(1, b) && !is_shown_again(bench, 1, b) {
             rows.push(alone(bench, 1, b));
+        }
+    }
+    for (side, name) in ["first", "second"].into_iter().enumerate() {
+        let again = (0..bench.tables[side].entries.len()).filter(|&index| is_shown_again(bench, side, index)).count();
+        if again > 0 {
+            let messages = counted(again as u64, "message");
+            let note = format!("{messages} of views of the {name} side (All Mail) are those of its other folders, and count there");
+            comparison.report.event(Event::Note(note));
         }
     }
     let sums = sums(&rows);
@@ -37,19 +49,28 @@ fn name_differences(bench: &mut Bench<'_>) -> Result<()> {
         let (wanted_a, wanted_b): (Vec<usize>, Vec<usize>) = some.iter().copied().unzip();
         let [reader_a, reader_b] = &mut bench.readers;
         let [table_a, table_b] = &bench.tables;
-        let mut headers_a: HashMap<usize, Vec<u8>> = HashMap::new();
-        let mut headers_b: HashMap<usize, Vec<u8>> = HashMap::new();
+        let mut headers_a: HashMap<usize, Option<Vec<u8>>> = HashMap::new();
+        let mut headers_b: HashMap<usize, Option<Vec<u8>>> = HashMap::new();
         let read = both(
-            || table_a.each_header(reader_a, &wanted_a, &mut |index, header| drop(headers_a.insert(index, header))),
-            || table_b.each_header(reader_b, &wanted_b, &mut |index, header| drop(headers_b.insert(index, header))),
+            || table_a.each_header(reader_a, &wanted_a, &mut |index, header| keep(&mut headers_a, index, header)),
+            || table_b.each_header(reader_b, &wanted_b, &mut |index, header| keep(&mut headers_b, index, header)),
         );
         read.0.and(read.1)?;
         for (a, b) in some {
-            let words = headers_a.get(a).zip(headers_b.get(b)).and_then(|(one, other)| header::difference(one, other));
+            let words = match headers_a.get(a).zip(headers_b.get(b)) {
+                Some((Some(one), Some(other))) => header::difference(one, other),
+                Some(_) => Some("the headers differ".to_owned()).filter(|_| bench.headers_differ(*a, *b)),
+                None => None,
+            };
             bench.differs.insert(*a, Some(words.unwrap_or_else(|| "the contents differ".to_owned())));
         }
     }
     Ok(())
+}
+
+/// Keeps a header, unless it is too long to be told of.
+fn keep(headers: &mut HashMap<usize, Option<Vec<u8>>>, index: usize, header: Vec<u8>) {
+    headers.insert(index, Some(header).filter(|header| header.len() <= HEADER));
 }
 
 /// Reads what rows show: of all that is not simply the same, or of all.
@@ -76,6 +97,16 @@ fn verdict(bench: &Bench<'_>, a: usize) -> Option<Verdict> {
     } else {
         Verdict::Elsewhere
     })
+}
+
+/// Whether a message is only a view's of one in another folder of its side, where the other side has no such view.
+fn is_shown_again(bench: &Bench<'_>, side: usize, index: usize) -> bool {
+    let (Some(table), Some(views), Some(doubled)) = (bench.tables.get(side), bench.views.get(side), bench.doubled.get(side)) else {
+        return false;
+    };
+    let Some(entry) = table.entry(index).filter(|entry| entry.trouble.is_none() && doubled.contains_key(&index)) else { return false };
+    let mated = if side == 0 { bench.mates.contains_key(&entry.folder) } else { bench.mated.contains(&entry.folder) };
+    !mated && table.folder(index).is_some_and(|folder| views.contains(folder))
 }
 
 fn row_of_a(bench: &Bench<'_>, a: usize, all: bool) -> Pairing {
@@ -120,7 +151,12 @@ fn alone(bench: &Bench<'_>, side: usize, index: usize) -> Pairing {
     let (verdict, reason) = match (trouble, twin) {
         (Some(trouble), _) => (Verdict::Error, Some(trouble.to_owned())),
         (None, Some(&twin)) => (Verdict::Doubled, Some(format!("the same as {}", table.name(twin)))),
-        (None, None) => (if side == 0 { Verdict::OnlyA } else { Verdict::OnlyB }, None),
+        (None, None) if side == 0 => {
+            let unseen =
+                (!bench.unseen.is_empty()).then(|| format!("unless it is in {}, which could not be read", bench.unseen.join(", ")));
+            (Verdict::OnlyA, unseen)
+        }
+        (None, None) => (Verdict::OnlyB, None),
     };
     let half = table.half(index);
     let (a, b) = if side == 0 { (half, None) } else { (None, half) };

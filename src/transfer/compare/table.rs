@@ -19,10 +19,19 @@ pub(super) struct Facts {
     pub(super) subject: Option<String>,
 }
 
+/// Characters of a field that are kept: RFC 5322 section 2.1.1 allows a line no more octets than that.
+const FIELD: usize = 998;
+
 impl Facts {
     pub(super) fn of(header: &[u8]) -> Self {
         let summary = Summary::of(header);
-        Self { date: summary.date.and_then(InternalDate::rfc3339), message_id: summary.message_id, subject: summary.subject }
+        let kept =
+            |text: String| text.char_indices().nth(FIELD).and_then(|(at, _)| text.get(..at)).map_or_else(|| text.clone(), str::to_owned);
+        Self {
+            date: summary.date.and_then(InternalDate::rfc3339),
+            message_id: summary.message_id.map(kept),
+            subject: summary.subject.map(kept),
+        }
     }
 }
 
@@ -58,6 +67,11 @@ impl Entry {
             Some(Key::Uidl { uidl }) => Some(uidl),
             _ => self.shared.as_deref(),
         }
+    }
+
+    /// Whether its key may come to be another message's.
+    pub(super) fn is_lent(&self) -> bool {
+        matches!(self.listed.key, Some(Key::Uidl { .. }))
     }
 
     /// The UID, on IMAP.

@@ -44,6 +44,8 @@ pub(super) struct Place {
     /// With a cut the first message goes, and those behind it move up.
     pub(super) shift_when_cut: bool,
     pub(super) lists_lost: u32,
+    /// Folders that cannot be opened.
+    pub(super) closed: Vec<String>,
     pub(super) headers: usize,
     pub(super) wholes: usize,
     pub(super) quits: u32,
@@ -64,6 +66,7 @@ pub(super) fn place(kind: Kind, folders: Vec<(&str, Vec<Mail>)>) -> Shared {
         cuts: (usize::MAX, 0),
         shift_when_cut: false,
         lists_lost: 0,
+        closed: Vec::new(),
         headers: 0,
         wholes: 0,
         quits: 0,
@@ -159,6 +162,9 @@ impl Source for Fake {
         if place.lists_lost > 0 {
             place.lists_lost -= 1;
             return Err(Error::network("the connection was cut in the listing"));
+        }
+        if place.closed.contains(&folder.to_string()) {
+            return Err(Error::refused("it cannot be opened").scoped(Scope::Mailbox));
         }
         self.at = place.folders.iter().position(|(name, _, _)| Folder::parse(name).unwrap() == *folder);
         let Some(at) = self.at else { return Err(Error::refused("there is no such folder")) };
