@@ -31,10 +31,74 @@ pub struct CompareSummary {
     pub balanced: bool,
     /// How the UIDLs of a POP3 side are made, where that was found out.
     pub formula: Option<Formula>,
+    /// Whether every message was read whole and contents were compared; else only what `methods` say was looked at.
+    pub full: bool,
+    /// How those that are the same were told to be.
+    pub methods: Methods,
     /// How long it took.
     pub seconds: f64,
     /// IMAP or POP3 for this account? Of `compare-pop3` only.
     pub advice: Option<serde_json::Value>,
+}
+
+/// How many of the messages that are the same each method told of, and how sure they are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+pub struct Methods {
+    /// By a unique-id made of the UID; the headers of a few were read.
+    pub uidl_formula: u64,
+    /// By the journal of a copy.
+    pub journal: u64,
+    /// By order, size and header.
+    pub order_and_size: u64,
+    /// By header.
+    pub header: u64,
+    /// By content.
+    pub content: u64,
+    /// Of all these, those whose sizes cast doubt.
+    pub weak: u64,
+}
+
+impl Methods {
+    fn of(rows: &[Pairing]) -> Self {
+        let mut methods = Self::default();
+        for row in rows.iter().filter(|row| matches!(row.verdict, Verdict::Same | Verdict::Elsewhere)) {
+            let count = match row.method {
+                Some(Method::UidlFormula) => &mut methods.uidl_formula,
+                Some(Method::Journal) => &mut methods.journal,
+                Some(Method::OrderAndSize) => &mut methods.order_and_size,
+                Some(Method::Header) => &mut methods.header,
+                Some(Method::Content) => &mut methods.content,
+                None => continue,
+            };
+            *count += 1;
+            methods.weak += u64::from(row.confidence == Some(Confidence::Weak));
+        }
+        methods
+    }
+
+    /// What was looked at; `None` where nothing is the same.
+    fn text(&self, full: bool) -> Option<String> {
+        let ways = [
+            (self.uidl_formula, "unique-id and a sample of headers"),
+            (self.journal, "journal"),
+            (self.order_and_size, "order, size and header"),
+            (self.header, "header"),
+            (self.content, "content"),
+        ];
+        let named: Vec<String> = ways.iter().filter(|(count, _)| *count > 0).map(|(count, way)| format!("{way} ({count})")).collect();
+        let by_content = ways.iter().take(4).all(|(count, _)| *count == 0);
+        let mut text = format!("what is the same was told by {}", named.join(", "));
+        match (full, by_content) {
+            (true, _) => text.push_str("; all contents were compared"),
+            (false, true) => {}
+            (false, false) if self.content > 0 => text.push_str("; no other bodies were compared, --full does"),
+            (false, false) => text.push_str("; no bodies were compared, --full does"),
+        }
+        if self.weak > 0 {
+            let _ = write!(text, "; {} in doubt (weak)", self.weak);
+        }
+        Some(text).filter(|_| !named.is_empty())
+    }
 }
 
 /// What both verbs write as one document.
@@ -70,6 +134,8 @@ impl CompareDocument {
             balanced: compared.sums.balanced(),
             sums: compared.sums,
             formula: compared.formula,
+            full: false,
+            methods: Methods::of(&compared.rows),
             seconds,
             advice: None,
         };
@@ -163,6 +229,9 @@ impl CompareSummary {
             let name = sanitize::line(&formula.name);
             let _ = writeln!(text, "unique-ids {made} in the manner `{name}`: {} of {}", formula.explains, formula.of);
         }
+        if let Some(methods) = self.methods.text(self.full) {
+            let _ = writeln!(text, "{methods}");
+        }
         if self.balanced {
             let _ = writeln!(text, "{}; nothing was changed on either side ({:.1} s)", self.answer(maildrop), self.seconds);
         } else {
@@ -184,6 +253,9 @@ impl CompareSummary {
             (sums.errors, "unreadable"),
         ];
         let named: Vec<String> = faults.iter().filter(|(count, _)| *count > 0).map(|(count, words)| format!("{count} {words}")).collect();
+        if sums.errors > 0 && named.len() == 1 {
+            return format!("no difference was found, but {} could not be read", counted(sums.errors, "message"));
+        }
         match (named.is_empty(), maildrop) {
             (true, true) => "everything of the maildrop is on IMAP".to_owned(),
             (true, false) => "both hold the same mail".to_owned(),
@@ -303,7 +375,8 @@ mod tests {
         assert_eq!(lines[2], "A old: 3 messages listed = 2 the same + 1 only here (+)");
         assert_eq!(lines[3], "B new\u{FFFD}: 4 messages listed = 2 the same + 1 only here (-) + 1 doubled (2)");
         assert_eq!(lines[4], "unique-ids are made of UIDs in the manner `dovecot`: 3 of 3");
-        assert_eq!(lines[5], "not the same: 1 missing in B, 1 missing in A, 1 doubled; nothing was changed on either side (0.2 s)");
+        assert_eq!(lines[5], "what is the same was told by unique-id and a sample of headers (1); no bodies were compared, --full does");
+        assert_eq!(lines[6], "not the same: 1 missing in B, 1 missing in A, 1 doubled; nothing was changed on either side (0.2 s)");
         assert!(written(Format::Table, Shown { all: true, ..Shown::default() }).contains("\n=  "));
         assert!(!written(Format::Table, Shown { quiet: true, ..Shown::default() }).contains("listed"));
     }
@@ -321,6 +394,24 @@ mod tests {
         );
         assert!(text.contains("everything of the maildrop is on IMAP; nothing was changed"), "{text}");
         assert!(document.summary.text(false).contains("not the same: 3 missing in A, 1 in another folder"));
+    }
+
+    #[test]
+    fn what_was_looked_at_is_said_and_no_more() {
+        let text = |methods: Methods, full| methods.text(full).unwrap_or_default();
+        let methods = Methods { header: 3, content: 2, weak: 1, ..Methods::default() };
+        let words = "what is the same was told by header (3), content (2); no other bodies were compared, --full does; 1 in doubt (weak)";
+        assert_eq!(text(methods, false), words);
+        assert!(text(methods, true).contains("; all contents were compared"));
+        assert_eq!(text(Methods { content: 2, ..Methods::default() }, false), "what is the same was told by content (2)");
+        assert_eq!(text(Methods::default(), true), "");
+    }
+
+    #[test]
+    fn what_could_not_be_read_alone_is_no_difference() {
+        let sums = Sums { listed_a: 2, listed_b: 1, same: 1, errors: 1, errors_a: 1, ..Sums::default() };
+        let document = CompareDocument::new("mailhaul.compare/1", "a", "b", Compared { sums, ..Compared::default() }, 1.0);
+        assert!(document.summary.text(false).contains("no difference was found, but 1 message could not be read; nothing was changed"));
     }
 
     #[test]
