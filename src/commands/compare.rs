@@ -193,7 +193,7 @@ impl Pair<'_> {
         document.summary.full = self.looking.full;
         let format = super::format(output);
         if format != Format::Table {
-            document.rows.iter().filter(|row| row.verdict == Verdict::Error).for_each(|row| warn(&unreadable(row)));
+            document.rows.iter().filter(|row| row.verdict == Verdict::Error).for_each(|row| warn(&unreadable(&row)));
         }
         let stdout = std::io::stdout();
         let shown = Shown {

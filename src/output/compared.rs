@@ -8,11 +8,11 @@ use serde::Serialize;
 
 use super::json::{self, STDOUT};
 use super::message::date;
-use super::rows::{Head, Row, Rows};
+use super::rows::{self, Head, Row};
 use super::table::{Column, bytes_for_people};
 use super::{Format, sanitize};
 use crate::error::{Error, Result};
-use crate::report::compared::{Compared, Confidence, Formula, Half, Method, Pairing, Sums, Verdict};
+use crate::report::compared::{Compared, Confidence, Formula, Half, Method, Pairing, Rows, Sums, Verdict};
 use crate::report::counted;
 
 /// Everything but the rows: the last line of `jsonl`.
@@ -59,7 +59,7 @@ pub struct Methods {
 }
 
 impl Methods {
-    fn of(rows: &[Pairing]) -> Self {
+    fn of(rows: &Rows) -> Self {
         let mut methods = Self::default();
         for row in rows.iter().filter(|row| matches!(row.verdict, Verdict::Same | Verdict::Elsewhere)) {
             let count = match row.method {
@@ -102,13 +102,14 @@ impl Methods {
 }
 
 /// What both verbs write as one document.
-#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
 pub struct CompareDocument {
     /// All but the rows.
     #[serde(flatten)]
     pub summary: CompareSummary,
     /// Each message or pair, in the order of the first side, then what only the second has.
-    pub rows: Vec<Pairing>,
+    #[schemars(with = "Vec<Pairing>")]
+    pub rows: Rows,
 }
 
 /// How rows are shown.
@@ -150,14 +151,14 @@ impl CompareDocument {
         if format == Format::Json {
             return json::write_document(stdout, self);
         }
-        let wanted = |row: &&Pairing| format != Format::Table || shown.all || row.verdict != Verdict::Same;
+        let wanted = |row: &Pairing| format != Format::Table || shown.all || row.verdict != Verdict::Same;
         let columns: Vec<&str> = Pairing::COLUMNS.iter().map(|column| column.name).collect();
         let columns = if format == Format::Table { filled(&columns, &mut self.rows.iter().filter(wanted)) } else { columns };
         // A table of nothing has no head either.
         if format != Format::Table || self.rows.iter().any(|row| wanted(&row)) {
             let head = Head { schema: self.summary.schema, members: Vec::new(), rows: "rows" };
-            let mut rows = Rows::new::<Pairing>(&mut *stdout, format, &head, None, &columns, shown.width)?;
-            self.rows.iter().filter(wanted).try_for_each(|row| rows.row(row))?;
+            let mut rows = rows::Rows::new::<Pairing>(&mut *stdout, format, &head, None, &columns, shown.width)?;
+            self.rows.iter().filter(wanted).try_for_each(|row| rows.row(&row))?;
             rows.finish()?;
         }
         match format {
@@ -172,7 +173,7 @@ impl CompareDocument {
 }
 
 /// The columns that say something in any of the rows.
-fn filled<'a>(columns: &[&'a str], rows: &mut dyn Iterator<Item = &Pairing>) -> Vec<&'a str> {
+fn filled<'a>(columns: &[&'a str], rows: &mut dyn Iterator<Item = Pairing>) -> Vec<&'a str> {
     let mut found = vec![false; columns.len()];
     for row in rows {
         for (found, column) in found.iter_mut().zip(columns) {
@@ -356,7 +357,7 @@ mod tests {
         let sums = Sums { listed_a: 3, listed_b: 4, same: 2, only_a: 1, only_b: 1, doubled: 1, ..Sums::default() };
         let rows = vec![row(Verdict::Same, "a\tb"), row(Verdict::OnlyA, "\x1b[2J\u{202E}x")];
         let formula = Some(Formula { name: "dovecot".to_owned(), explains: 3, of: 3, used: true });
-        CompareDocument::new("mailhaul.compare/1", "old", "new\x07", Compared { sums, rows, formula }, 0.25)
+        CompareDocument::new("mailhaul.compare/1", "old", "new\x07", Compared { sums, rows: rows.into(), formula }, 0.25)
     }
 
     fn written(format: Format, shown: Shown) -> String {

@@ -8,7 +8,7 @@ use crate::context::Context;
 use crate::error::{Error, Result, Scope};
 use crate::folder::Folder;
 use crate::message::{Body, Key, Message, Twins};
-use crate::report::compared::{Compared, Verdict};
+use crate::report::compared::{Formula, Pairing, Sums, Verdict};
 use crate::report::{Event, Report};
 use crate::store::{FolderInfo, Listed, Listing, Source, SpecialUse, header_of};
 
@@ -240,6 +240,14 @@ pub(super) struct Asked {
     pub(super) known: Known,
 }
 
+/// What was found, its rows made.
+#[derive(Debug)]
+pub(super) struct Compared {
+    pub(super) sums: Sums,
+    pub(super) rows: Vec<Pairing>,
+    pub(super) formula: Option<Formula>,
+}
+
 pub(super) fn try_compare(a: &Shared, b: &Shared, asked: Asked) -> Result<Compared> {
     let clock = tempfile::NamedTempFile::new().unwrap();
     let context = Context::with_clock(clock.path().to_owned());
@@ -260,6 +268,7 @@ pub(super) fn try_compare(a: &Shared, b: &Shared, asked: Asked) -> Result<Compar
         known: asked.known,
     }
     .run()
+    .map(|found| Compared { sums: found.sums, rows: found.rows.iter().collect(), formula: found.formula })
 }
 
 pub(super) fn compare(a: &Shared, b: &Shared, asked: Asked) -> Compared {
@@ -281,7 +290,7 @@ pub(super) fn signs(compared: &Compared) -> String {
 }
 
 /// The one row with this verdict.
-pub(super) fn row(compared: &Compared, verdict: Verdict) -> &crate::report::compared::Pairing {
+pub(super) fn row(compared: &Compared, verdict: Verdict) -> &Pairing {
     let mut rows = compared.rows.iter().filter(|row| row.verdict == verdict);
     let row = rows.next().unwrap_or_else(|| panic!("no row {verdict:?}: {:?}", compared.rows));
     assert_eq!(rows.next(), None);

@@ -1,5 +1,5 @@
-use super::fake::{Asked, Kind, Mail, compare, drop_of, mail, mails, place, signs, text};
-use crate::report::compared::{Compared, Confidence, Method};
+use super::fake::{Asked, Compared, Kind, Mail, compare, drop_of, mail, mails, place, signs, text};
+use crate::report::compared::{Confidence, Method};
 
 fn drop_against(uidl: impl Fn(u32) -> Option<String>, there: Vec<Mail>) -> (Compared, usize) {
     let drop = place(Kind::Pop3, vec![("INBOX", drop_of((1..=200).rev(), uidl))]);
