@@ -35,6 +35,9 @@ pub struct CompareSummary {
     pub full: bool,
     /// How those that are the same were told to be.
     pub methods: Methods,
+    /// The folder that a maildrop was held against first.
+    #[serde(skip)]
+    pub against: Option<String>,
     /// How long it took.
     pub seconds: f64,
     /// IMAP or POP3 for this account? Of `compare-pop3` only.
@@ -136,6 +139,7 @@ impl CompareDocument {
             sums: compared.sums,
             formula: compared.formula,
             full: false,
+            against: None,
             methods: Methods::of(&compared.rows),
             seconds,
             advice: None,
@@ -222,12 +226,19 @@ impl CompareSummary {
             let sign = if sum == listed { '=' } else { '≠' };
             // Other folders of IMAP count as far as mail of the maildrop was found there.
             let listed = counted(listed, "message");
-            let what = if maildrop && side == "B" { format!("{listed} of INBOX and found elsewhere") } else { format!("{listed} listed") };
+            let folder = sanitize::line(self.against.as_deref().unwrap_or("INBOX"));
+            let what =
+                if maildrop && side == "B" { format!("{listed} of {folder} and found elsewhere") } else { format!("{listed} listed") };
             let _ = writeln!(text, "{side} {}: {what} {sign} {right}", sanitize::line(place));
         }
         if let Some(formula) = &self.formula {
-            let made = if formula.used { "are made of UIDs" } else { "look as if made" };
             let name = sanitize::line(&formula.name);
+            let made = match (formula.used, formula.name.as_str()) {
+                (true, "uid" | "uid in hex") => "agree with UIDs, as plain numbers do where mail was just filled in,",
+                (true, "message-id" | "md5 of message-id") => "are made of Message-IDs",
+                (true, _) => "are made of UIDs",
+                (false, _) => "look as if made",
+            };
             let _ = writeln!(text, "unique-ids {made} in the manner `{name}`: {} of {}", formula.explains, formula.of);
         }
         if let Some(methods) = self.methods.text(self.full) {
@@ -406,6 +417,24 @@ mod tests {
         assert!(text(methods, true).contains("; all contents were compared"));
         assert_eq!(text(Methods { content: 2, ..Methods::default() }, false), "what is the same was told by content (2)");
         assert_eq!(text(Methods::default(), true), "");
+    }
+
+    #[test]
+    fn a_maildrop_is_said_to_be_held_against_the_folder_that_it_was() {
+        let mut summary = CompareDocument::new("mailhaul.compare-pop3/1", "a", "b", Compared::default(), 1.0).summary;
+        summary.against = Some("Archive".to_owned());
+        assert!(summary.text(true).contains("B b: 0 messages of Archive and found elsewhere ="));
+    }
+
+    #[test]
+    fn a_bare_uid_is_claimed_with_its_doubt() {
+        let formula = |name: &str| {
+            let formula = Some(Formula { name: name.to_owned(), explains: 2, of: 2, used: true });
+            CompareDocument::new("s", "a", "b", Compared { formula, ..Compared::default() }, 1.0).summary.text(true)
+        };
+        assert!(formula("uid").contains("unique-ids agree with UIDs, as plain numbers do where mail was just filled in, in the manner"));
+        assert!(formula("dovecot").contains("unique-ids are made of UIDs in the manner"));
+        assert!(formula("message-id").contains("unique-ids are made of Message-IDs in the manner"));
     }
 
     #[test]
