@@ -61,7 +61,8 @@ fn maildrop(comparison: &Comparison<'_>, place_b: &str, a: &[FolderInfo], b: Vec
         return Ok(Places { pairs: vec![(drop, Some(wanted.clone()))], others: Vec::new() });
     }
     let b = only(b, None, place_b)?;
-    let first = b.iter().find(|info| info.folder.is_inbox()).or(b.first()).map(|info| info.folder.clone());
+    // Where INBOX is left out, every folder is another one.
+    let first = b.iter().find(|info| info.folder.is_inbox()).map(|info| info.folder.clone());
     let mut others: Vec<&FolderInfo> = b.iter().filter(|info| Some(&info.folder) != first.as_ref()).collect();
     // Views show what other folders hold; looked into last, they have only what is nowhere else.
     others.sort_by_key(|info| is_view(info));

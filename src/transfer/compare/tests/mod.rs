@@ -363,3 +363,11 @@ fn a_header_too_long_to_tell_of_is_said_to_differ() {
     let compared = compare(&a, &place(Kind::Imap, vec![("INBOX", vec![long('b')])]), Asked::default());
     assert_eq!(row(&compared, Verdict::Differs).reason.as_deref(), Some("the headers differ"));
 }
+
+#[test]
+fn where_inbox_is_left_out_every_folder_is_another_one() {
+    let drop = place(Kind::Pop3, vec![("INBOX", drop_of(1..=3, |number| Some(format!("u{number}"))))]);
+    let b = place(Kind::Imap, vec![("Archive", mails(1..=9)), ("Old", mails(10..=12))]);
+    let compared = compare(&drop, &b, Asked { maildrop: true, ..Asked::default() });
+    assert_eq!((signs(&compared).as_str(), compared.sums.listed_b), ("~~~", 3));
+}
