@@ -113,8 +113,9 @@ impl Table {
         let start = self.entries.len();
         let place = self.folders.len();
         self.folders.push((folder.clone(), listing.generation));
+        self.entries.reserve(listing.messages.len());
         for (listed, uidl) in listing.messages.into_iter().zip(uidls) {
-            let shared = if matches!(listed.key, Some(Key::Uidl { .. })) { None } else { uidl.map(String::into_boxed_str) };
+            let shared = uidl.map(String::into_boxed_str);
             self.entries.push(Entry { folder: place, listed, shared, header: None, whole: None, facts: None, trouble: None });
         }
         start..self.entries.len()
