@@ -24,6 +24,9 @@ const HEADER_OCTETS: u64 = 4096;
 /// A message's place, what it is known by (in which folder, where that counts), and its size.
 type Clued = (usize, (Option<usize>, Trace), Option<u64>);
 
+/// A message's size and place.
+type Weighed = (Option<u64>, usize);
+
 impl Bench<'_> {
     /// Looks in one more folder for what is left of a maildrop.
     pub(super) fn other_folder(&mut self, comparison: &Comparison<'_>, folder: &Folder) -> Result<()> {
@@ -162,7 +165,7 @@ impl Bench<'_> {
             let full = self.full;
             let size = |index: usize| self.entry(side, index).and_then(|entry| entry.listed.size);
             let mark = |entry: &Entry| Some((entry.header?, if full { Some(entry.whole.as_ref()?.body) } else { None }));
-            let mut known: HashMap<(Digest, Option<Digest>), Vec<(Option<u64>, usize)>> = HashMap::new();
+            let mut known: HashMap<(Digest, Option<Digest>), Vec<Weighed>> = HashMap::new();
             for &index in &alike {
                 if let Some(mark) = self.entry(side, index).and_then(mark) {
                     known.entry(mark).or_default().push((size(index), index));

@@ -68,8 +68,8 @@ pub(super) fn of(bench: &mut Bench<'_>, comparison: &Comparison<'_>) -> Result<C
     name_differences(bench)?;
     learn_facts(bench, comparison.headers_for_all)?;
     let view = View::of(bench);
-    for (side, name) in ["first", "second"].into_iter().enumerate() {
-        let again = (0..bench.tables[side].entries.len()).filter(|&index| is_shown_again(view, side, index)).count();
+    for (side, (name, table)) in ["first", "second"].into_iter().zip(view.tables).enumerate() {
+        let again = (0..table.entries.len()).filter(|&index| is_shown_again(view, side, index)).count();
         if again > 0 {
             let messages = counted(again as u64, "message");
             let note = format!("{messages} of views of the {name} side (All Mail) are those of its other folders, and count there");
