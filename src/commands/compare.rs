@@ -186,9 +186,11 @@ impl Pair<'_> {
         let code = answer(&compared.sums, self.maildrop);
         let mut document = CompareDocument::new(self.schema, &self.a.shown, &self.b.shown, compared, seconds);
         document.summary.advice = advice;
+        document.summary.full = self.looking.full;
+        document.summary.against = self.b.folder.as_ref().map(ToString::to_string);
         let format = super::format(output);
         if format != Format::Table {
-            document.rows.iter().filter(|row| row.verdict == Verdict::Error).for_each(|row| warn(&unreadable(row)));
+            document.rows.iter().filter(|row| row.verdict == Verdict::Error).for_each(|row| warn(&unreadable(&row)));
         }
         let stdout = std::io::stdout();
         let shown = Shown {

@@ -168,8 +168,9 @@ fn preview_only(args: &Args, app: &App, from: &From, destination: &Place, destin
     let plan = Plan::new(&forecast, args.what.bwlimit);
     let (renamings, sentences) = (plan.renamings(), plan.sentences());
     dry_run::write(SCHEMA, &from.shown, &destination.shown, &forecast.folders, Some(plan), format, &named)?;
+    let code = if forecast.folders.iter().all(|preview| preview.problems.is_empty()) { ExitCode::Success } else { ExitCode::Partial };
     if format.is_json() {
-        return Ok(ExitCode::Success);
+        return Ok(code);
     }
     if format != Format::Table {
         dry_run::tell(app, &forecast.folders, "listed", format);
@@ -179,5 +180,5 @@ fn preview_only(args: &Args, app: &App, from: &From, destination: &Place, destin
         app.note(&format!("{}: {}", problem.folder, problem.reason));
     }
     sentences.iter().for_each(|words| app.note(words));
-    Ok(ExitCode::Success)
+    Ok(code)
 }

@@ -220,7 +220,7 @@ impl Relocator<'_> {
             return Ok(None);
         }
         let first = moves.iter().filter_map(|one| one.new_uid).chain([floor]).min().unwrap_or(1);
-        let listed = selected.list_from(first)?;
+        let listed = selected.list_from(first)?.collect::<Vec<_>>();
         let there: HashSet<u32> = listed.iter().map(|meta| meta.uid).collect();
         let mut searched: Vec<&Relocation> = Vec::new();
         for one in moves {

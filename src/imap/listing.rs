@@ -73,7 +73,7 @@ pub struct Marks {
 }
 
 /// What a listing tells of a message.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Default, Debug, Clone, PartialEq, Eq)]
 pub struct Meta {
     /// UID.
     pub uid: u32,
@@ -91,6 +91,9 @@ pub struct Meta {
     pub marks: Option<Box<Marks>>,
 }
 
+/// RFC822.SIZE and INTERNALDATE of a message.
+type Numbers = (Option<u64>, Option<InternalDate>);
+
 impl Meta {
     /// What it says for a query: flags, size and date. The header is left out, for it holds but a few fields.
     pub fn facts(&self) -> Facts<'_> {
@@ -104,13 +107,18 @@ impl Selected<'_> {
     ///
     /// # Errors
     /// Refusal or loss of the connection; more messages than the mailbox can hold.
-    pub fn list_from(&mut self, first: u32) -> Result<Vec<Meta>> {
+    pub fn list_from(&mut self, first: u32) -> Result<impl Iterator<Item = Meta> + use<>> {
+        // Of a hundred thousand messages just what was asked for is kept.
+        Ok(self.numbers_from(first)?.into_iter().map(|(uid, (size, internal_date))| Meta { uid, size, internal_date, ..Meta::default() }))
+    }
+
+    fn numbers_from(&mut self, first: u32) -> Result<BTreeMap<u32, Numbers>> {
+        let mut found = BTreeMap::new();
         if self.state.exists == 0 {
-            return Ok(Vec::new());
+            return Ok(found);
         }
         let command = Command::new("UID FETCH ").number(u64::from(first.max(1))).raw(":* (UID INTERNALDATE RFC822.SIZE)");
         let limit = self.most_messages();
-        let mut found: BTreeMap<u32, Meta> = BTreeMap::new();
         let mut responses = 0;
         self.session.wire.expected = 2 * limit;
         let outcome = self.session.run(&command, Phase::Listing, "listing the messages was refused", &mut |received| {
@@ -123,7 +131,9 @@ impl Selected<'_> {
                 if let Some(meta) = meta(Fetch { flags: None, ..fetch })
                     && meta.uid >= first
                 {
-                    merge(&mut found, meta);
+                    let (size, internal_date) = found.entry(meta.uid).or_default();
+                    *size = meta.size.or(*size);
+                    *internal_date = meta.internal_date.or(*internal_date);
                 }
             }
             Ok(())
@@ -133,30 +143,22 @@ impl Selected<'_> {
         if first <= 1 && (found.len() as u64) < self.state.exists {
             self.complete(&mut found)?;
         }
-        Ok(found.into_values().collect())
+        Ok(found)
     }
 
     /// Adds what a listing left out although its command ended with OK (Yahoo does that): whatever SEARCH still finds is there,
     /// told of or not, and mail that nobody lists would be mail that nobody copies.
-    fn complete(&mut self, found: &mut BTreeMap<u32, Meta>) -> Result<()> {
+    fn complete(&mut self, found: &mut BTreeMap<u32, Numbers>) -> Result<()> {
         let left_out: UidSet = self.search_all()?.iter().filter(|uid| !found.contains_key(uid)).collect();
         let mut more = Vec::new();
         self.summaries(&left_out, false, &mut |meta| {
-            more.push(meta);
+            more.push((meta.uid, (meta.size, meta.internal_date)));
             Ok(())
         })?;
         for uid in left_out.iter() {
-            found.entry(uid).or_insert(Meta {
-                uid,
-                size: None,
-                internal_date: None,
-                flags: Vec::new(),
-                flags_told: false,
-                header: None,
-                marks: None,
-            });
+            found.entry(uid).or_default();
         }
-        found.extend(more.into_iter().map(|meta| (meta.uid, meta)));
+        found.extend(more);
         Ok(())
     }
 

@@ -8,12 +8,12 @@ use serde::Serialize;
 
 use super::json::{self, STDOUT};
 use super::message::date;
-use super::rows::{Head, Row, Rows};
+use super::rows::{self, Head, Row};
 use super::table::{Column, bytes_for_people};
 use super::{Format, advice, sanitize};
 use crate::error::{Error, Result};
 use crate::report::advice::Advice;
-use crate::report::compared::{Compared, Confidence, Formula, Half, Method, Pairing, Sums, Verdict};
+use crate::report::compared::{Compared, Confidence, Formula, Half, Method, Pairing, Rows, Sums, Verdict};
 use crate::report::counted;
 
 /// Everything but the rows: the last line of `jsonl`.
@@ -32,20 +32,88 @@ pub struct CompareSummary {
     pub balanced: bool,
     /// How the UIDLs of a POP3 side are made, where that was found out.
     pub formula: Option<Formula>,
+    /// Whether every message was read whole and contents were compared; else only what `methods` say was looked at.
+    pub full: bool,
+    /// How those that are the same were told to be.
+    pub methods: Methods,
+    /// The folder that a maildrop was held against first.
+    #[serde(skip)]
+    pub against: Option<String>,
     /// How long it took.
     pub seconds: f64,
     /// IMAP or POP3 for this account? Of `compare-pop3` only.
     pub advice: Option<Advice>,
 }
 
+/// How many of the messages that are the same each method told of, and how sure they are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+pub struct Methods {
+    /// By a unique-id made of the UID; the headers of a few were read.
+    pub uidl_formula: u64,
+    /// By the journal of a copy.
+    pub journal: u64,
+    /// By order, size and header.
+    pub order_and_size: u64,
+    /// By header.
+    pub header: u64,
+    /// By content.
+    pub content: u64,
+    /// Of all these, those whose sizes cast doubt.
+    pub weak: u64,
+}
+
+impl Methods {
+    fn of(rows: &Rows) -> Self {
+        let mut methods = Self::default();
+        for row in rows.iter().filter(|row| matches!(row.verdict, Verdict::Same | Verdict::Elsewhere)) {
+            let count = match row.method {
+                Some(Method::UidlFormula) => &mut methods.uidl_formula,
+                Some(Method::Journal) => &mut methods.journal,
+                Some(Method::OrderAndSize) => &mut methods.order_and_size,
+                Some(Method::Header) => &mut methods.header,
+                Some(Method::Content) => &mut methods.content,
+                None => continue,
+            };
+            *count += 1;
+            methods.weak += u64::from(row.confidence == Some(Confidence::Weak));
+        }
+        methods
+    }
+
+    /// What was looked at; `None` where nothing is the same.
+    fn text(&self, full: bool) -> Option<String> {
+        let ways = [
+            (self.uidl_formula, "unique-id and a sample of headers"),
+            (self.journal, "journal"),
+            (self.order_and_size, "order, size and header"),
+            (self.header, "header"),
+            (self.content, "content"),
+        ];
+        let named: Vec<String> = ways.iter().filter(|(count, _)| *count > 0).map(|(count, way)| format!("{way} ({count})")).collect();
+        let by_content = ways.iter().take(4).all(|(count, _)| *count == 0);
+        let mut text = format!("what is the same was told by {}", named.join(", "));
+        match (full, by_content) {
+            (true, _) => text.push_str("; all contents were compared"),
+            (false, true) => {}
+            (false, false) if self.content > 0 => text.push_str("; no other bodies were compared, --full does"),
+            (false, false) => text.push_str("; no bodies were compared, --full does"),
+        }
+        if self.weak > 0 {
+            let _ = write!(text, "; {} in doubt (weak)", self.weak);
+        }
+        Some(text).filter(|_| !named.is_empty())
+    }
+}
+
 /// What both verbs write as one document.
-#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
 pub struct CompareDocument {
     /// All but the rows.
     #[serde(flatten)]
     pub summary: CompareSummary,
     /// Each message or pair, in the order of the first side, then what only the second has.
-    pub rows: Vec<Pairing>,
+    #[schemars(with = "Vec<Pairing>")]
+    pub rows: Rows,
 }
 
 /// How rows are shown.
@@ -71,6 +139,9 @@ impl CompareDocument {
             balanced: compared.sums.balanced(),
             sums: compared.sums,
             formula: compared.formula,
+            full: false,
+            against: None,
+            methods: Methods::of(&compared.rows),
             seconds,
             advice: None,
         };
@@ -85,14 +156,14 @@ impl CompareDocument {
         if format == Format::Json {
             return json::write_document(stdout, self);
         }
-        let wanted = |row: &&Pairing| format != Format::Table || shown.all || row.verdict != Verdict::Same;
+        let wanted = |row: &Pairing| format != Format::Table || shown.all || row.verdict != Verdict::Same;
         let columns: Vec<&str> = Pairing::COLUMNS.iter().map(|column| column.name).collect();
         let columns = if format == Format::Table { filled(&columns, &mut self.rows.iter().filter(wanted)) } else { columns };
         // A table of nothing has no head either.
         if format != Format::Table || self.rows.iter().any(|row| wanted(&row)) {
             let head = Head { schema: self.summary.schema, members: Vec::new(), rows: "rows" };
-            let mut rows = Rows::new::<Pairing>(&mut *stdout, format, &head, None, &columns, shown.width)?;
-            self.rows.iter().filter(wanted).try_for_each(|row| rows.row(row))?;
+            let mut rows = rows::Rows::new::<Pairing>(&mut *stdout, format, &head, None, &columns, shown.width)?;
+            self.rows.iter().filter(wanted).try_for_each(|row| rows.row(&row))?;
             rows.finish()?;
         }
         match format {
@@ -111,7 +182,7 @@ impl CompareDocument {
 }
 
 /// The columns that say something in any of the rows.
-fn filled<'a>(columns: &[&'a str], rows: &mut dyn Iterator<Item = &Pairing>) -> Vec<&'a str> {
+fn filled<'a>(columns: &[&'a str], rows: &mut dyn Iterator<Item = Pairing>) -> Vec<&'a str> {
     let mut found = vec![false; columns.len()];
     for row in rows {
         for (found, column) in found.iter_mut().zip(columns) {
@@ -160,13 +231,23 @@ impl CompareSummary {
             let sign = if sum == listed { '=' } else { '≠' };
             // Other folders of IMAP count as far as mail of the maildrop was found there.
             let listed = counted(listed, "message");
-            let what = if maildrop && side == "B" { format!("{listed} of INBOX and found elsewhere") } else { format!("{listed} listed") };
+            let folder = sanitize::line(self.against.as_deref().unwrap_or("INBOX"));
+            let what =
+                if maildrop && side == "B" { format!("{listed} of {folder} and found elsewhere") } else { format!("{listed} listed") };
             let _ = writeln!(text, "{side} {}: {what} {sign} {right}", sanitize::line(place));
         }
         if let Some(formula) = &self.formula {
-            let made = if formula.used { "are made of UIDs" } else { "look as if made" };
             let name = sanitize::line(&formula.name);
+            let made = match (formula.used, formula.name.as_str()) {
+                (true, "uid" | "uid in hex") => "agree with UIDs, as plain numbers do where mail was just filled in,",
+                (true, "message-id" | "md5 of message-id") => "are made of Message-IDs",
+                (true, _) => "are made of UIDs",
+                (false, _) => "look as if made",
+            };
             let _ = writeln!(text, "unique-ids {made} in the manner `{name}`: {} of {}", formula.explains, formula.of);
+        }
+        if let Some(methods) = self.methods.text(self.full) {
+            let _ = writeln!(text, "{methods}");
         }
         if self.balanced {
             let _ = writeln!(text, "{}; nothing was changed on either side ({:.1} s)", self.answer(maildrop), self.seconds);
@@ -189,6 +270,9 @@ impl CompareSummary {
             (sums.errors, "unreadable"),
         ];
         let named: Vec<String> = faults.iter().filter(|(count, _)| *count > 0).map(|(count, words)| format!("{count} {words}")).collect();
+        if sums.errors > 0 && named.len() == 1 {
+            return format!("no difference was found, but {} could not be read", counted(sums.errors, "message"));
+        }
         match (named.is_empty(), maildrop) {
             (true, true) => "everything of the maildrop is on IMAP".to_owned(),
             (true, false) => "both hold the same mail".to_owned(),
@@ -289,7 +373,7 @@ mod tests {
         let sums = Sums { listed_a: 3, listed_b: 4, same: 2, only_a: 1, only_b: 1, doubled: 1, ..Sums::default() };
         let rows = vec![row(Verdict::Same, "a\tb"), row(Verdict::OnlyA, "\x1b[2J\u{202E}x")];
         let formula = Some(Formula { name: "dovecot".to_owned(), explains: 3, of: 3, used: true });
-        CompareDocument::new("mailhaul.compare/1", "old", "new\x07", Compared { sums, rows, formula }, 0.25)
+        CompareDocument::new("mailhaul.compare/1", "old", "new\x07", Compared { sums, rows: rows.into(), formula }, 0.25)
     }
 
     fn written(format: Format, shown: Shown) -> String {
@@ -308,7 +392,8 @@ mod tests {
         assert_eq!(lines[2], "A old: 3 messages listed = 2 the same + 1 only here (+)");
         assert_eq!(lines[3], "B new\u{FFFD}: 4 messages listed = 2 the same + 1 only here (-) + 1 doubled (2)");
         assert_eq!(lines[4], "unique-ids are made of UIDs in the manner `dovecot`: 3 of 3");
-        assert_eq!(lines[5], "not the same: 1 missing in B, 1 missing in A, 1 doubled; nothing was changed on either side (0.2 s)");
+        assert_eq!(lines[5], "what is the same was told by unique-id and a sample of headers (1); no bodies were compared, --full does");
+        assert_eq!(lines[6], "not the same: 1 missing in B, 1 missing in A, 1 doubled; nothing was changed on either side (0.2 s)");
         assert!(written(Format::Table, Shown { all: true, ..Shown::default() }).contains("\n=  "));
         assert!(!written(Format::Table, Shown { quiet: true, ..Shown::default() }).contains("listed"));
     }
@@ -326,6 +411,42 @@ mod tests {
         );
         assert!(text.contains("everything of the maildrop is on IMAP; nothing was changed"), "{text}");
         assert!(document.summary.text(false).contains("not the same: 3 missing in A, 1 in another folder"));
+    }
+
+    #[test]
+    fn what_was_looked_at_is_said_and_no_more() {
+        let text = |methods: Methods, full| methods.text(full).unwrap_or_default();
+        let methods = Methods { header: 3, content: 2, weak: 1, ..Methods::default() };
+        let words = "what is the same was told by header (3), content (2); no other bodies were compared, --full does; 1 in doubt (weak)";
+        assert_eq!(text(methods, false), words);
+        assert!(text(methods, true).contains("; all contents were compared"));
+        assert_eq!(text(Methods { content: 2, ..Methods::default() }, false), "what is the same was told by content (2)");
+        assert_eq!(text(Methods::default(), true), "");
+    }
+
+    #[test]
+    fn a_maildrop_is_said_to_be_held_against_the_folder_that_it_was() {
+        let mut summary = CompareDocument::new("mailhaul.compare-pop3/1", "a", "b", Compared::default(), 1.0).summary;
+        summary.against = Some("Archive".to_owned());
+        assert!(summary.text(true).contains("B b: 0 messages of Archive and found elsewhere ="));
+    }
+
+    #[test]
+    fn a_bare_uid_is_claimed_with_its_doubt() {
+        let formula = |name: &str| {
+            let formula = Some(Formula { name: name.to_owned(), explains: 2, of: 2, used: true });
+            CompareDocument::new("s", "a", "b", Compared { formula, ..Compared::default() }, 1.0).summary.text(true)
+        };
+        assert!(formula("uid").contains("unique-ids agree with UIDs, as plain numbers do where mail was just filled in, in the manner"));
+        assert!(formula("dovecot").contains("unique-ids are made of UIDs in the manner"));
+        assert!(formula("message-id").contains("unique-ids are made of Message-IDs in the manner"));
+    }
+
+    #[test]
+    fn what_could_not_be_read_alone_is_no_difference() {
+        let sums = Sums { listed_a: 2, listed_b: 1, same: 1, errors: 1, errors_a: 1, ..Sums::default() };
+        let document = CompareDocument::new("mailhaul.compare/1", "a", "b", Compared { sums, ..Compared::default() }, 1.0);
+        assert!(document.summary.text(false).contains("no difference was found, but 1 message could not be read; nothing was changed"));
     }
 
     #[test]

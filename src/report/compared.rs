@@ -169,13 +169,56 @@ pub struct Formula {
     pub used: bool,
 }
 
+/// The rows of a comparison, each made when it is asked for: kept, those of a hundred thousand messages would take more memory than all
+/// else.
+pub struct Rows {
+    count: usize,
+    row: Box<dyn Fn(usize) -> Option<Pairing>>,
+}
+
+impl Rows {
+    /// The rows that `row` gives for places below `count`; a place may have none.
+    pub fn new(count: usize, row: impl Fn(usize) -> Option<Pairing> + 'static) -> Self {
+        Self { count, row: Box::new(row) }
+    }
+
+    /// All of them in their order, made anew each time.
+    pub fn iter(&self) -> impl Iterator<Item = Pairing> {
+        (0..self.count).filter_map(|at| (self.row)(at))
+    }
+}
+
+impl From<Vec<Pairing>> for Rows {
+    fn from(rows: Vec<Pairing>) -> Self {
+        Self::new(rows.len(), move |at| rows.get(at).cloned())
+    }
+}
+
+impl Default for Rows {
+    fn default() -> Self {
+        Self::new(0, |_| None)
+    }
+}
+
+impl std::fmt::Debug for Rows {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+impl Serialize for Rows {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter())
+    }
+}
+
 /// All that a comparison found.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct Compared {
     /// The sums.
     pub sums: Sums,
     /// A row for each message or pair, in the order of the first side, then what only the second has.
-    pub rows: Vec<Pairing>,
+    pub rows: Rows,
     /// How the UIDLs of a POP3 side are made, where that was found out.
     pub formula: Option<Formula>,
 }

@@ -515,7 +515,7 @@ pub(super) fn folder_info(mailbox: Mailbox) -> FolderInfo {
 
 fn listing(selected: &mut Selected<'_>, first: u32) -> Result<Listing> {
     let generation = selected.state().uid_validity;
-    let messages = selected.list_from(first)?.into_iter().map(|meta| listed(&meta, generation)).collect();
+    let messages = selected.list_from(first)?.map(|meta| listed(&meta, generation)).collect();
     Ok(Listing { generation, messages })
 }
 

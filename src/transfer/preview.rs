@@ -155,7 +155,7 @@ fn take(contents: &mut HashMap<Digest, u32>, content: Digest) -> bool {
 /// Computes the preview from listings, the journal and what the destination says of itself. Both ends must be opened read-only.
 ///
 /// # Errors
-/// What kept a listing from being complete; wishes that cannot be.
+/// What kept the listings of all folders from being complete; wishes that cannot be.
 pub fn preview(source: &mut dyn Source, sink: &mut dyn Sink, mut journal: Option<Journal>, look: &Look<'_>) -> Result<Forecast> {
     let Look { source_name, only, into, asked, .. } = *look;
     let mut folders = source.folders()?;
@@ -174,6 +174,7 @@ pub fn preview(source: &mut dyn Source, sink: &mut dyn Sink, mut journal: Option
     let room = sink.room(&targets)?;
     let round_trip = sink.round_trip()?;
     let mut previews = Vec::new();
+    let mut unlisted = Vec::new();
     for (Planned { pair, why }, largest) in planned.into_iter().zip(&room.largest) {
         let create = !there.iter().any(|info| info.folder == pair.destination.folder);
         let mut preview = Preview::new(pair.source.folder.clone(), pair.destination.folder.clone(), create);
@@ -183,6 +184,7 @@ pub fn preview(source: &mut dyn Source, sink: &mut dyn Sink, mut journal: Option
             Err(error) if error.scope() <= Scope::Mailbox => {
                 preview.problem(None, &error);
                 previews.push(preview);
+                unlisted.push(error);
                 continue;
             }
             Err(error) => return Err(error),
@@ -226,6 +228,12 @@ pub fn preview(source: &mut dyn Source, sink: &mut dyn Sink, mut journal: Option
             }
         }
         previews.push(preview);
+    }
+    // A plan of which not one folder is known is none.
+    if unlisted.len() == previews.len()
+        && let Some(error) = unlisted.into_iter().next()
+    {
+        return Err(error);
     }
     Ok(Forecast { folders: previews, room, round_trip, twins })
 }

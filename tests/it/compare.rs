@@ -8,6 +8,7 @@ use crate::dovecot_user;
 use crate::support::dovecot::Plant;
 use crate::support::imapd::{AppendFault, Behaviour, CommandFault, Imapd};
 use crate::support::mail;
+use crate::support::odd::peak_memory;
 use crate::support::pop3d::{self, Pop3d};
 use crate::support::tool::Tool;
 use crate::support::wait_for;
@@ -282,4 +283,76 @@ fn three_and_two_of_one_message_are_told_apart() {
     assert_eq!((&document["same"], &document["doubled"], &document["doubled_a"]), (&42.into(), &1.into(), &1.into()), "{document}");
     new.fill("INBOX", &[mail::plain(500, 50)]);
     tool.run(&["compare", "old", "new"]).expect_code(0);
+}
+
+#[test]
+fn a_hundred_thousand_messages_on_each_side_take_bounded_memory() {
+    // KiB; these are debug builds.
+    const MEMORY: u64 = 108 * 1024;
+    const COUNT: u64 = 100_000;
+    let text = |number: u64| format!("Subject: {number}\r\nMessage-ID: <{number}@example.org>\r\n\r\n{number}\r\n").into_bytes();
+    let bodies: Vec<Vec<u8>> = (0..COUNT).map(text).collect();
+    let imap = [(); 2].map(|()| Imapd::start(Behaviour::default()));
+    imap[0].fill("INBOX", &bodies);
+    imap[1].fill("INBOX", &bodies);
+    let validity = imap[0].mailbox("INBOX").uid_validity;
+    let entries: Vec<(String, Vec<u8>)> =
+        (1..).zip(&bodies).map(|(uid, body)| (format!("{uid:08x}{validity:08x}"), body.clone())).collect();
+    let drop = Pop3d::with_uidls(pop3d::Behaviour::default(), &entries);
+    let tool = Tool::new();
+    tool.server("old", Some(&imap[0].url()), Some(&drop.url())).server("new", Some(&imap[1].url()), None);
+    for args in [&["compare-pop3", "old"][..], &["compare", "old", "new"]] {
+        let running = tool.spawn(&[args, &["-o", "jsonl"]].concat(), None);
+        let peak = peak_memory(running.id());
+        let output = running.finish().expect_code(0);
+        let peak = peak.join().unwrap();
+        assert_eq!(output.text().lines().count() as u64, COUNT + 1);
+        eprintln!("{args:?}: {peak} KiB");
+        assert!(peak > 0 && peak < MEMORY, "{args:?}: {peak} KiB");
+    }
+}
+
+#[test]
+fn thousands_of_folders_are_compared_and_looked_into() {
+    let servers = [(); 2].map(|()| Imapd::start(Behaviour::default()));
+    for (number, server) in (1..).zip(&servers) {
+        for folder in 0..2000 {
+            server.fill(&format!("f{folder}"), &[mail::plain(folder, 20)]);
+        }
+        server.fill("INBOX", &[mail::many(1, 30), vec![mail::plain(7000, 30)]].concat()[..number]);
+    }
+    let drop = Pop3d::start(pop3d::Behaviour::default(), &[&mail::many(3000, 20)[1990..], &mail::many(1, 30)].concat());
+    let tool = Tool::new();
+    tool.server("old", Some(&servers[0].url()), Some(&drop.url())).server("new", Some(&servers[1].url()), None);
+    let document = tool.run(&["compare", "old", "new", "--json"]).expect_code(1).json();
+    assert_eq!((&document["same"], &document["only_b"]), (&2001.into(), &1.into()));
+    let document = tool.run(&["compare-pop3", "old", "--json"]).expect_code(1).json();
+    assert_eq!((&document["same"], &document["elsewhere"], &document["only_a"]), (&1.into(), &10.into(), &1000.into()));
+}
+
+#[test]
+fn unique_ids_that_no_server_may_give_are_told_apart_and_harm_no_output() {
+    let bodies = mail::many(40, 20);
+    let odd = |number: usize| match number % 4 {
+        0 => format!("{}{number}", "x".repeat(300)),
+        1 => format!("\u{1b}[2J\u{202e}{number}\u{7}"),
+        2 => format!("a b\t{number}"),
+        _ => "the same".to_owned(),
+    };
+    let entries: Vec<(String, Vec<u8>)> = bodies.iter().enumerate().map(|(number, body)| (odd(number), body.clone())).collect();
+    let drop = Pop3d::with_uidls(pop3d::Behaviour::default(), &entries);
+    let imap = Imapd::start(Behaviour::default());
+    imap.fill("INBOX", &bodies);
+    let tool = Tool::new();
+    tool.server("work", Some(&imap.url()), Some(&drop.url()));
+    for format in ["tsv", "jsonl", "table", "json"] {
+        let output = tool.run(&["compare-pop3", "work", "--all", "-o", format]).expect_code(0);
+        let text = output.text();
+        assert!(!text.contains(['\u{1b}', '\u{202e}', '\u{7}']), "{format}");
+        match format {
+            "tsv" => assert!(text.lines().count() == 40 && text.lines().all(|line| line.split('\t').count() == 20), "{text}"),
+            "jsonl" => assert_eq!(text.lines().count(), 41),
+            _ => {}
+        }
+    }
 }

@@ -94,7 +94,7 @@ fn imap_outcome(tool: &Tool, port: u16) -> String {
     let mut outcome = format!("{:?}\n", session.list().unwrap());
     let mut selected = session.examine(b"INBOX").unwrap();
     writeln!(outcome, "{:?}", selected.state()).unwrap();
-    writeln!(outcome, "{:?}", selected.list_from(1).unwrap()).unwrap();
+    writeln!(outcome, "{:?}", selected.list_from(1).unwrap().collect::<Vec<_>>()).unwrap();
     let wanted: Vec<Wanted> = (1..=3).map(|uid| Wanted { uid, size: None }).collect();
     selected
         .fetch(&wanted, &mut |index, fetched| {

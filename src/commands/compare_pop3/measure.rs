@@ -233,7 +233,7 @@ fn ask_imap(app: &App, place: &Place, server: &Server, open: bool, account: &mut
     let since = Since::now(app, session.round_trips());
     let (state, listed) = {
         let mut selected = session.examine(&wire_name)?;
-        let listed = selected.list_from(1)?.len() as u64;
+        let listed = selected.list_from(1)?.count() as u64;
         (selected.state().clone(), listed)
     };
     offer.listing = Some(since.effort(session.round_trips()));
@@ -288,10 +288,10 @@ fn octets(session: &mut Session, folders: &[(Vec<u8>, Option<u64>)], messages: O
 
 /// The unique-ids of the comparison's session, and how many of them this later one has too.
 pub(super) fn unique_ids(compared: &Compared, maildrop: &Maildrop) -> crate::report::advice::UniqueIds {
-    let first: HashSet<&str> = compared.rows.iter().filter_map(|row| row.a.as_ref()?.uidl.as_deref()).collect();
+    let first: HashSet<String> = compared.rows.iter().filter_map(|row| row.a?.uidl).collect();
     let second: Option<HashSet<&str>> =
         maildrop.listings.as_ref().map(|(_, uidl)| uidl.iter().flatten().filter_map(|(_, id)| id.as_deref()).collect());
-    let again = second.map(|second| first.iter().filter(|id| second.contains(*id)).count() as u64);
+    let again = second.map(|second| first.iter().filter(|id| second.contains(id.as_str())).count() as u64);
     let count = first.len() as u64;
     crate::report::advice::UniqueIds {
         first: count,

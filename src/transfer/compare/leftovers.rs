@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::Comparison;
-use super::steps::{Bench, gmail_places, journalled};
+use super::steps::{Bench, gmail_places};
 use super::table::{Entry, Table};
 use crate::error::{Error, Result, Scope};
 use crate::folder::Folder;
@@ -16,11 +16,16 @@ use crate::report::{Event, counted};
 
 /// Octets by which the sizes of twins on one server may differ, whose headers are alike but for fields that do not count.
 const TWIN_OCTETS: u64 = 16;
+/// Octets that fields which do not count may make.
+const UNSTABLE_OCTETS: u64 = 512;
 /// Octets that a changed header may make.
 const HEADER_OCTETS: u64 = 4096;
 
 /// A message's place, what it is known by (in which folder, where that counts), and its size.
 type Clued = (usize, (Option<usize>, Trace), Option<u64>);
+
+/// A message's size and place.
+type Weighed = (Option<u64>, usize);
 
 impl Bench<'_> {
     /// Looks in one more folder for what is left of a maildrop.
@@ -32,6 +37,7 @@ impl Bench<'_> {
             // One that cannot be opened hides what it holds, and the rest is not the worse for it.
             Err(error) if error.scope() <= Scope::Mailbox => {
                 comparison.report.event(Event::Note(format!("{error}; it was not looked into")));
+                self.be_blind_to(folder);
                 return Ok(());
             }
             listed => listed?,
@@ -40,6 +46,7 @@ impl Bench<'_> {
         let range = aside.add(folder, listing, uidls);
         let wanted: Vec<usize> = range.clone().collect();
         let mut pairs: Vec<(usize, usize, Method, Confidence)> = Vec::new();
+        let mut blind = false;
         if self.recipe == Some(Recipe::Gmail) {
             let mut places = gmail_places(&aside, reader, &range)?;
             for &index in &left {
@@ -53,26 +60,50 @@ impl Bench<'_> {
         let mut taken: HashSet<usize> = pairs.iter().map(|pair| pair.1).collect();
         let there: HashMap<u32, usize> = range.clone().filter_map(|place| Some((aside.entry(place)?.uid()?, place))).collect();
         let validity = aside.folders.first().and_then(|(_, validity)| *validity);
-        for (index, uid) in journalled(comparison, &self.tables[0], &left, folder, validity) {
-            if let Some(&place) = there.get(&uid)
-                && !paired.contains(&index)
-                && taken.insert(place)
-            {
+        let known: Vec<(usize, usize)> = self
+            .journal
+            .of(comparison, &self.tables[0], &left, folder, validity)
+            .into_iter()
+            .filter_map(|(index, uid)| Some((index, *there.get(&uid)?)))
+            .filter(|(index, _)| !paired.contains(index))
+            .collect();
+        let lent: Vec<usize> =
+            known.iter().filter(|(index, _)| self.entry(0, *index).is_some_and(Entry::is_lent)).map(|(_, place)| *place).collect();
+        let Some(reader) = self.readers.get_mut(1) else { return Ok(()) };
+        aside.learn(reader, &lent, false, true)?;
+        for (index, place) in known {
+            // Some servers give a unique-id again once its message is gone.
+            let own = self.tables[0].entry(index).is_some_and(|entry| !entry.is_lent());
+            if (own || self.tables[0].header(index).is_some_and(|header| aside.header(place) == Some(header))) && taken.insert(place) {
                 paired.insert(index);
                 pairs.push((index, place, Method::Journal, Confidence::Exact));
             }
         }
-        let open: Vec<(usize, Digest)> =
-            left.iter().filter(|index| !paired.contains(index)).filter_map(|&index| Some((index, self.tables[0].header(index)?))).collect();
+        let open: Vec<usize> =
+            left.iter().copied().filter(|index| !paired.contains(index) && self.tables[0].header(*index).is_some()).collect();
         if !open.is_empty() {
             aside.learn(reader, &wanted, false, true)?;
-            let there = wanted.iter().filter(|place| !taken.contains(place)).filter_map(|&place| Some((place, aside.header(place)?)));
-            pairs.extend(ladder::pair_equal(open, there).into_iter().map(|(a, b)| (a, b, Method::Header, Confidence::Strong)));
+            // Of several under one header each is to meet its own.
+            for sized in [true, false] {
+                let key = |entry: &Entry| Some((entry.header?, if sized { Some(entry.listed.size?) } else { None }));
+                let of = |index: usize| self.tables[0].entry(index).and_then(key);
+                let here = open.iter().filter(|index| !paired.contains(index)).filter_map(|&index| Some((index, of(index)?)));
+                let there = wanted.iter().filter(|place| !taken.contains(place));
+                let there = there.filter_map(|&place| Some((place, aside.entry(place).and_then(key)?)));
+                let found = ladder::pair_equal(here, there);
+                paired.extend(found.iter().map(|pair| pair.0));
+                taken.extend(found.iter().map(|pair| pair.1));
+                pairs.extend(found.into_iter().map(|(a, b)| (a, b, Method::Header, Confidence::Strong)));
+            }
             let unread = aside.entries.iter().filter(|entry| entry.trouble.is_some()).count();
             if unread > 0 {
                 let messages = counted(unread as u64, "message");
                 comparison.report.event(Event::Note(format!("{messages} of {folder} could not be read and may be what is missing")));
+                blind = true;
             }
+        }
+        if blind {
+            self.be_blind_to(folder);
         }
         if pairs.is_empty() {
             return Ok(());
@@ -86,6 +117,15 @@ impl Bench<'_> {
         Ok(())
     }
 
+    fn be_blind_to(&mut self, folder: &Folder) {
+        // A sentence holds no more.
+        match self.unseen.len() {
+            0..3 => self.unseen.push(folder.to_string()),
+            3 => self.unseen.push("other folders".to_owned()),
+            _ => {}
+        }
+    }
+
     /// What is left of all folders, whatever folder it is in.
     pub(super) fn elsewhere(&mut self) -> Result<()> {
         let left = [self.left(0), self.left(1)];
@@ -96,8 +136,7 @@ impl Bench<'_> {
         self.take(ladder::pair_equal(a, b), Method::Content, Confidence::Exact);
         let [a, b] = self.parts(left.clone());
         self.take(ladder::pair_equal(a, b), Method::Content, Confidence::Exact);
-        let [a, b] = self.headers(left);
-        self.take(ladder::pair_equal(a, b), Method::Header, Confidence::Strong);
+        self.take_by_header(left);
         Ok(())
     }
 
@@ -124,15 +163,28 @@ impl Bench<'_> {
                 .collect();
             self.learn_quietly(side, &alike)?;
             let full = self.full;
+            let size = |index: usize| self.entry(side, index).and_then(|entry| entry.listed.size);
             let mark = |entry: &Entry| Some((entry.header?, if full { Some(entry.whole.as_ref()?.body) } else { None }));
-            let mut first: HashMap<(Digest, Option<Digest>), usize> = HashMap::new();
+            let mut known: HashMap<(Digest, Option<Digest>), Vec<Weighed>> = HashMap::new();
             for &index in &alike {
                 if let Some(mark) = self.entry(side, index).and_then(mark) {
-                    first.entry(mark).or_insert(index);
+                    known.entry(mark).or_default().push((size(index), index));
                 }
             }
-            let found: Vec<(usize, usize)> =
-                left.into_iter().filter_map(|index| Some((index, *first.get(&self.entry(side, index).and_then(mark)?)?))).collect();
+            known.values_mut().for_each(|list| list.sort_unstable());
+            let twin = |index: usize| {
+                let list = known.get(&self.entry(side, index).and_then(mark)?)?;
+                // Under one header there may be another body; who is longer is another one.
+                let least = size(index).filter(|_| !full).map(|size| size.saturating_sub(TWIN_OCTETS));
+                let fits = |other: Option<u64>| match (size(index), other) {
+                    (Some(one), Some(other)) => full || one.abs_diff(other) <= TWIN_OCTETS,
+                    _ => true,
+                };
+                let at = list.partition_point(|(size, _)| least.is_some() && *size < least);
+                let of_any_size = list.first().filter(|(size, _)| size.is_none());
+                list.get(at).filter(|(size, _)| fits(*size)).or(of_any_size).map(|(_, twin)| *twin)
+            };
+            let found: Vec<(usize, usize)> = left.iter().filter_map(|&index| Some((index, twin(index)?))).collect();
             if let Some(doubled) = self.doubled.get_mut(side) {
                 doubled.extend(found);
             }
@@ -240,7 +292,7 @@ impl Bench<'_> {
                 }
                 _ => {
                     if let (Some(one), Some(other)) = (one.listed.size, other.listed.size)
-                        && !near(one, other)
+                        && !(if headers == Some(true) { alike(one, other) } else { near(one, other) })
                     {
                         self.remarks.insert(a, format!("the sizes are far apart ({one} and {other} octets); --full compares the contents"));
                         self.book.sure(a, Confidence::Weak);
@@ -295,4 +347,10 @@ impl Clue {
 fn near(one: u64, other: u64) -> bool {
     let (small, large) = (one.min(other), one.max(other));
     large <= small.saturating_add(small / 8).saturating_add(HEADER_OCTETS)
+}
+
+/// Whether line ends and fields that do not count can make the difference of two sizes under one header.
+fn alike(one: u64, other: u64) -> bool {
+    let (small, large) = (one.min(other), one.max(other));
+    large <= small.saturating_add(small / 8).saturating_add(UNSTABLE_OCTETS)
 }

@@ -61,12 +61,23 @@ fn maildrop(comparison: &Comparison<'_>, place_b: &str, a: &[FolderInfo], b: Vec
         return Ok(Places { pairs: vec![(drop, Some(wanted.clone()))], others: Vec::new() });
     }
     let b = only(b, None, place_b)?;
-    let first = b.iter().find(|info| info.folder.is_inbox()).or(b.first()).map(|info| info.folder.clone());
+    // Where INBOX is left out, every folder is another one.
+    let first = b.iter().find(|info| info.folder.is_inbox()).map(|info| info.folder.clone());
     let mut others: Vec<&FolderInfo> = b.iter().filter(|info| Some(&info.folder) != first.as_ref()).collect();
     // Views show what other folders hold; looked into last, they have only what is nowhere else.
-    others.sort_by_key(|info| matches!(info.special_use, Some(SpecialUse::All | SpecialUse::Flagged)));
+    others.sort_by_key(|info| is_view(info));
     let others = others.into_iter().map(|info| info.folder.clone()).collect();
     Ok(Places { pairs: vec![(drop, first)], others })
+}
+
+/// Whether a folder shows what others hold.
+fn is_view(info: &FolderInfo) -> bool {
+    matches!(info.special_use, Some(SpecialUse::All | SpecialUse::Flagged))
+}
+
+/// The folders that show what others hold, unless one is meant.
+pub(super) fn views(folders: &[FolderInfo], only: Option<&Folder>) -> HashSet<Folder> {
+    folders.iter().filter(|info| only.is_none() && is_view(info)).map(|info| info.folder.clone()).collect()
 }
 
 /// The folders that can hold messages; of them the one that is meant, which has to be there.

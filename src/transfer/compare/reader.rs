@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::context::Context;
 use crate::error::{Error, Kind, Result, Scope};
 use crate::folder::Folder;
-use crate::message::Message;
+use crate::message::{Key, Message};
 use crate::report::{Event, Report};
 use crate::store::{FolderInfo, Listed, Listing, Source};
 use crate::transfer::Open;
@@ -73,12 +73,13 @@ impl<'a> Reader<'a> {
         self.insist(|source| source.folders())
     }
 
-    /// The listing of a folder, and the unique-id of each of its messages.
+    /// The listing of a folder, and the unique-id of each of its messages that has it not for a key.
     pub(super) fn list(&mut self, folder: &Folder) -> Result<(Listing, Vec<Option<String>>)> {
         self.at = None;
         let listed = self.insist(|source| {
             let listing = source.list(folder)?;
-            let uidls = listing.messages.iter().map(|listed| source.unique_id(listed)).collect();
+            let shared = |listed: &Listed| if matches!(listed.key, Some(Key::Uidl { .. })) { None } else { source.unique_id(listed) };
+            let uidls = listing.messages.iter().map(shared).collect();
             Ok((listing, uidls))
         })?;
         self.at = Some(folder.clone());

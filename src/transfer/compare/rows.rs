@@ -1,31 +1,94 @@
 //! The rows of a comparison and their sums, and the words for what differs.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::Comparison;
 use super::steps::Bench;
 use super::table::Table;
 use crate::error::Result;
+use crate::folder::Folder;
 use crate::matching::header;
+use crate::matching::ladder::Book;
 use crate::message::InternalDate;
-use crate::report::compared::{Compared, Pairing, Sums, Verdict};
+use crate::report::compared::{Compared, Pairing, Rows, Sums, Verdict};
+use crate::report::{Event, counted};
 use crate::transfer::both;
 
 /// Pairs whose headers are held side by side at once.
-const PAIRS: usize = 200;
+const PAIRS: usize = 100;
+/// Octets of a header up to which it is said what differs in it.
+const HEADER: usize = 64 * 1024;
 
-/// Makes the rows: those of the first side in its order, then what only the second has.
+/// What rows are made of.
+#[derive(Clone, Copy)]
+struct View<'v> {
+    tables: &'v [Table; 2],
+    book: &'v Book,
+    mates: &'v HashMap<usize, usize>,
+    mated: &'v HashSet<usize>,
+    differs: &'v HashMap<usize, Option<String>>,
+    remarks: &'v HashMap<usize, String>,
+    doubled: &'v [HashMap<usize, usize>; 2],
+    views: &'v [HashSet<Folder>; 2],
+    unseen: &'v [String],
+}
+
+impl<'v> View<'v> {
+    fn of(bench: &'v Bench<'_>) -> Self {
+        Self {
+            tables: &bench.tables,
+            book: &bench.book,
+            mates: &bench.mates,
+            mated: &bench.mated,
+            differs: &bench.differs,
+            remarks: &bench.remarks,
+            doubled: &bench.doubled,
+            views: &bench.views,
+            unseen: &bench.unseen,
+        }
+    }
+
+    /// How many messages there are, those without a row among them.
+    fn count(self) -> usize {
+        self.tables.iter().map(|table| table.entries.len()).sum()
+    }
+
+    /// The row of a message: those of the first side in its order, then those of the second, where the row is not the other's.
+    fn row(self, at: usize, all: bool) -> Option<Pairing> {
+        let first = self.tables[0].entries.len();
+        match at.checked_sub(first) {
+            None => (!is_shown_again(self, 0, at)).then(|| row_of_a(self, at, all)),
+            Some(b) => (self.book.is_free(1, b) && !is_shown_again(self, 1, b)).then(|| alone(self, 1, b)),
+        }
+    }
+}
+
+/// Makes the rows: those of the first side in its order, then what only the second has. Each is made when it is asked for.
 pub(super) fn of(bench: &mut Bench<'_>, comparison: &Comparison<'_>) -> Result<Compared> {
     name_differences(bench)?;
     learn_facts(bench, comparison.headers_for_all)?;
-    let mut rows: Vec<Pairing> = (0..bench.tables[0].entries.len()).map(|a| row_of_a(bench, a, comparison.headers_for_all)).collect();
-    for b in 0..bench.tables[1].entries.len() {
-        if bench.book.is_free(1, b) {
-            rows.push(alone(bench, 1, b));
+    let view = View::of(bench);
+    for (side, (name, table)) in ["first", "second"].into_iter().zip(view.tables).enumerate() {
+        let again = (0..table.entries.len()).filter(|&index| is_shown_again(view, side, index)).count();
+        if again > 0 {
+            let messages = counted(again as u64, "message");
+            let note = format!("{messages} of views of the {name} side (All Mail) are those of its other folders, and count there");
+            comparison.report.event(Event::Note(note));
         }
     }
-    let sums = sums(&rows);
-    Ok(Compared { sums, rows, formula: bench.formula.take() })
+    let (count, all) = (view.count(), comparison.headers_for_all);
+    let formula = bench.formula.take();
+    let (tables, book) = (std::mem::take(&mut bench.tables), std::mem::take(&mut bench.book));
+    let (mates, mated) = (std::mem::take(&mut bench.mates), std::mem::take(&mut bench.mated));
+    let (differs, remarks) = (std::mem::take(&mut bench.differs), std::mem::take(&mut bench.remarks));
+    let (doubled, views, unseen) =
+        (std::mem::take(&mut bench.doubled), std::mem::take(&mut bench.views), std::mem::take(&mut bench.unseen));
+    let rows = Rows::new(count, move |at| {
+        let (tables, book, mates, mated) = (&tables, &book, &mates, &mated);
+        let (differs, remarks, doubled, views) = (&differs, &remarks, &doubled, &views);
+        View { tables, book, mates, mated, differs, remarks, doubled, views, unseen: &unseen }.row(at, all)
+    });
+    Ok(Compared { sums: sums(&rows), rows, formula })
 }
 
 /// Finds words for pairs that differ, as far as they have none, by their headers.
@@ -37,24 +100,33 @@ fn name_differences(bench: &mut Bench<'_>) -> Result<()> {
         let (wanted_a, wanted_b): (Vec<usize>, Vec<usize>) = some.iter().copied().unzip();
         let [reader_a, reader_b] = &mut bench.readers;
         let [table_a, table_b] = &bench.tables;
-        let mut headers_a: HashMap<usize, Vec<u8>> = HashMap::new();
-        let mut headers_b: HashMap<usize, Vec<u8>> = HashMap::new();
+        let mut headers_a: HashMap<usize, Option<Vec<u8>>> = HashMap::new();
+        let mut headers_b: HashMap<usize, Option<Vec<u8>>> = HashMap::new();
         let read = both(
-            || table_a.each_header(reader_a, &wanted_a, &mut |index, header| drop(headers_a.insert(index, header))),
-            || table_b.each_header(reader_b, &wanted_b, &mut |index, header| drop(headers_b.insert(index, header))),
+            || table_a.each_header(reader_a, &wanted_a, &mut |index, header| keep(&mut headers_a, index, header)),
+            || table_b.each_header(reader_b, &wanted_b, &mut |index, header| keep(&mut headers_b, index, header)),
         );
         read.0.and(read.1)?;
         for (a, b) in some {
-            let words = headers_a.get(a).zip(headers_b.get(b)).and_then(|(one, other)| header::difference(one, other));
+            let words = match headers_a.get(a).zip(headers_b.get(b)) {
+                Some((Some(one), Some(other))) => header::difference(one, other),
+                Some(_) => Some("the headers differ".to_owned()).filter(|_| bench.headers_differ(*a, *b)),
+                None => None,
+            };
             bench.differs.insert(*a, Some(words.unwrap_or_else(|| "the contents differ".to_owned())));
         }
     }
     Ok(())
 }
 
+/// Keeps a header, unless it is too long to be told of.
+fn keep(headers: &mut HashMap<usize, Option<Vec<u8>>>, index: usize, header: Vec<u8>) {
+    headers.insert(index, Some(header).filter(|header| header.len() <= HEADER));
+}
+
 /// Reads what rows show: of all that is not simply the same, or of all.
 fn learn_facts(bench: &mut Bench<'_>, all: bool) -> Result<()> {
-    let same = |a: usize| verdict(bench, a) == Some(Verdict::Same);
+    let same = |a: usize| verdict(View::of(bench), a) == Some(Verdict::Same);
     let here: Vec<usize> = (0..bench.tables[0].entries.len()).filter(|&a| all || !same(a)).collect();
     let there: Vec<usize> = (0..bench.tables[1].entries.len()).filter(|&b| bench.book.is_free(1, b)).collect();
     let [reader_a, reader_b] = &mut bench.readers;
@@ -64,7 +136,7 @@ fn learn_facts(bench: &mut Bench<'_>, all: bool) -> Result<()> {
 }
 
 /// The verdict on a message of the first side that has a counterpart.
-fn verdict(bench: &Bench<'_>, a: usize) -> Option<Verdict> {
+fn verdict(bench: View<'_>, a: usize) -> Option<Verdict> {
     let found = bench.book.of(0, a)?;
     let (one, other) = (bench.tables[0].entry(a)?, bench.tables[1].entry(found.other)?);
     Some(if one.trouble.is_some() || other.trouble.is_some() {
@@ -78,9 +150,19 @@ fn verdict(bench: &Bench<'_>, a: usize) -> Option<Verdict> {
     })
 }
 
-fn row_of_a(bench: &Bench<'_>, a: usize, all: bool) -> Pairing {
+/// Whether a message is only a view's of one in another folder of its side, where the other side has no such view.
+fn is_shown_again(bench: View<'_>, side: usize, index: usize) -> bool {
+    let (Some(table), Some(views), Some(doubled)) = (bench.tables.get(side), bench.views.get(side), bench.doubled.get(side)) else {
+        return false;
+    };
+    let Some(entry) = table.entry(index).filter(|entry| entry.trouble.is_none() && doubled.contains_key(&index)) else { return false };
+    let mated = if side == 0 { bench.mates.contains_key(&entry.folder) } else { bench.mated.contains(&entry.folder) };
+    !mated && table.folder(index).is_some_and(|folder| views.contains(folder))
+}
+
+fn row_of_a(bench: View<'_>, a: usize, all: bool) -> Pairing {
     let (Some(found), Some(verdict)) = (bench.book.of(0, a), verdict(bench, a)) else { return alone(bench, 0, a) };
-    let [table_a, table_b] = &bench.tables;
+    let [table_a, table_b] = bench.tables;
     let trouble = |table: &Table, index: usize| table.entry(index).and_then(|entry| entry.trouble.as_deref().map(str::to_owned));
     let away = || {
         let elsewhere =
@@ -113,14 +195,19 @@ fn row_of_a(bench: &Bench<'_>, a: usize, all: bool) -> Pairing {
 }
 
 /// The row of a message without a counterpart.
-fn alone(bench: &Bench<'_>, side: usize, index: usize) -> Pairing {
+fn alone(bench: View<'_>, side: usize, index: usize) -> Pairing {
     let table = if side == 0 { &bench.tables[0] } else { &bench.tables[1] };
     let trouble = table.entry(index).and_then(|entry| entry.trouble.as_deref());
     let twin = bench.doubled.get(side).and_then(|doubled| doubled.get(&index));
     let (verdict, reason) = match (trouble, twin) {
         (Some(trouble), _) => (Verdict::Error, Some(trouble.to_owned())),
         (None, Some(&twin)) => (Verdict::Doubled, Some(format!("the same as {}", table.name(twin)))),
-        (None, None) => (if side == 0 { Verdict::OnlyA } else { Verdict::OnlyB }, None),
+        (None, None) if side == 0 => {
+            let unseen =
+                (!bench.unseen.is_empty()).then(|| format!("unless it is in {}, which could not be read", bench.unseen.join(", ")));
+            (Verdict::OnlyA, unseen)
+        }
+        (None, None) => (Verdict::OnlyB, None),
     };
     let half = table.half(index);
     let (a, b) = if side == 0 { (half, None) } else { (None, half) };
@@ -143,9 +230,9 @@ fn with_facts(mut row: Pairing, table: &Table, index: usize) -> Pairing {
 }
 
 /// Sums up what the rows say.
-fn sums(rows: &[Pairing]) -> Sums {
+fn sums(rows: &Rows) -> Sums {
     let mut sums = Sums::default();
-    for row in rows {
+    for row in rows.iter() {
         let (a, b) = (u64::from(row.a.is_some()), u64::from(row.b.is_some()));
         sums.listed_a += a;
         sums.listed_b += b;

@@ -18,6 +18,8 @@ use crate::transfer::both;
 
 /// Pairs whose headers prove a formula.
 const SAMPLES: usize = 20;
+/// So many pairs of unequal sizes are looked into in any case.
+const FEW_DOUBTS: usize = 20;
 /// Of so few left over all that rows show is kept at once, which spares reading them again.
 const FEW: usize = 2000;
 
@@ -28,6 +30,8 @@ pub(super) struct Bench<'a> {
     pub(super) book: Book,
     /// The folder of the second side that belongs to one of the first, by their places in the tables.
     pub(super) mates: HashMap<usize, usize>,
+    /// The folders of the second side that have one on the first.
+    pub(super) mated: HashSet<usize>,
     /// Pairs that differ, by the one of the first side, and how; without words where the headers have to say.
     pub(super) differs: HashMap<usize, Option<String>>,
     /// Remarks on pairs that count as the same, by the one of the first side.
@@ -37,6 +41,11 @@ pub(super) struct Bench<'a> {
     pub(super) formula: Option<Formula>,
     pub(super) recipe: Option<Recipe>,
     pub(super) full: bool,
+    /// Folders of each side that show mail of others (Gmail's All Mail).
+    pub(super) views: [HashSet<Folder>; 2],
+    /// Folders of the second side that could not be looked into.
+    pub(super) unseen: Vec<String>,
+    pub(super) journal: Journalled,
     facts: bool,
 }
 
@@ -48,12 +57,16 @@ impl<'a> Bench<'a> {
             tables: [Table::default(), Table::default()],
             book: Book::default(),
             mates: HashMap::new(),
+            mated: HashSet::new(),
             differs: HashMap::new(),
             remarks: HashMap::new(),
             doubled: [HashMap::new(), HashMap::new()],
             formula: None,
             recipe: None,
             full: comparison.full,
+            views: [HashSet::new(), HashSet::new()],
+            unseen: Vec::new(),
+            journal: Journalled::new(comparison),
             facts: comparison.headers_for_all,
         }
     }
@@ -88,7 +101,9 @@ impl<'a> Bench<'a> {
     fn folders(&mut self, comparison: &Comparison<'_>) -> Result<Places> {
         let [a, b] = &mut self.readers;
         let (first, second) = both(|| a.connect().and_then(|()| a.folders()), || b.connect().and_then(|()| b.folders()));
-        places::of(comparison, [a.place(), b.place()], first?, second?)
+        let (first, second) = (first?, second?);
+        self.views = [places::views(&first, comparison.a.only.as_ref()), places::views(&second, comparison.b.only.as_ref())];
+        places::of(comparison, [a.place(), b.place()], first, second)
     }
 
     /// Matches two folders that belong together, as far as they go together.
@@ -96,6 +111,7 @@ impl<'a> Bench<'a> {
         let (here, there) = self.list(a, b)?;
         if let (Some(_), Some(_), [first, second]) = (a, b, &self.tables) {
             self.mates.insert(first.folders.len() - 1, second.folders.len() - 1);
+            self.mated.insert(second.folders.len() - 1);
         }
         let all = [here.clone().collect::<Vec<_>>(), there.clone().collect()];
         if self.full {
@@ -104,7 +120,7 @@ impl<'a> Bench<'a> {
             self.learn([&all[0], &all[1]], [true, false])?;
         }
         self.by_formula(&here, &there)?;
-        self.known(comparison, &here, &there);
+        self.known(comparison, &here, &there)?;
         self.by_content(&here, &there);
         self.by_header(&here, &there)
     }
@@ -125,6 +141,11 @@ impl<'a> Bench<'a> {
 
     pub(super) fn entry(&self, side: usize, index: usize) -> Option<&Entry> {
         self.tables.get(side)?.entry(index)
+    }
+
+    /// Whether the headers of two are known to differ.
+    pub(super) fn headers_differ(&self, a: usize, b: usize) -> bool {
+        self.tables[0].header(a).zip(self.tables[1].header(b)).is_some_and(|(one, other)| one != other)
     }
 
     pub(super) fn left(&self, side: usize) -> Vec<usize> {
@@ -217,13 +238,32 @@ impl<'a> Bench<'a> {
         if headers.is_empty() || headers.iter().any(|(a, b)| a != b) {
             return Ok(false);
         }
-        for &(a, b) in pairs {
+        for (a, b) in self.backed(pairs, recipe.confidence() == Confidence::Exact)? {
             self.book.pair(a, b, Method::UidlFormula, recipe.confidence());
         }
         if maildrop == 0 {
             self.recipe = Some(recipe);
         }
         Ok(true)
+    }
+
+    /// Pairs without those that their sizes cast doubt on and their headers do not bear out. Where nearly all sizes agree, one that
+    /// does not is a sign of another message or of another header. What is `certain` stays a pair whatever its headers say, for they
+    /// tell that it was changed; and where its server counts otherwise, sizes are no sign.
+    fn backed(&mut self, pairs: &[(usize, usize)], certain: bool) -> Result<Vec<(usize, usize)>> {
+        let size = |bench: &Self, side: usize, index: usize| bench.entry(side, index).and_then(|entry| entry.listed.size);
+        let alike = |bench: &Self, &(a, b): &(usize, usize)| size(bench, 0, a).is_some_and(|one| size(bench, 1, b) == Some(one));
+        let doubtful: Vec<(usize, usize)> = pairs.iter().copied().filter(|pair| !alike(self, pair)).collect();
+        if certain && doubtful.len() > pairs.len() / 10 + FEW_DOUBTS {
+            return Ok(pairs.to_vec());
+        }
+        let (a, b): (Vec<usize>, Vec<usize>) = doubtful.iter().copied().unzip();
+        self.learn([&a, &b], [false, false])?;
+        if certain {
+            return Ok(pairs.to_vec());
+        }
+        let agree = |&(a, b): &(usize, usize)| self.tables[0].header(a).is_some_and(|one| self.tables[1].header(b) == Some(one));
+        Ok(pairs.iter().copied().filter(|pair| alike(self, pair) || agree(pair)).collect())
     }
 
     /// Unique-ids that are made of the Message-ID: the messages' own headers say so.
@@ -275,17 +315,31 @@ impl<'a> Bench<'a> {
     }
 
     /// Step 1.
-    fn known(&mut self, comparison: &Comparison<'_>, here: &Range<usize>, there: &Range<usize>) {
+    fn known(&mut self, comparison: &Comparison<'_>, here: &Range<usize>, there: &Range<usize>) -> Result<()> {
         let table = &self.tables[1];
         let first = there.clone().next().and_then(|index| table.folders.get(table.entry(index)?.folder));
-        let Some((folder, validity)) = first else { return };
+        let Some((folder, validity)) = first else { return Ok(()) };
         let uids: HashMap<u32, usize> = there.clone().filter_map(|index| Some((table.entry(index)?.uid()?, index))).collect();
-        let here: Vec<usize> = here.clone().collect();
-        for (a, uid) in journalled(comparison, &self.tables[0], &here, folder, *validity) {
-            if let Some(&b) = uids.get(&uid) {
-                self.book.pair(a, b, Method::Journal, Confidence::Exact);
-            }
-        }
+        let here = self.book.left(0, here.clone());
+        let journalled = self.journal.of(comparison, &self.tables[0], &here, folder, *validity);
+        let pairs = journalled.into_iter().filter_map(|(a, uid)| Some((a, *uids.get(&uid)?)));
+        let (lent, own): (Vec<_>, Vec<_>) = pairs.partition(|&(a, _)| self.entry(0, a).is_some_and(Entry::is_lent));
+        // Some servers give a unique-id again once its message is gone.
+        let samples: Vec<(usize, usize)> = ladder::spread(lent.len(), SAMPLES).into_iter().filter_map(|at| lent.get(at).copied()).collect();
+        let (a, b): (Vec<usize>, Vec<usize>) = samples.iter().copied().unzip();
+        self.learn([&a, &b], [false, false])?;
+        let agree =
+            |bench: &Self, &(a, b): &(usize, usize)| bench.tables[0].header(a).is_some_and(|one| bench.tables[1].header(b) == Some(one));
+        let lent = if samples.iter().all(|pair| agree(self, pair)) {
+            self.backed(&lent, false)?
+        } else {
+            let (a, b): (Vec<usize>, Vec<usize>) = lent.iter().copied().unzip();
+            self.learn([&a, &b], [false, false])?;
+            lent.into_iter().filter(|pair| agree(self, pair)).collect()
+        };
+        self.take(own, Method::Journal, Confidence::Exact);
+        self.take(lent, Method::Journal, Confidence::Exact);
+        Ok(())
     }
 
     /// What is known by its content on both sides: after reading all, and in local stores.
@@ -352,34 +406,63 @@ impl<'a> Bench<'a> {
                 };
             }
         }
-        let [a, b] = self.headers([a, b]);
-        self.take(ladder::pair_equal(a, b), Method::Header, Confidence::Strong);
+        self.take_by_header([a, b]);
         Ok(())
+    }
+
+    /// Pairs equal headers, first those of messages that are as long as each other: of several under one header each is to meet its own.
+    pub(super) fn take_by_header(&mut self, wanted: [Vec<usize>; 2]) {
+        let [a, b] = self.headers(wanted.clone());
+        let sized = |side: usize, list: Vec<(usize, Digest)>| {
+            let of = |(index, header)| Some((index, (header, self.entry(side, index)?.listed.size?)));
+            list.into_iter().filter_map(of).collect::<Vec<_>>()
+        };
+        let pairs = ladder::pair_equal(sized(0, a), sized(1, b));
+        self.take(pairs, Method::Header, Confidence::Strong);
+        let [a, b] = self.headers(wanted);
+        self.take(ladder::pair_equal(a, b), Method::Header, Confidence::Strong);
     }
 }
 
-/// The UIDs in `folder` under which the journal knows those of `wanted`.
-pub(super) fn journalled(
-    comparison: &Comparison<'_>,
-    table: &Table,
-    wanted: &[usize],
-    folder: &Folder,
-    validity: Option<u32>,
-) -> Vec<(usize, u32)> {
-    let known: HashMap<(&Folder, &str), u32> = comparison
-        .known
-        .iter()
-        .filter(|(_, (to, generation, _))| to == folder && Some(*generation) == validity)
-        .map(|((from, key), (_, _, uid))| ((from, key.as_str()), *uid))
-        .collect();
-    if known.is_empty() {
-        return Vec::new();
+/// What the journal knows, by where it lies on the second side: places in [`Comparison::known`] by folder and UIDVALIDITY.
+#[derive(Default)]
+pub(super) struct Journalled(HashMap<Folder, HashMap<u32, Vec<usize>>>);
+
+impl Journalled {
+    fn new(comparison: &Comparison<'_>) -> Self {
+        let mut index = Self::default();
+        for (at, (_, (to, generation, _))) in comparison.known.iter().enumerate() {
+            if !index.0.contains_key(to) {
+                index.0.insert(to.clone(), HashMap::new());
+            }
+            if let Some(generations) = index.0.get_mut(to) {
+                generations.entry(*generation).or_default().push(at);
+            }
+        }
+        index
     }
-    let uid = |index: usize| {
-        let key = table.entry(index)?.listed.key.as_ref()?.to_string();
-        Some((index, *known.get(&(table.folder(index)?, key.as_str()))?))
-    };
-    wanted.iter().filter_map(|&index| uid(index)).collect()
+
+    /// The UIDs in `folder` under which the journal knows those of `wanted`.
+    pub(super) fn of(
+        &self,
+        comparison: &Comparison<'_>,
+        table: &Table,
+        wanted: &[usize],
+        folder: &Folder,
+        validity: Option<u32>,
+    ) -> Vec<(usize, u32)> {
+        let Some(places) = validity.and_then(|validity| self.0.get(folder)?.get(&validity)) else { return Vec::new() };
+        let known: HashMap<(&Folder, &str), u32> = places
+            .iter()
+            .filter_map(|&at| comparison.known.get(at))
+            .map(|((from, key), (_, _, uid))| ((from, key.as_str()), *uid))
+            .collect();
+        let uid = |index: usize| {
+            let key = table.entry(index)?.listed.key.as_ref()?.to_string();
+            Some((index, *known.get(&(table.folder(index)?, key.as_str()))?))
+        };
+        wanted.iter().filter_map(|&index| uid(index)).collect()
+    }
 }
 
 /// Where the message with an X-GM-MSGID is; a folder has each but once.

@@ -19,10 +19,21 @@ pub(super) struct Facts {
     pub(super) subject: Option<String>,
 }
 
+/// Messages that a source is asked for together: enough that waiting for it counts for nothing, and few enough to name them again.
+const AT_ONCE: usize = 5000;
+/// Characters of a field that are kept: RFC 5322 section 2.1.1 allows a line no more octets than that.
+const FIELD: usize = 998;
+
 impl Facts {
     pub(super) fn of(header: &[u8]) -> Self {
         let summary = Summary::of(header);
-        Self { date: summary.date.and_then(InternalDate::rfc3339), message_id: summary.message_id, subject: summary.subject }
+        let kept =
+            |text: String| text.char_indices().nth(FIELD).and_then(|(at, _)| text.get(..at)).map_or_else(|| text.clone(), str::to_owned);
+        Self {
+            date: summary.date.and_then(InternalDate::rfc3339),
+            message_id: summary.message_id.map(kept),
+            subject: summary.subject.map(kept),
+        }
     }
 }
 
@@ -58,6 +69,11 @@ impl Entry {
             Some(Key::Uidl { uidl }) => Some(uidl),
             _ => self.shared.as_deref(),
         }
+    }
+
+    /// Whether its key may come to be another message's.
+    pub(super) fn is_lent(&self) -> bool {
+        matches!(self.listed.key, Some(Key::Uidl { .. }))
     }
 
     /// The UID, on IMAP.
@@ -97,8 +113,9 @@ impl Table {
         let start = self.entries.len();
         let place = self.folders.len();
         self.folders.push((folder.clone(), listing.generation));
+        self.entries.reserve(listing.messages.len());
         for (listed, uidl) in listing.messages.into_iter().zip(uidls) {
-            let shared = if matches!(listed.key, Some(Key::Uidl { .. })) { None } else { uidl.map(String::into_boxed_str) };
+            let shared = uidl.map(String::into_boxed_str);
             self.entries.push(Entry { folder: place, listed, shared, header: None, whole: None, facts: None, trouble: None });
         }
         start..self.entries.len()
@@ -156,7 +173,8 @@ impl Table {
     /// marked, where `trouble` says that it matters.
     pub(super) fn learn(&mut self, reader: &mut Reader<'_>, wanted: &[usize], facts: bool, trouble: bool) -> Result<()> {
         let missing = |entry: &Entry| entry.trouble.is_none() && (entry.header.is_none() || (facts && entry.facts.is_none()));
-        for (folder, places, listed) in self.asked(wanted, missing) {
+        for (folder, places) in self.asked(wanted, missing) {
+            let listed = self.listed(&places);
             reader.headers(&folder, &listed, &mut |at, outcome| {
                 if let Some(entry) = places.get(at).and_then(|&place| self.entries.get_mut(place)) {
                     match outcome {
@@ -177,7 +195,8 @@ impl Table {
 
     /// Reads the messages `wanted` whole, those that were not yet.
     pub(super) fn learn_whole(&mut self, reader: &mut Reader<'_>, wanted: &[usize], facts: bool) -> Result<()> {
-        for (folder, places, listed) in self.asked(wanted, |entry| entry.trouble.is_none() && entry.whole.is_none()) {
+        for (folder, places) in self.asked(wanted, |entry| entry.trouble.is_none() && entry.whole.is_none()) {
+            let listed = self.listed(&places);
             reader.whole(&folder, &listed, &mut |at, outcome| {
                 if let Some(entry) = places.get(at).and_then(|&place| self.entries.get_mut(place)) {
                     let read = outcome.and_then(|message| {
@@ -201,7 +220,8 @@ impl Table {
 
     /// Hands over the headers of `wanted` as they are.
     pub(super) fn each_header(&self, reader: &mut Reader<'_>, wanted: &[usize], each: &mut dyn FnMut(usize, Vec<u8>)) -> Result<()> {
-        for (folder, places, listed) in self.asked(wanted, |entry| entry.trouble.is_none()) {
+        for (folder, places) in self.asked(wanted, |entry| entry.trouble.is_none()) {
+            let listed = self.listed(&places);
             reader.headers(&folder, &listed, &mut |at, outcome| {
                 if let (Some(&place), Ok(header)) = (places.get(at), outcome) {
                     each(place, header);
@@ -212,8 +232,8 @@ impl Table {
         Ok(())
     }
 
-    /// Those of `wanted` that `chosen` says, by folder: the folder, their places and their listings.
-    fn asked(&self, wanted: &[usize], chosen: impl Fn(&Entry) -> bool) -> Vec<(Folder, Vec<usize>, Vec<Listed>)> {
+    /// Those of `wanted` that `chosen` says, by folder and at most [`AT_ONCE`] together: the folder and their places.
+    fn asked(&self, wanted: &[usize], chosen: impl Fn(&Entry) -> bool) -> Vec<(Folder, Vec<usize>)> {
         let mut places: Vec<(usize, usize)> = wanted
             .iter()
             .filter_map(|&place| self.entry(place).map(|entry| (place, entry)))
@@ -222,19 +242,13 @@ impl Table {
             .collect();
         places.sort_unstable();
         places.dedup();
-        let mut asked: Vec<(Folder, Vec<usize>, Vec<Listed>)> = Vec::new();
-        let mut last = None;
-        for (folder, place) in places {
-            let (Some((name, _)), Some(entry)) = (self.folders.get(folder), self.entry(place)) else { continue };
-            if last.replace(folder) != Some(folder) {
-                asked.push((name.clone(), Vec::new(), Vec::new()));
-            }
-            if let Some((_, places, listed)) = asked.last_mut() {
-                places.push(place);
-                listed.push(entry.listed.clone());
-            }
-        }
-        asked
+        let groups = places.chunk_by(|one, other| one.0 == other.0).flat_map(|group| group.chunks(AT_ONCE));
+        let named = groups.filter_map(|group| Some((&self.folders.get(group.first()?.0)?.0, group)));
+        named.map(|(folder, group)| (folder.clone(), group.iter().map(|(_, place)| *place).collect())).collect()
+    }
+
+    fn listed(&self, places: &[usize]) -> Vec<Listed> {
+        places.iter().filter_map(|&place| self.entry(place)).map(|entry| entry.listed.clone()).collect()
     }
 }
 

@@ -8,7 +8,7 @@ use crate::context::Context;
 use crate::error::{Error, Result, Scope};
 use crate::folder::Folder;
 use crate::message::{Body, Key, Message, Twins};
-use crate::report::compared::{Compared, Verdict};
+use crate::report::compared::{Formula, Pairing, Sums, Verdict};
 use crate::report::{Event, Report};
 use crate::store::{FolderInfo, Listed, Listing, Source, SpecialUse, header_of};
 
@@ -44,6 +44,8 @@ pub(super) struct Place {
     /// With a cut the first message goes, and those behind it move up.
     pub(super) shift_when_cut: bool,
     pub(super) lists_lost: u32,
+    /// Folders that cannot be opened.
+    pub(super) closed: Vec<String>,
     pub(super) headers: usize,
     pub(super) wholes: usize,
     pub(super) quits: u32,
@@ -64,6 +66,7 @@ pub(super) fn place(kind: Kind, folders: Vec<(&str, Vec<Mail>)>) -> Shared {
         cuts: (usize::MAX, 0),
         shift_when_cut: false,
         lists_lost: 0,
+        closed: Vec::new(),
         headers: 0,
         wholes: 0,
         quits: 0,
@@ -160,6 +163,9 @@ impl Source for Fake {
             place.lists_lost -= 1;
             return Err(Error::network("the connection was cut in the listing"));
         }
+        if place.closed.contains(&folder.to_string()) {
+            return Err(Error::refused("it cannot be opened").scoped(Scope::Mailbox));
+        }
         self.at = place.folders.iter().position(|(name, _, _)| Folder::parse(name).unwrap() == *folder);
         let Some(at) = self.at else { return Err(Error::refused("there is no such folder")) };
         let mails = &place.folders[at].2;
@@ -234,6 +240,14 @@ pub(super) struct Asked {
     pub(super) known: Known,
 }
 
+/// What was found, its rows made.
+#[derive(Debug)]
+pub(super) struct Compared {
+    pub(super) sums: Sums,
+    pub(super) rows: Vec<Pairing>,
+    pub(super) formula: Option<Formula>,
+}
+
 pub(super) fn try_compare(a: &Shared, b: &Shared, asked: Asked) -> Result<Compared> {
     let clock = tempfile::NamedTempFile::new().unwrap();
     let context = Context::with_clock(clock.path().to_owned());
@@ -254,6 +268,7 @@ pub(super) fn try_compare(a: &Shared, b: &Shared, asked: Asked) -> Result<Compar
         known: asked.known,
     }
     .run()
+    .map(|found| Compared { sums: found.sums, rows: found.rows.iter().collect(), formula: found.formula })
 }
 
 pub(super) fn compare(a: &Shared, b: &Shared, asked: Asked) -> Compared {
@@ -275,7 +290,7 @@ pub(super) fn signs(compared: &Compared) -> String {
 }
 
 /// The one row with this verdict.
-pub(super) fn row(compared: &Compared, verdict: Verdict) -> &crate::report::compared::Pairing {
+pub(super) fn row(compared: &Compared, verdict: Verdict) -> &Pairing {
     let mut rows = compared.rows.iter().filter(|row| row.verdict == verdict);
     let row = rows.next().unwrap_or_else(|| panic!("no row {verdict:?}: {:?}", compared.rows));
     assert_eq!(rows.next(), None);

@@ -1,5 +1,5 @@
-use super::fake::{Asked, Kind, Mail, compare, drop_of, mail, mails, place, signs, text};
-use crate::report::compared::{Compared, Confidence, Method};
+use super::fake::{Asked, Compared, Kind, Mail, compare, drop_of, mail, mails, place, signs, text};
+use crate::report::compared::{Confidence, Method};
 
 fn drop_against(uidl: impl Fn(u32) -> Option<String>, there: Vec<Mail>) -> (Compared, usize) {
     let drop = place(Kind::Pop3, vec![("INBOX", drop_of((1..=200).rev(), uidl))]);
@@ -95,4 +95,45 @@ fn gmails_ids_lead_into_every_folder() {
     assert_eq!(signs(&compared), "=========================~~~~+");
     assert!(compared.rows.iter().take(29).all(|row| (row.method, row.confidence) == (Some(Method::UidlFormula), Some(Confidence::Exact))));
     assert_eq!(compared.formula.unwrap().name, "gmail");
+}
+
+/// Numbers from 1 explain any freshly filled server, also one on which another message has taken the place of a lost one.
+#[test]
+fn a_lost_message_behind_a_bare_uid_is_missed_whatever_has_its_uid() {
+    let lost = 777;
+    let drop = place(Kind::Pop3, vec![("INBOX", drop_of(1..=1000, |number| Some(number.to_string())))]);
+    let there = |number: u32| if number == lost { mail(number, text(5000)) } else { mail(number, text(number)) };
+    let b = place(Kind::Imap, vec![("INBOX", (1..=1000).map(there).collect())]);
+    let compared = compare(&drop, &b, Asked { maildrop: true, ..Asked::default() });
+    assert_eq!((compared.formula.unwrap().name.as_str(), compared.sums.same), ("uid", 999));
+    assert_eq!((compared.sums.only_a, compared.sums.only_b), (1, 1));
+}
+
+/// A Message-ID is not the message: a draft is edited under its own.
+#[test]
+fn an_edited_draft_behind_a_message_id_differs() {
+    let drop = place(Kind::Pop3, vec![("INBOX", drop_of(1..=100, |number| Some(format!("<{number}@x>"))))]);
+    let edited = String::from_utf8(text(55)).unwrap().replace("Subject: s55", "Subject: another one").into_bytes();
+    let there = |number: u32| mail(number, if number == 55 { edited.clone() } else { text(number) });
+    let b = place(Kind::Imap, vec![("INBOX", (1..=100).map(there).collect())]);
+    let compared = compare(&drop, &b, Asked { maildrop: true, ..Asked::default() });
+    assert_eq!((compared.formula.unwrap().name.as_str(), compared.sums.same, compared.sums.different), ("message-id", 99, 1));
+}
+
+#[test]
+fn a_changed_header_that_no_sample_meets_is_given_away_by_its_size() {
+    let drop = place(Kind::Pop3, vec![("INBOX", drop_of(1..=100, |number| Some(format!("7.{number}"))))]);
+    let edited = String::from_utf8(text(55)).unwrap().replace("Message-ID: <55@x>", "X-Spam: yes").into_bytes();
+    let there = |number: u32| mail(number, if number == 55 { edited.clone() } else { text(number) });
+    let b = place(Kind::Imap, vec![("INBOX", (1..=100).map(there).collect())]);
+    let compared = compare(&drop, &b, Asked { maildrop: true, ..Asked::default() });
+    assert_eq!((compared.sums.same, compared.sums.different), (99, 1));
+    assert_eq!(compared.rows[54].method, Some(Method::UidlFormula));
+    // A server whose POP3 counts otherwise throughout is not asked for each header.
+    for mail in &mut drop.lock().unwrap().folders[0].2 {
+        mail.size = mail.size.map(|size| size - 7);
+    }
+    drop.lock().unwrap().headers = 0;
+    compare(&drop, &b, Asked { maildrop: true, ..Asked::default() });
+    assert!(drop.lock().unwrap().headers <= 40);
 }

@@ -248,11 +248,12 @@ fn a_maildrop_that_was_read_whole_is_left_without_quit() {
 
 #[test]
 fn the_journal_leads_into_other_folders_too() {
-    let known = vec![((Folder::inbox(), "uidl:u3".to_owned()), (Folder::parse("Old").unwrap(), 7, 990))];
+    let known = vec![((Folder::inbox(), "uidl:u3".to_owned()), (Folder::parse("Old").unwrap(), 7, 991))];
     let drop = place(Kind::Pop3, vec![("INBOX", drop_of(1..=3, |number| Some(format!("u{number}"))))]);
-    let b = place(Kind::Imap, vec![("INBOX", mails(1..=2)), ("Old", vec![mail(990, text(9)), mail(991, text(3))])]);
+    let b = place(Kind::Imap, vec![("INBOX", mails(1..=2)), ("Old", vec![mail(990, text(3)), mail(991, text(3))])]);
     let compared = compare(&drop, &b, Asked { maildrop: true, known, ..Asked::default() });
     assert_eq!((signs(&compared).as_str(), compared.rows[2].method), ("==~", Some(Method::Journal)));
+    assert_eq!(compared.rows[2].b.as_ref().unwrap().uid, Some(991));
 }
 
 #[test]
@@ -263,4 +264,110 @@ fn two_messages_of_one_second_with_one_subject_are_two() {
     assert_eq!(signs(&compare(&a, &b, Asked::default())), "+-");
     // One body and all but one field of the header are enough to call it the same with another Message-ID.
     assert_eq!(signs(&compare(&a, &b, full())), "*");
+}
+
+/// A server that counts unique-ids from 1 in each maildrop gives them to other mail once the old is gone.
+#[test]
+fn a_unique_id_that_was_given_again_does_not_pass_for_what_the_journal_knew() {
+    let known = |folder: &str| {
+        let to = Folder::parse(folder).unwrap();
+        (1..=9).map(|number| ((Folder::inbox(), format!("uidl:{number}")), (to.clone(), 7, number * 10))).collect()
+    };
+    let uidl = |shift: u32| move |number: u32| Some((number - shift).to_string());
+    for folder in ["INBOX", "Old"] {
+        let asked = || Asked { maildrop: true, known: known(folder), ..Asked::default() };
+        let b = match folder {
+            "INBOX" => place(Kind::Imap, vec![("INBOX", mails(1..=9))]),
+            _ => place(Kind::Imap, vec![("INBOX", Vec::new()), ("Old", mails(1..=9))]),
+        };
+        let compared = compare(&place(Kind::Pop3, vec![("INBOX", drop_of(1..=9, uidl(0)))]), &b, asked());
+        assert_eq!(compared.sums.same + compared.sums.elsewhere, 9);
+        let compared = compare(&place(Kind::Pop3, vec![("INBOX", drop_of(101..=109, uidl(100)))]), &b, asked());
+        assert_eq!((compared.sums.only_a, compared.sums.same + compared.sums.elsewhere), (9, 0), "{folder}");
+        // One among many that no sample meets: its size gives it away.
+        let mut list = drop_of(1..=9, uidl(0));
+        list[4] = Mail { uidl: list[4].uidl.clone(), ..mail(5, text(500)) };
+        let compared = compare(&place(Kind::Pop3, vec![("INBOX", list)]), &b, asked());
+        assert_eq!((compared.sums.only_a, compared.sums.same + compared.sums.elsewhere), (1, 8), "{folder}");
+    }
+}
+
+#[test]
+fn of_several_under_one_header_each_meets_its_own() {
+    let body =
+        |length: usize| mail(u32::try_from(length).unwrap(), [b"Subject: daily report\r\n\r\n".to_vec(), vec![b'x'; length]].concat());
+    let a = place(Kind::Imap, vec![("INBOX", vec![body(500), body(900)])]);
+    let b = place(Kind::Imap, vec![("INBOX", vec![body(900)])]);
+    for asked in [Asked::default(), full()] {
+        let compared = compare(&a, &b, asked.clone());
+        assert_eq!(signs(&compared), "+=");
+        assert_eq!(signs(&compare(&b, &a, asked)), "=-");
+    }
+    // So in another folder.
+    let drop = || place(Kind::Pop3, vec![("INBOX", vec![body(900)])]);
+    let b = place(Kind::Imap, vec![("INBOX", Vec::new()), ("Old", vec![body(500), body(900)])]);
+    for asked in [Asked { maildrop: true, ..Asked::default() }, Asked { maildrop: true, ..full() }] {
+        let compared = compare(&drop(), &b, asked);
+        assert_eq!((signs(&compared).as_str(), compared.rows[0].b.as_ref().unwrap().uid), ("~", Some(900)));
+    }
+}
+
+#[test]
+fn a_body_of_another_length_under_the_same_header_is_doubted() {
+    let body = |length: usize| mail(1, [b"Subject: s\r\n\r\n".to_vec(), vec![b'x'; length]].concat());
+    let a = place(Kind::Imap, vec![("INBOX", vec![body(6000)])]);
+    let compared = compare(&a, &place(Kind::Imap, vec![("INBOX", vec![body(3000)])]), Asked::default());
+    assert_eq!((signs(&compared).as_str(), compared.rows[0].confidence), ("=", Some(Confidence::Weak)));
+}
+
+#[test]
+fn all_mail_that_the_other_side_has_not_doubles_nothing() {
+    let gmail = || {
+        let place = place(Kind::Imap, vec![("INBOX", mails(1..=3)), ("Work", mails([3, 4])), ("[Gmail]/All Mail", mails(1..=6))]);
+        place.lock().unwrap().folders[2].1 = Some(SpecialUse::All);
+        place
+    };
+    let plain = || place(Kind::Imap, vec![("INBOX", mails(1..=3)), ("Work", mails([3, 4]))]);
+    for asked in [Asked::default(), full()] {
+        // What is in All Mail alone counts.
+        let compared = compare(&gmail(), &plain(), asked.clone());
+        assert_eq!((signs(&compared).as_str(), compared.sums.listed_a), ("=====++", 7));
+        let compared = compare(&plain(), &gmail(), asked.clone());
+        assert_eq!((signs(&compared).as_str(), compared.sums.listed_b), ("=====--", 7));
+        assert!(compare(&gmail(), &gmail(), asked.clone()).sums.equal());
+        // A folder of no such use doubles.
+        let named = gmail();
+        named.lock().unwrap().folders[2].1 = None;
+        assert_eq!(compare(&named, &plain(), asked).sums.doubled, 4);
+    }
+}
+
+#[test]
+fn a_folder_that_could_not_be_looked_into_is_named_with_what_is_missing() {
+    let drop = place(Kind::Pop3, vec![("INBOX", drop_of(1..=3, |number| Some(format!("u{number}"))))]);
+    let b = place(Kind::Imap, vec![("INBOX", mails(1..=2)), ("Old", mails(3..=3))]);
+    b.lock().unwrap().closed = vec!["Old".to_owned()];
+    let compared = compare(&drop, &b, Asked { maildrop: true, ..Asked::default() });
+    assert_eq!(signs(&compared), "==+");
+    assert_eq!(compared.rows[2].reason.as_deref(), Some("unless it is in Old, which could not be read"));
+}
+
+#[test]
+fn a_header_too_long_to_tell_of_is_said_to_differ() {
+    let long = |end: char| {
+        let mut bytes = b"Message-ID: <1@x>\r\n".to_vec();
+        bytes.extend(format!("X-Long: {}{end}\r\n", "y".repeat(900)).repeat(1000).into_bytes());
+        mail(1, [bytes, b"\r\nbody\r\n".to_vec()].concat())
+    };
+    let a = place(Kind::Imap, vec![("INBOX", vec![long('a')])]);
+    let compared = compare(&a, &place(Kind::Imap, vec![("INBOX", vec![long('b')])]), Asked::default());
+    assert_eq!(row(&compared, Verdict::Differs).reason.as_deref(), Some("the headers differ"));
+}
+
+#[test]
+fn where_inbox_is_left_out_every_folder_is_another_one() {
+    let drop = place(Kind::Pop3, vec![("INBOX", drop_of(1..=3, |number| Some(format!("u{number}"))))]);
+    let b = place(Kind::Imap, vec![("Archive", mails(1..=9)), ("Old", mails(10..=12))]);
+    let compared = compare(&drop, &b, Asked { maildrop: true, ..Asked::default() });
+    assert_eq!((signs(&compared).as_str(), compared.sums.listed_b), ("~~~", 3));
 }
