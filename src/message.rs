@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::num::NonZeroU32;
 
 use sha2::{Digest as _, Sha256};
 
@@ -464,6 +465,48 @@ impl fmt::Display for Flag {
     }
 }
 
+/// Octets of flags up to which sets are kept; what is said beyond counts as not told.
+const SET_OCTETS: usize = 4 * 1024 * 1024;
+
+/// Sets of flags, each kept once however many messages have it.
+#[derive(Debug, Clone, Default)]
+pub struct FlagSets {
+    sets: Vec<Vec<Flag>>,
+    known: HashMap<String, FlagSet>,
+    octets: usize,
+}
+
+/// One of [`FlagSets`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FlagSet(NonZeroU32);
+
+impl FlagSets {
+    /// The set of these flags, whatever their order; `None` where a peer made up more sets than memory should hold.
+    pub fn add(&mut self, flags: &[Flag]) -> Option<FlagSet> {
+        let mut flags = flags.to_vec();
+        flags.sort_by_cached_key(|flag| flag.wire().to_ascii_lowercase());
+        flags.dedup();
+        // No flag holds a blank.
+        let name = flags.iter().map(|flag| flag.wire().to_ascii_lowercase()).collect::<Vec<_>>().join(" ");
+        if let Some(set) = self.known.get(&name) {
+            return Some(*set);
+        }
+        self.octets += 2 * name.len() + 128;
+        let set = FlagSet(NonZeroU32::new(u32::try_from(self.sets.len() + 1).ok()?)?);
+        if self.octets > SET_OCTETS {
+            return None;
+        }
+        self.sets.push(flags);
+        self.known.insert(name, set);
+        Some(set)
+    }
+
+    /// Its flags, sorted by name.
+    pub fn get(&self, set: FlagSet) -> &[Flag] {
+        usize::try_from(set.0.get() - 1).ok().and_then(|at| self.sets.get(at)).map_or(&[], Vec::as_slice)
+    }
+}
+
 /// When a mailbox got a message (INTERNALDATE): an instant and the zone it was written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct InternalDate {
@@ -568,6 +611,19 @@ mod tests {
         assert_eq!(split(b"A: b\r\n\r\nx\r\n"), split(b"Status: O\nA: b\n\nx\n\n"));
         assert_ne!(split(b"A: b\r\n\r\nx\r\n").1, split(b"A: b\r\n\r\ny\r\n").1);
         assert_eq!(header_len(b"A: b\r\r\n\r\r\nx"), Some(10));
+    }
+
+    #[test]
+    fn equal_sets_of_flags_are_one_and_endless_ones_are_not_kept() {
+        let flags = |names: &[&str]| names.iter().map(|name| Flag::new(*name)).collect::<Vec<_>>();
+        let mut sets = FlagSets::default();
+        let set = sets.add(&flags(&["\\Seen", "Work", "\\SEEN"]));
+        assert!(set.is_some() && set == sets.add(&flags(&["work", "\\seen"])));
+        assert_eq!(set.map(|set| sets.get(set)), Some(&flags(&["\\Seen", "Work"])[..]));
+        let none = sets.add(&[]);
+        assert!(none.is_some() && none != set && none.is_some_and(|none| sets.get(none).is_empty()));
+        let last = (0..10).map(|number| sets.add(&flags(&[&format!("{number}{}", "x".repeat(1024 * 1024))]))).last();
+        assert_eq!((last, sets.add(&[])), (Some(None), none));
     }
 
     #[test]

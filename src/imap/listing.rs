@@ -9,7 +9,7 @@ use super::types::{Fetch, Response, Untagged};
 use super::uid_set::UidSet;
 use super::wire::{Received, refusal};
 use crate::error::{Kind, Result};
-use crate::message::{Flag, InternalDate};
+use crate::message::{Flag, FlagSet, FlagSets, InternalDate};
 use crate::net::Phase;
 use crate::query::Facts;
 
@@ -91,8 +91,59 @@ pub struct Meta {
     pub marks: Option<Box<Marks>>,
 }
 
-/// RFC822.SIZE and INTERNALDATE of a message.
-type Numbers = (Option<u64>, Option<InternalDate>);
+/// What a listing of a hundred thousand messages keeps of each.
+#[derive(Debug, Clone, Copy)]
+struct Numbers {
+    uid: u32,
+    flags: Option<FlagSet>,
+    /// [`NO_SIZE`] where none was told.
+    size: u64,
+    /// [`NO_DATE`] where none was told.
+    seconds: i64,
+    offset: i32,
+}
+
+const NO_SIZE: u64 = u64::MAX;
+const NO_DATE: i64 = i64::MIN;
+
+impl Numbers {
+    fn of(meta: &Meta, flags: Option<FlagSet>) -> Self {
+        let date = meta.internal_date.unwrap_or(InternalDate { seconds: NO_DATE, offset: 0 });
+        Self { uid: meta.uid, flags, size: meta.size.unwrap_or(NO_SIZE), seconds: date.seconds, offset: date.offset }
+    }
+
+    /// Takes in what was said later of the same message.
+    fn merge(&mut self, later: &Self) {
+        if later.size != NO_SIZE {
+            self.size = later.size;
+        }
+        if later.seconds != NO_DATE {
+            (self.seconds, self.offset) = (later.seconds, later.offset);
+        }
+        self.flags = later.flags.or(self.flags);
+    }
+
+    fn meta(self) -> Meta {
+        let internal_date = (self.seconds != NO_DATE).then_some(InternalDate { seconds: self.seconds, offset: self.offset });
+        Meta { uid: self.uid, size: Some(self.size).filter(|size| *size != NO_SIZE), internal_date, ..Meta::default() }
+    }
+}
+
+/// Rising by UID, each once, the last word on it counting.
+fn in_order(mut found: Vec<Numbers>) -> Vec<Numbers> {
+    if !found.is_sorted_by(|one, other| one.uid < other.uid) {
+        // Stable: of one message what was said first stays first.
+        found.sort_by_key(|one| one.uid);
+        found.dedup_by(|later, one| {
+            let same = later.uid == one.uid;
+            if same {
+                one.merge(later);
+            }
+            same
+        });
+    }
+    found
+}
 
 impl Meta {
     /// What it says for a query: flags, size and date. The header is left out, for it holds but a few fields.
@@ -109,15 +160,24 @@ impl Selected<'_> {
     /// Refusal or loss of the connection; more messages than the mailbox can hold.
     pub fn list_from(&mut self, first: u32) -> Result<impl Iterator<Item = Meta> + use<>> {
         // Of a hundred thousand messages just what was asked for is kept.
-        Ok(self.numbers_from(first)?.into_iter().map(|(uid, (size, internal_date))| Meta { uid, size, internal_date, ..Meta::default() }))
+        Ok(self.numbers_from(first, None)?.into_iter().map(Numbers::meta))
     }
 
-    fn numbers_from(&mut self, first: u32) -> Result<BTreeMap<u32, Numbers>> {
-        let mut found = BTreeMap::new();
+    /// The same of all messages, and the flags of each, which go into `sets`; `None` of whose flags nothing was told.
+    ///
+    /// # Errors
+    /// As [`Self::list_from`].
+    pub fn list_flagged(&mut self, sets: &mut FlagSets) -> Result<impl Iterator<Item = (Meta, Option<FlagSet>)> + use<>> {
+        Ok(self.numbers_from(1, Some(sets))?.into_iter().map(|one| (one.meta(), one.flags)))
+    }
+
+    fn numbers_from(&mut self, first: u32, mut sets: Option<&mut FlagSets>) -> Result<Vec<Numbers>> {
+        let mut found = Vec::new();
         if self.state.exists == 0 {
             return Ok(found);
         }
-        let command = Command::new("UID FETCH ").number(u64::from(first.max(1))).raw(":* (UID INTERNALDATE RFC822.SIZE)");
+        let asked = if sets.is_some() { ":* (UID FLAGS INTERNALDATE RFC822.SIZE)" } else { ":* (UID INTERNALDATE RFC822.SIZE)" };
+        let command = Command::new("UID FETCH ").number(u64::from(first.max(1))).raw(asked);
         let limit = self.most_messages();
         let mut responses = 0;
         self.session.wire.expected = 2 * limit;
@@ -127,39 +187,36 @@ impl Selected<'_> {
                 if responses > 2 * limit {
                     return Err(too_many());
                 }
-                // Flags come with the bodies; those a server adds unasked would only fill memory.
-                if let Some(meta) = meta(Fetch { flags: None, ..fetch })
+                // Flags that a server adds unasked would only fill memory.
+                let fetch = if sets.is_some() { fetch } else { Fetch { flags: None, ..fetch } };
+                if let Some(meta) = meta(fetch)
                     && meta.uid >= first
                 {
-                    let (size, internal_date) = found.entry(meta.uid).or_default();
-                    *size = meta.size.or(*size);
-                    *internal_date = meta.internal_date.or(*internal_date);
+                    found.push(numbers(&meta, sets.as_deref_mut()));
                 }
             }
             Ok(())
         });
         self.session.wire.expected = 0;
         outcome?;
+        let mut found = in_order(found);
         if first <= 1 && (found.len() as u64) < self.state.exists {
-            self.complete(&mut found)?;
+            found = self.complete(found, sets)?;
         }
         Ok(found)
     }
 
     /// Adds what a listing left out although its command ended with OK (Yahoo does that): whatever SEARCH still finds is there,
     /// told of or not, and mail that nobody lists would be mail that nobody copies.
-    fn complete(&mut self, found: &mut BTreeMap<u32, Numbers>) -> Result<()> {
-        let left_out: UidSet = self.search_all()?.iter().filter(|uid| !found.contains_key(uid)).collect();
-        let mut more = Vec::new();
+    fn complete(&mut self, mut found: Vec<Numbers>, mut sets: Option<&mut FlagSets>) -> Result<Vec<Numbers>> {
+        let listed = |uid: u32| found.binary_search_by_key(&uid, |one| one.uid).is_ok();
+        let left_out: UidSet = self.search_all()?.iter().filter(|uid| !listed(*uid)).collect();
+        found.extend(left_out.iter().map(|uid| Numbers::of(&Meta { uid, ..Meta::default() }, None)));
         self.summaries(&left_out, false, &mut |meta| {
-            more.push((meta.uid, (meta.size, meta.internal_date)));
+            found.push(numbers(&meta, sets.as_deref_mut()));
             Ok(())
         })?;
-        for uid in left_out.iter() {
-            found.entry(uid).or_default();
-        }
-        found.extend(more);
-        Ok(())
+        Ok(in_order(found))
     }
 
     /// The newest `count` messages (at most [`NEWEST`]) as [`Self::summaries`] tells of them, rising by UID, without a search:
@@ -415,6 +472,10 @@ fn merge(found: &mut BTreeMap<u32, Meta>, meta: Meta) {
     }
 }
 
+fn numbers(meta: &Meta, sets: Option<&mut FlagSets>) -> Numbers {
+    Numbers::of(meta, sets.filter(|_| meta.flags_told).and_then(|sets| sets.add(&meta.flags)))
+}
+
 fn meta(mut fetch: Fetch) -> Option<Meta> {
     let marks = Marks { email_id: fetch.email_id.take(), gm_msgid: fetch.gm_msgid, gm_labels: fetch.gm_labels.take() };
     Some(Meta {
@@ -427,4 +488,17 @@ fn meta(mut fetch: Fetch) -> Option<Meta> {
         header: fetch.header,
         marks: (marks != Marks::default()).then(|| Box::new(marks)),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_told_late_and_twice_is_one_message_in_its_place() {
+        let one = |uid: u32, size: Option<u64>| Numbers::of(&Meta { uid, size, ..Meta::default() }, None);
+        let found = in_order(vec![one(3, Some(1)), one(1, None), one(3, None), one(2, Some(7)), one(3, Some(9))]);
+        let shown: Vec<_> = found.into_iter().map(Numbers::meta).map(|meta| (meta.uid, meta.size, meta.internal_date)).collect();
+        assert_eq!(shown, [(1, None, None), (2, Some(7), None), (3, Some(9), None)]);
+    }
 }

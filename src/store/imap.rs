@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::sift::Picked;
 use super::{
-    FolderInfo, Listed, Listing, Outcome, Outgoing, Placement, Quota, Resource, Room, Sink, SinkState, Source, SpecialUse, Wait, copyable,
+    FolderInfo, Listed, ListedFlags, Listing, Outcome, Outgoing, Placement, Quota, Resource, Room, Sink, SinkState, Source, SpecialUse, Wait, copyable,
 };
 use crate::account::Server;
 use crate::context::Context;
@@ -19,7 +19,7 @@ use crate::imap::bulk::{Appender, Fate, Fetched, Upload, Wanted};
 use crate::imap::listing::Meta;
 use crate::imap::selected::{MailboxState, Selected};
 use crate::imap::session::{Access, Mailbox, Session};
-use crate::message::{Body, Digests, Flag, InternalDate, Key, Message};
+use crate::message::{Body, Digests, Flag, FlagSets, InternalDate, Key, Message};
 use crate::net::Trace;
 use crate::query::Query;
 
@@ -86,6 +86,20 @@ impl ImapSource {
         self
     }
 
+    /// Opens a folder and lists it in some way; messages are read out of it from then on.
+    fn list_by<T>(&mut self, folder: &Folder, list: impl FnOnce(&mut Selected<'_>) -> Result<T>) -> Result<T> {
+        let wire_name = match self.names.get(folder) {
+            Some(name) => name.clone(),
+            None => self.session.wire_name(folder)?,
+        };
+        self.current = None;
+        let mut selected = self.session.examine(&wire_name).map_err(|error| in_folder(error, folder))?;
+        let uid_validity = selected.state().uid_validity;
+        let listed = list(&mut selected)?;
+        self.current = Some(Current { wire_name, uid_validity });
+        Ok(listed)
+    }
+
     /// Turns to where another session stands. Reading fails with [`Kind::Safety`] if UIDs mean something else here.
     pub(super) fn stand(&mut self, standing: &Standing) {
         // What it does not see it would take for vanished.
@@ -106,16 +120,19 @@ impl Source for ImapSource {
     }
 
     fn list(&mut self, folder: &Folder) -> Result<Listing> {
-        let wire_name = match self.names.get(folder) {
-            Some(name) => name.clone(),
-            None => self.session.wire_name(folder)?,
-        };
-        self.current = None;
-        let mut selected = self.session.examine(&wire_name).map_err(|error| in_folder(error, folder))?;
-        let uid_validity = selected.state().uid_validity;
-        let listing = listing(&mut selected, 1)?;
-        self.current = Some(Current { wire_name, uid_validity });
-        Ok(listing)
+        self.list_by(folder, |selected| listing(selected, 1))
+    }
+
+    fn list_with_flags(&mut self, folder: &Folder) -> Result<(Listing, ListedFlags)> {
+        self.list_by(folder, |selected| {
+            let generation = selected.state().uid_validity;
+            let (mut sets, mut messages, mut flags) = (FlagSets::default(), Vec::new(), Vec::new());
+            for (meta, set) in selected.list_flagged(&mut sets)? {
+                messages.push(listed(&meta, generation));
+                flags.push(set);
+            }
+            Ok((Listing { generation, messages }, ListedFlags::new(sets, flags)))
+        })
     }
 
     fn read(&mut self, wanted: &[Listed], each: &mut dyn FnMut(usize, Result<Message>) -> Result<()>) -> Result<()> {

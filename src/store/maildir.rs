@@ -15,12 +15,12 @@ use sha2::{Digest as _, Sha256};
 use self::keywords::Keywords;
 use super::delivery::{Delivery, Destination, Filling, Steps};
 use super::files::{self, Dir, MAX_DEPTH};
-use super::{FolderInfo, Listed, Listing, Outgoing, Placement, Sink, SinkState, Source, Wait};
+use super::{FolderInfo, Listed, ListedFlags, Listing, Outgoing, Placement, Sink, SinkState, Source, Wait};
 use crate::context::Context;
 use crate::error::{Error, Kind, Result, Scope};
 use crate::folder::Folder;
 use crate::imap::utf7;
-use crate::message::{Digest, Flag, Message, Twins};
+use crate::message::{Digest, Flag, FlagSets, Message, Twins};
 
 pub use marks::Marker;
 pub(super) use marks::system_letter;
@@ -430,6 +430,14 @@ impl Source for MaildirSource {
         let listing = open.list(&self.place())?;
         self.open = Some(open);
         Ok(listing)
+    }
+
+    fn list_with_flags(&mut self, folder: &Folder) -> Result<(Listing, ListedFlags)> {
+        let listing = self.list(folder)?;
+        let mut sets = FlagSets::default();
+        let told = self.open.iter().flat_map(|open| open.messages.iter().map(|entry| (entry, &open.keywords)));
+        let of = told.map(|(entry, keywords)| sets.add(&flags(split_name(&entry.name).1, keywords))).collect();
+        Ok((listing, ListedFlags::new(sets, of)))
     }
 
     fn read(&mut self, wanted: &[Listed], each: &mut dyn FnMut(usize, Result<Message>) -> Result<()>) -> Result<()> {

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::folder::Folder;
-use crate::message::{Body, Digest, Flag, InternalDate, Key, Message, header_len};
+use crate::message::{Body, Digest, Flag, FlagSet, FlagSets, InternalDate, Key, Message, header_len};
 use crate::query::Query;
 
 /// The special uses of RFC 6154 (and INBOX, which needs no attribute).
@@ -95,6 +95,25 @@ pub struct Listing {
     pub messages: Vec<Listed>,
 }
 
+/// The flags of a listing's messages.
+#[derive(Debug, Clone, Default)]
+pub struct ListedFlags {
+    sets: FlagSets,
+    of: Vec<Option<FlagSet>>,
+}
+
+impl ListedFlags {
+    /// Those of messages in the order of the listing; `None` where nothing is known of them.
+    pub fn new(sets: FlagSets, of: Vec<Option<FlagSet>>) -> Self {
+        Self { sets, of }
+    }
+
+    /// Those of the message at this place of the listing, without `\Recent`.
+    pub fn of(&self, place: usize) -> Option<&[Flag]> {
+        self.of.get(place).copied().flatten().map(|set| self.sets.get(set))
+    }
+}
+
 /// Where messages come from. Reading never changes anything there.
 pub trait Source: Send {
     /// How messages and errors name it.
@@ -111,6 +130,14 @@ pub trait Source: Send {
     /// # Errors
     /// As [`Source::folders`].
     fn list(&mut self, folder: &Folder) -> Result<Listing>;
+
+    /// As [`Source::list`], with the flags of the messages as far as the listing tells them without reading those.
+    ///
+    /// # Errors
+    /// As [`Source::folders`].
+    fn list_with_flags(&mut self, folder: &Folder) -> Result<(Listing, ListedFlags)> {
+        Ok((self.list(folder)?, ListedFlags::default()))
+    }
 
     /// Reads the messages `wanted` (of the folder listed last), in any order the source likes, and hands each over once:
     /// its index in `wanted`, and the message, or why just this one cannot be had (`Scope::Message`).

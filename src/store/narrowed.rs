@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::sift::Picked;
-use super::{FolderInfo, Listed, Listing, Source};
+use super::{FolderInfo, Listed, ListedFlags, Listing, Source};
 use crate::error::Result;
 use crate::folder::Folder;
 use crate::message::{Digest, Message};
@@ -35,6 +35,10 @@ impl<F: Fn(&Folder) -> bool + Send> Source for Narrowed<F> {
 
     fn list(&mut self, folder: &Folder) -> Result<Listing> {
         self.source.list(folder)
+    }
+
+    fn list_with_flags(&mut self, folder: &Folder) -> Result<(Listing, ListedFlags)> {
+        self.source.list_with_flags(folder)
     }
 
     fn read(&mut self, wanted: &[Listed], each: &mut dyn FnMut(usize, Result<Message>) -> Result<()>) -> Result<()> {
