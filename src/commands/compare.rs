@@ -224,7 +224,7 @@ fn unreadable(row: &Pairing) -> String {
 fn answer(sums: &Sums, maildrop: bool) -> ExitCode {
     let always = sums.only_a + sums.different + sums.doubled;
     let faults = if maildrop { always } else { always + sums.only_b + sums.elsewhere };
-    match (faults, sums.errors) {
+    match (faults, sums.errors + sums.folders_unread) {
         _ if !sums.balanced() => ExitCode::Differences,
         (0, 0) => ExitCode::Success,
         (0, _) => ExitCode::Partial,

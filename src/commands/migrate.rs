@@ -4,6 +4,7 @@
 mod ends;
 mod leaving;
 pub(super) mod plan;
+mod twin;
 mod what;
 
 use std::path::Path;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use self::ends::From;
 use self::plan::Plan;
+use self::twin::{Twin, Twinned};
 use super::copying::{Copying, Over};
 use super::{App, dry_run};
 use crate::account::{Place, Protocol};
@@ -21,9 +23,9 @@ use crate::exit::ExitCode;
 use crate::imap::session::Access;
 use crate::report::Format;
 use crate::state::{self, Journal};
-use crate::store::Listed;
 use crate::store::open::{self, Opener};
 use crate::store::takeout::Labels;
+use crate::store::{Listed, Source};
 use crate::transfer::{Asked, Look, Options, Preview, Seen, Transfer, preview};
 
 const SCHEMA: &str = "mailhaul.migrate/1";
@@ -45,6 +47,10 @@ pub struct Args {
     /// What of a source without flags (POP3, eml, mbox) counts as read: all, none, or older-than:AGE (as in older-than:30d)
     #[arg(long, alias = "seen", value_name = "WHICH", default_value = "none", value_parser = seen)]
     pub count_as_seen: Seen,
+    /// Take the flags of mail from a POP3 source from PLACE, the IMAP side of that account (INBOX, or the folder that PLACE names),
+    /// by comparing the two. --count-as-seen is for what is not there. PLACE is logged in to as the source is (--from-…)
+    #[arg(long, value_name = "PLACE")]
+    pub flags_from: Option<String>,
     /// What becomes of Gmail's labels, where SOURCE is the mbox file of a Google Takeout
     #[arg(long, value_name = "HOW", value_enum, default_value = "keywords")]
     pub labels: Labels,
@@ -81,6 +87,13 @@ pub(super) fn seen(text: &str) -> Result<Seen> {
 pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
     let sides = args.credentials.sides(&app.global)?;
     let source = From::new(ends::source_place(&args.source, app, &sides.from)?, args.count_as_seen, args.labels, app)?;
+    let source = match &args.flags_from {
+        Some(text) => {
+            let twin = Twin::new(text, &source.place, (args.count_as_seen, args.copying.date_from), &sides.from, app)?;
+            source.with_flags_of(twin)
+        }
+        None => source,
+    };
     let destination = app.place(&args.destination, &sides.to)?;
     let destination_name = ends::destination(&destination, &source)?;
     let dir = match &args.copying.state {
@@ -98,6 +111,7 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
             server.login(&app.context)?;
         }
     }
+    source.twin.iter().try_for_each(|twin| twin.login())?;
     let opener = Opener::new(&source.place, &app.context, &app.trace);
     let allowance = open::allowance(&destination);
     let progress = super::progress(app);
@@ -136,6 +150,7 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
         asked: Asked::House,
     }
     .run_through();
+    source.twin.iter().filter_map(|twin| twin.told()).for_each(|words| app.note(&words));
     let pass = leaving::Pass {
         app,
         leaving: &args.leaving,
@@ -155,13 +170,29 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
 
 fn preview_only(args: &Args, app: &App, from: &From, destination: &Place, destination_name: &str, dir: &Path) -> Result<ExitCode> {
     let journal = Journal::read_only(dir, destination_name).map_err(|error| error.at(&destination.shown))?;
-    let opener = Opener::new(&from.place, &app.context, &app.trace);
-    let (mut source, mut sink) = (from.source(&opener, app)?, open::house(destination, Access::ReadOnly, &app.context, &app.trace)?);
+    // Where it has to be looked into, for a query or for its flags, mail counts for fetched no more than before.
+    let opener = Opener::new(&from.place, &app.context, &app.trace).leaving_no_trace();
+    let mut twinned = from.twin.as_ref().map(|twin| Ok(Twinned::new(Arc::clone(twin), opener.source()?))).transpose()?;
+    let mut plain = if twinned.is_none() { Some(from.source(&opener, app)?) } else { None };
+    let source: &mut dyn Source = match (&mut twinned, &mut plain) {
+        (Some(twinned), _) => twinned,
+        (None, Some(plain)) => plain.as_mut(),
+        (None, None) => return Err(Error::local("there is no source")),
+    };
+    let mut sink = open::house(destination, Access::ReadOnly, &app.context, &app.trace)?;
     let look = Look::new(&from.name, from.only.as_ref(), destination.folder.as_ref(), Asked::House);
     let look = Look { wishes: args.what.wishes(), query: args.what.query(), ..look };
-    let forecast = preview(source.as_mut(), sink.as_mut(), journal, &look)?;
-    source.finish()?;
+    let forecast = preview(source, sink.as_mut(), journal, &look)?;
+    // A maildrop has one folder.
+    let flags = match (&mut twinned, forecast.folders.first()) {
+        (Some(twinned), Some(folder)) => twinned.foretell(&folder.to_copy)?,
+        _ => None,
+    };
+    for source in twinned.iter_mut().map(|source| source as &mut dyn Source).chain(plain.iter_mut().map(|source| source.as_mut() as _)) {
+        source.finish()?;
+    }
     sink.finish()?;
+    flags.iter().for_each(|words| app.note(words));
     args.leaving.foretell(app, &from.place, &forecast.folders);
     let named = |preview: &Preview, listed: &Listed| (preview.folder.to_string(), listed.id);
     let format = super::format(&args.output);

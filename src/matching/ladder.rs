@@ -1,7 +1,7 @@
 //! The steps by which two listings are matched, and the book of who was matched with whom. Each step gets what is left and
 //! gives pairs; what a pair is worth is the caller's to say. No step does quadratic work, whatever peers list.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::hash::Hash;
 
 use crate::report::compared::{Confidence, Method};
@@ -80,11 +80,32 @@ impl Book {
 
 /// Pairs what has equal keys, as often as both sides have it, in the order of both lists.
 pub fn pair_equal<K: Hash + Eq>(a: impl IntoIterator<Item = (usize, K)>, b: impl IntoIterator<Item = (usize, K)>) -> Vec<(usize, usize)> {
-    let mut there: HashMap<K, VecDeque<usize>> = HashMap::new();
+    // Of each key the first and the last place in `queue`; there each knows the next of its key.
+    let mut there: HashMap<K, (usize, usize)> = HashMap::new();
+    let mut queue: Vec<(usize, Option<usize>)> = Vec::new();
     for (index, key) in b {
-        there.entry(key).or_default().push_back(index);
+        let place = queue.len();
+        queue.push((index, None));
+        let last = &mut there.entry(key).or_insert((place, place)).1;
+        if *last != place {
+            if let Some((_, next)) = queue.get_mut(*last) {
+                *next = Some(place);
+            }
+            *last = place;
+        }
     }
-    a.into_iter().filter_map(|(index, key)| Some((index, there.get_mut(&key)?.pop_front()?))).collect()
+    let mut take = |key: &K| {
+        let first = &mut there.get_mut(key)?.0;
+        let (index, next) = *queue.get(*first)?;
+        match next {
+            Some(next) => *first = next,
+            None => {
+                there.remove(key);
+            }
+        }
+        Some(index)
+    };
+    a.into_iter().filter_map(|(index, key)| Some((index, take(&key)?))).collect()
 }
 
 /// Pairs what has the same key and only one on either side has.

@@ -268,10 +268,13 @@ impl CompareSummary {
             (elsewhere, "in another folder"),
             (sums.doubled, "doubled"),
             (sums.errors, "unreadable"),
+            (sums.folders_unread, if sums.folders_unread == 1 { "folder not opened" } else { "folders not opened" }),
         ];
         let named: Vec<String> = faults.iter().filter(|(count, _)| *count > 0).map(|(count, words)| format!("{count} {words}")).collect();
-        if sums.errors > 0 && named.len() == 1 {
-            return format!("no difference was found, but {} could not be read", counted(sums.errors, "message"));
+        if faults.iter().take(5).all(|(count, _)| *count == 0) && !named.is_empty() {
+            let unread = [(sums.errors, "message"), (sums.folders_unread, "folder")];
+            let unread: Vec<String> = unread.iter().filter(|one| one.0 > 0).map(|(count, what)| counted(*count, what)).collect();
+            return format!("no difference was found, but {} could not be read", unread.join(" and "));
         }
         match (named.is_empty(), maildrop) {
             (true, true) => "everything of the maildrop is on IMAP".to_owned(),

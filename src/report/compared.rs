@@ -100,7 +100,8 @@ pub struct Pairing {
     pub a: Option<Half>,
     /// The message on the second side.
     pub b: Option<Half>,
-    /// Flags without backslash, where a side keeps them and they were asked for.
+    /// Flags without backslash: those of the first side, or of the second where only that keeps them and its listing tells them
+    /// (IMAP, Maildir). They count for no verdict.
     pub flags: Vec<String>,
     /// The `Date` field, RFC 3339; else INTERNALDATE.
     pub date: Option<String>,
@@ -110,6 +111,14 @@ pub struct Pairing {
     pub subject: Option<String>,
     /// What differs, where it is, or why it could not be looked at.
     pub reason: Option<String>,
+}
+
+impl Pairing {
+    /// Whether it tells of a folder that could not be opened, and of no message.
+    pub fn is_of_a_folder(&self) -> bool {
+        let nameless = |half: &Half| half.uid.is_none() && half.number.is_none();
+        self.verdict == Verdict::Error && self.a.iter().chain(&self.b).all(nameless)
+    }
 }
 
 /// Sums of a comparison. For each side they make up what it lists:
@@ -138,6 +147,9 @@ pub struct Sums {
     pub errors: u64,
     /// Of these on the first side.
     pub errors_a: u64,
+    /// Folders of either side that could not be opened. Each has a row with neither `uid` nor `number`; what it holds is counted
+    /// nowhere.
+    pub folders_unread: u64,
 }
 
 impl Sums {
@@ -152,7 +164,7 @@ impl Sums {
 
     /// Whether both sides hold the same mail in the same folders.
     pub fn equal(&self) -> bool {
-        self.balanced() && self.same == self.listed_a && self.same == self.listed_b
+        self.balanced() && self.folders_unread == 0 && self.same == self.listed_a && self.same == self.listed_b
     }
 }
 

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use super::sift::Picked;
 use super::{
-    FolderInfo, Listed, ListedFlags, Listing, Outcome, Outgoing, Placement, Quota, Resource, Room, Sink, SinkState, Source, SpecialUse, Wait, copyable,
+    FolderInfo, Listed, ListedFlags, Listing, Outcome, Outgoing, Placement, Quota, Resource, Room, Sink, SinkState, Source, SpecialUse,
+    Wait, copyable,
 };
 use crate::account::Server;
 use crate::context::Context;

@@ -36,7 +36,7 @@ use ends::Ends;
 pub use exactly::locate;
 pub use gate::Gate;
 pub use leave::{Dealt, Found, Proof, Proofs, Spot};
-pub use options::{DateFrom, Options, Seen, SourceFlags};
+pub use options::{DateFrom, Options, Seen, SourceFlags, fill_in};
 pub use preview::{Forecast, Look, Preview, preview};
 use settle::SeenByUid;
 pub use sift::Shortage;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::gate::Gate;
-use crate::message::InternalDate;
+use crate::error::Result;
+use crate::message::{Flag, InternalDate, Message};
 use crate::plan::Wishes;
 use crate::query::Query;
 use crate::summary;
@@ -63,6 +64,27 @@ impl DateFrom {
             Self::Now => now,
         }
     }
+}
+
+/// How much of a message is looked at for its date.
+const HEADER_OCTETS: usize = 256 * 1024;
+
+/// Gives a message that was read at `now` the date and the flags that stand in, as far as its source keeps none.
+///
+/// # Errors
+/// [`crate::error::Kind::Local`] when its bytes cannot be read.
+pub fn fill_in(message: &mut Message, flags: SourceFlags, date_from: DateFrom, now: InternalDate) -> Result<()> {
+    if message.internal_date.is_none() {
+        let header = message.body.prefix(HEADER_OCTETS)?;
+        message.internal_date = Some(date_from.date(&header, now));
+    }
+    if let SourceFlags::None(seen) = flags
+        && message.flags.is_empty()
+        && seen.is_seen(message.internal_date.unwrap_or(now), now)
+    {
+        message.flags.push(Flag::seen());
+    }
+    Ok(())
 }
 
 /// What the user chose.

@@ -11,11 +11,11 @@ use super::gate::Gate;
 use super::named::ByName;
 use super::renamed::Renamed;
 use super::tally::Fate;
-use super::{Options, SourceFlags};
+use super::{Options, SourceFlags, fill_in};
 use crate::context::Context;
 use crate::error::{Error, Kind, Result};
 use crate::folder::Folder;
-use crate::message::{Digest, Digests, Flag, InternalDate, Message, Twins};
+use crate::message::{Digest, Digests, InternalDate, Message, Twins};
 use crate::report::{Event, Problem, Report};
 use crate::state::{Batch, Change, CopyId, CopyRow, GenerationId, Journal, MailboxId, NewIntent, State};
 use crate::store::{Listed, Outcome, Outgoing, Placement, Sink, Source, Wait};
@@ -29,8 +29,6 @@ const LINGER: Duration = Duration::from_millis(8);
 const GROUP_WORTH: usize = 1024 * 1024;
 /// For how long what the source is sending is still taken once the destination is lost.
 const READ_ON: Duration = Duration::from_secs(1);
-/// How much of a message is looked at for its date.
-const HEADER_OCTETS: usize = 256 * 1024;
 
 /// Where the messages of a pass go.
 #[derive(Clone, Copy)]
@@ -532,7 +530,8 @@ impl Between<'_, '_> {
             return Ok(());
         }
         if matches!(self.pass.options.flags, SourceFlags::None(_)) || message.internal_date.is_none() {
-            self.fill_in(&mut message)?;
+            let now = InternalDate { seconds: self.pass.context.unix_time(), offset: 0 };
+            fill_in(&mut message, self.pass.options.flags, self.pass.options.date_from, now)?;
         }
         if let Err(error) = self.pass.options.gate.begin(length, self.pass.context) {
             self.budget.give(octets);
@@ -542,22 +541,6 @@ impl Between<'_, '_> {
         group.octets += octets;
         group.changes.push(Change::Intend(intent));
         group.messages.push((Some(message), sent(CopyId::default())));
-        Ok(())
-    }
-
-    /// The date and the flags of a message whose source keeps none.
-    fn fill_in(&self, message: &mut Message) -> Result<()> {
-        let now = InternalDate { seconds: self.pass.context.unix_time(), offset: 0 };
-        if message.internal_date.is_none() {
-            let header = message.body.prefix(HEADER_OCTETS)?;
-            message.internal_date = Some(self.pass.options.date_from.date(&header, now));
-        }
-        if let SourceFlags::None(seen) = self.pass.options.flags
-            && message.flags.is_empty()
-            && seen.is_seen(message.internal_date.unwrap_or(now), now)
-        {
-            message.flags.push(Flag::seen());
-        }
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::twin::{Twin, Twinned};
 use crate::account::{Location, Overrides, Place, Protocol};
 use crate::commands::{App, restore};
 use crate::error::{Error, Result};
@@ -39,6 +40,8 @@ pub(super) struct From {
     /// The one folder of it that goes.
     pub(super) only: Option<Folder>,
     pub(super) flags: SourceFlags,
+    /// From where the flags of a maildrop come.
+    pub(super) twin: Option<Arc<Twin>>,
     stored: Option<Stored>,
     /// What becomes of Gmail's labels, where it is the mail of a Takeout.
     takeout: Option<Labels>,
@@ -70,6 +73,7 @@ impl From {
             name: open::identity(&place)?,
             only: place.folder.clone(),
             flags,
+            twin: None,
             stored: None,
             takeout,
             place,
@@ -96,6 +100,7 @@ impl From {
             flags: if by_uid { SourceFlags::Kept } else { SourceFlags::None(count_as_seen) },
             // What was named was chosen already.
             only: None,
+            twin: None,
             stored: Some(Stored { site: store.site, account, chosen: Arc::new(chosen.folders) }),
             takeout: None,
             shown,
@@ -103,10 +108,18 @@ impl From {
         })
     }
 
+    /// With the flags of its IMAP side, which says itself what of the rest counts as read.
+    pub(super) fn with_flags_of(self, twin: Twin) -> Self {
+        Self { flags: SourceFlags::Kept, twin: Some(Arc::new(twin)), ..self }
+    }
+
     /// The source, opened; `opener` is that of its place.
     pub(super) fn source(&self, opener: &Opener<'_>, app: &App) -> Result<Box<dyn Source>> {
         if let (Some(labels), Location::Mbox(path)) = (self.takeout, &self.place.location) {
             return Ok(Box::new(TakeoutSource::new(path, labels)));
+        }
+        if let Some(twin) = &self.twin {
+            return Ok(Box::new(Twinned::new(Arc::clone(twin), opener.source()?)));
         }
         let Some(stored) = &self.stored else { return opener.spread() };
         let chosen = Arc::clone(&stored.chosen);

@@ -33,17 +33,17 @@ impl Bench<'_> {
         let left = self.left(0);
         let Some(reader) = self.readers.get_mut(1) else { return Ok(()) };
         let listed = reader.list(folder);
-        let (listing, uidls) = match listed {
+        let told = match listed {
             // One that cannot be opened hides what it holds, and the rest is not the worse for it.
             Err(error) if error.scope() <= Scope::Mailbox => {
                 comparison.report.event(Event::Note(format!("{error}; it was not looked into")));
-                self.be_blind_to(folder);
+                self.be_blind_to(1, folder);
                 return Ok(());
             }
             listed => listed?,
         };
         let mut aside = Table::default();
-        let range = aside.add(folder, listing, uidls);
+        let range = aside.add(folder, told);
         let wanted: Vec<usize> = range.clone().collect();
         let mut pairs: Vec<(usize, usize, Method, Confidence)> = Vec::new();
         let mut blind = false;
@@ -85,17 +85,19 @@ impl Bench<'_> {
             aside.learn(reader, &wanted, false, true)?;
             // Of several under one header each is to meet its own.
             for sized in [true, false] {
-                let key = |entry: &Entry| Some((entry.header?, if sized { Some(entry.listed.size?) } else { None }));
-                let of = |index: usize| self.tables[0].entry(index).and_then(key);
-                let here = open.iter().filter(|index| !paired.contains(index)).filter_map(|&index| Some((index, of(index)?)));
+                let key = |table: &Table, index: usize| {
+                    Some((*table.header(index)?, if sized { Some(table.entry(index)?.size()?) } else { None }))
+                };
+                let here = open.iter().filter(|index| !paired.contains(index));
+                let here = here.filter_map(|&index| Some((index, key(&self.tables[0], index)?)));
                 let there = wanted.iter().filter(|place| !taken.contains(place));
-                let there = there.filter_map(|&place| Some((place, aside.entry(place).and_then(key)?)));
+                let there = there.filter_map(|&place| Some((place, key(&aside, place)?)));
                 let found = ladder::pair_equal(here, there);
                 paired.extend(found.iter().map(|pair| pair.0));
                 taken.extend(found.iter().map(|pair| pair.1));
                 pairs.extend(found.into_iter().map(|(a, b)| (a, b, Method::Header, Confidence::Strong)));
             }
-            let unread = aside.entries.iter().filter(|entry| entry.trouble.is_some()).count();
+            let unread = aside.entries.iter().filter(|entry| entry.trouble().is_some()).count();
             if unread > 0 {
                 let messages = counted(unread as u64, "message");
                 comparison.report.event(Event::Note(format!("{messages} of {folder} could not be read and may be what is missing")));
@@ -103,7 +105,7 @@ impl Bench<'_> {
             }
         }
         if blind {
-            self.be_blind_to(folder);
+            self.be_blind_to(1, folder);
         }
         if pairs.is_empty() {
             return Ok(());
@@ -117,11 +119,12 @@ impl Bench<'_> {
         Ok(())
     }
 
-    fn be_blind_to(&mut self, folder: &Folder) {
+    pub(super) fn be_blind_to(&mut self, side: usize, folder: &Folder) {
+        let Some(unseen) = self.unseen.get_mut(side) else { return };
         // A sentence holds no more.
-        match self.unseen.len() {
-            0..3 => self.unseen.push(folder.to_string()),
-            3 => self.unseen.push("other folders".to_owned()),
+        match unseen.len() {
+            0..3 => unseen.push(folder.to_string()),
+            3 => unseen.push("other folders".to_owned()),
             _ => {}
         }
     }
@@ -132,11 +135,8 @@ impl Bench<'_> {
         if left.iter().any(Vec::is_empty) {
             return Ok(());
         }
-        let [a, b] = self.contents(left.clone());
-        self.take(ladder::pair_equal(a, b), Method::Content, Confidence::Exact);
-        let [a, b] = self.parts(left.clone());
-        self.take(ladder::pair_equal(a, b), Method::Content, Confidence::Exact);
-        self.take_by_header(left);
+        self.take_by_content(left.clone());
+        self.take_by_header(&left);
         Ok(())
     }
 
@@ -147,7 +147,7 @@ impl Bench<'_> {
             if left.is_empty() {
                 continue;
             }
-            let size = |index: usize| self.entry(side, index).and_then(|entry| entry.listed.size);
+            let size = |index: usize| self.entry(side, index).and_then(Entry::size);
             let mut sizes: Vec<u64> = left.iter().filter_map(|&index| size(index)).collect();
             let unknown = sizes.len() < left.len();
             sizes.sort_unstable();
@@ -159,21 +159,25 @@ impl Bench<'_> {
             let paired: Vec<usize> = all.filter(|&index| !self.book.is_free(side, index)).collect();
             let alike: Vec<usize> = paired
                 .into_iter()
-                .filter(|&index| unknown || self.entry(side, index).is_some_and(|one| one.header.is_some()) || size(index).is_none_or(near))
+                .filter(|&index| unknown || self.entry(side, index).is_some_and(Entry::has_header) || size(index).is_none_or(near))
                 .collect();
             self.learn_quietly(side, &alike)?;
             let full = self.full;
-            let size = |index: usize| self.entry(side, index).and_then(|entry| entry.listed.size);
-            let mark = |entry: &Entry| Some((entry.header?, if full { Some(entry.whole.as_ref()?.body) } else { None }));
-            let mut known: HashMap<(Digest, Option<Digest>), Vec<Weighed>> = HashMap::new();
+            let size = |index: usize| self.entry(side, index).and_then(Entry::size);
+            let mark = |index: usize| {
+                let body = if full { Some(self.entry(side, index)?.whole()?.body) } else { None };
+                Some((self.header(side, index)?, body))
+            };
+            let mut known: HashMap<(&Digest, Option<Digest>), Vec<Weighed>> =
+                left.iter().filter_map(|&index| Some((mark(index)?, Vec::new()))).collect();
             for &index in &alike {
-                if let Some(mark) = self.entry(side, index).and_then(mark) {
-                    known.entry(mark).or_default().push((size(index), index));
+                if let Some(list) = mark(index).and_then(|mark| known.get_mut(&mark)) {
+                    list.push((size(index), index));
                 }
             }
             known.values_mut().for_each(|list| list.sort_unstable());
             let twin = |index: usize| {
-                let list = known.get(&self.entry(side, index).and_then(mark)?)?;
+                let list = known.get(&mark(index)?)?;
                 // Under one header there may be another body; who is longer is another one.
                 let least = size(index).filter(|_| !full).map(|size| size.saturating_sub(TWIN_OCTETS));
                 let fits = |other: Option<u64>| match (size(index), other) {
@@ -204,7 +208,7 @@ impl Bench<'_> {
         let left = |bench: &Self, side: usize| -> Vec<usize> {
             let doubled = bench.doubled.get(side);
             let single = |index: &usize| !doubled.is_some_and(|doubled| doubled.contains_key(index));
-            let readable = |index: &usize| bench.entry(side, *index).is_some_and(|entry| entry.trouble.is_none());
+            let readable = |index: &usize| bench.entry(side, *index).is_some_and(|entry| entry.trouble().is_none());
             bench.left(side).into_iter().filter(single).filter(readable).collect()
         };
         let (a, b) = (left(self, 0), left(self, 1));
@@ -221,13 +225,13 @@ impl Bench<'_> {
                 let (a, b) = (left(self, 0), left(self, 1));
                 let place = |side: usize, entry: &Entry| match (anywhere, side) {
                     (true, _) => Some(None),
-                    (false, 0) => self.mates.get(&entry.folder).map(|mate| Some(*mate)),
-                    (false, _) => Some(Some(entry.folder)),
+                    (false, 0) => self.mates.get(&entry.folder()).map(|mate| Some(*mate)),
+                    (false, _) => Some(Some(entry.folder())),
                 };
                 let keys = |side: usize, list: &[usize]| -> Vec<Clued> {
                     let key = |index: usize| {
                         let entry = self.entry(side, index)?;
-                        Some((index, (place(side, entry)?, clue.of(entry)?), entry.listed.size))
+                        Some((index, (place(side, entry)?, clue.of(entry)?), entry.size()))
                     };
                     list.iter().filter_map(|&index| key(index)).collect()
                 };
@@ -272,16 +276,16 @@ impl Bench<'_> {
         }
         for (a, b) in pairs {
             let (Some(one), Some(other)) = (self.entry(0, a), self.entry(1, b)) else { continue };
-            if self.differs.contains_key(&a) || one.trouble.is_some() || other.trouble.is_some() {
+            if self.differs.contains_key(&a) || one.trouble().is_some() || other.trouble().is_some() {
                 continue;
             }
             let contents = one.content().zip(other.content());
-            let parts = one.whole.as_ref().zip(other.whole.as_ref()).map(|(one, other)| one.body == other.body);
-            let headers = one.header.zip(other.header).map(|(one, other)| one == other);
+            let parts = one.whole().zip(other.whole()).map(|(one, other)| one.body == other.body);
+            let headers = self.header(0, a).zip(self.header(1, b)).map(|(one, other)| one == other);
             match (contents.map(|(one, other)| one == other), headers, parts) {
                 (Some(true), _, _) | (_, Some(true), Some(true)) => self.book.sure(a, Confidence::Exact),
                 (_, Some(true), Some(false)) => {
-                    let sizes = match (one.listed.size, other.listed.size) {
+                    let sizes = match (one.size(), other.size()) {
                         (Some(one), Some(other)) if one != other => format!(": {one} and {other} octets"),
                         _ => String::new(),
                     };
@@ -291,7 +295,7 @@ impl Bench<'_> {
                     self.differs.insert(a, None);
                 }
                 _ => {
-                    if let (Some(one), Some(other)) = (one.listed.size, other.listed.size)
+                    if let (Some(one), Some(other)) = (one.size(), other.size())
                         && !(if headers == Some(true) { alike(one, other) } else { near(one, other) })
                     {
                         self.remarks.insert(a, format!("the sizes are far apart ({one} and {other} octets); --full compares the contents"));
@@ -318,9 +322,9 @@ struct Trace(Option<String>, Option<String>, Option<Digest>);
 
 impl Clue {
     fn of(self, entry: &Entry) -> Option<Trace> {
-        let facts = entry.facts.as_ref()?;
+        let facts = entry.facts()?;
         let id = || facts.message_id.clone();
-        let body = || entry.whole.as_ref().map(|whole| whole.body);
+        let body = || entry.whole().map(|whole| whole.body);
         match self {
             Self::IdAndBody => Some(Trace(Some(id()?), None, Some(body()?))),
             Self::Body => Some(Trace(None, None, Some(body()?))),
@@ -333,7 +337,7 @@ impl Clue {
     /// Whether two that have it in common can be forms of one message at all: many bodies are alike, and what has another
     /// Message-ID is another message.
     fn is_backed(self, one: &Entry, other: &Entry) -> bool {
-        let (Some(one), Some(other)) = (&one.facts, &other.facts) else { return false };
+        let (Some(one), Some(other)) = (one.facts(), other.facts()) else { return false };
         let alike = |one: &Option<String>, other: &Option<String>| one.is_some() && one == other;
         match self {
             Self::IdAndBody | Self::Id => true,

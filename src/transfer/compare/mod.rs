@@ -12,9 +12,10 @@ use super::Open;
 use crate::context::Context;
 use crate::error::Result;
 use crate::folder::Folder;
+use crate::message::Flag;
 use crate::report::Report;
 use crate::report::compared::Compared;
-use crate::store::Source;
+use crate::store::{Listed, Source};
 
 /// One side of a comparison.
 pub struct Side<'a> {
@@ -56,6 +57,15 @@ impl Comparison<'_> {
     /// What kept a listing from being complete, after retries. A message that cannot be read is a row of the result.
     pub fn run(self) -> Result<Compared> {
         steps::Bench::new(&self).run(&self)
+    }
+
+    /// Matches without looking for what differs: hands over each message of the first side that has a counterpart on the second of
+    /// which more than a guess tells, and that one's flags, as far as the listing of the second side told them.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn partners(self, each: &mut dyn FnMut(&Listed, Option<&[Flag]>)) -> Result<()> {
+        steps::Bench::new(&self).partners(&self, each)
     }
 }
 

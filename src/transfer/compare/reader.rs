@@ -9,7 +9,7 @@ use crate::error::{Error, Kind, Result, Scope};
 use crate::folder::Folder;
 use crate::message::{Key, Message};
 use crate::report::{Event, Report};
-use crate::store::{FolderInfo, Listed, Listing, Source};
+use crate::store::{FolderInfo, Listed, ListedFlags, Listing, Source};
 use crate::transfer::Open;
 use crate::transfer::ends::{FIRST_PAUSE, LAST_PAUSE, MAX_LOSSES};
 
@@ -29,6 +29,14 @@ pub(super) struct Reader<'a> {
     losses: u32,
     /// The folder that the session listed last.
     at: Option<Folder>,
+}
+
+/// What a side tells of a folder.
+pub(super) struct Told {
+    pub(super) listing: Listing,
+    /// Unique-ids that are no keys, by place in the listing, rising.
+    pub(super) uidls: Vec<(usize, String)>,
+    pub(super) flags: ListedFlags,
 }
 
 /// What to read of a message.
@@ -73,17 +81,17 @@ impl<'a> Reader<'a> {
         self.insist(|source| source.folders())
     }
 
-    /// The listing of a folder, and the unique-id of each of its messages that has it not for a key.
-    pub(super) fn list(&mut self, folder: &Folder) -> Result<(Listing, Vec<Option<String>>)> {
+    /// The listing of a folder, and all else that is told of its messages.
+    pub(super) fn list(&mut self, folder: &Folder) -> Result<Told> {
         self.at = None;
-        let listed = self.insist(|source| {
-            let listing = source.list(folder)?;
+        let told = self.insist(|source| {
+            let (listing, flags) = source.list_with_flags(folder)?;
             let shared = |listed: &Listed| if matches!(listed.key, Some(Key::Uidl { .. })) { None } else { source.unique_id(listed) };
-            let uidls = listing.messages.iter().map(shared).collect();
-            Ok((listing, uidls))
+            let uidls = listing.messages.iter().enumerate().filter_map(|(at, listed)| Some((at, shared(listed)?))).collect();
+            Ok(Told { listing, uidls, flags })
         })?;
         self.at = Some(folder.clone());
-        Ok(listed)
+        Ok(told)
     }
 
     /// X-GM-MSGID of messages of `folder`, by UID.

@@ -4,13 +4,13 @@ use std::collections::{HashMap, HashSet};
 
 use super::Comparison;
 use super::steps::Bench;
-use super::table::Table;
-use crate::error::Result;
+use super::table::{Entry, Table};
+use crate::error::{Error, Result};
 use crate::folder::Folder;
 use crate::matching::header;
 use crate::matching::ladder::Book;
-use crate::message::InternalDate;
-use crate::report::compared::{Compared, Pairing, Rows, Sums, Verdict};
+use crate::message::{Flag, InternalDate};
+use crate::report::compared::{Compared, Half, Pairing, Rows, Sums, Verdict};
 use crate::report::{Event, counted};
 use crate::transfer::both;
 
@@ -30,7 +30,10 @@ struct View<'v> {
     remarks: &'v HashMap<usize, String>,
     doubled: &'v [HashMap<usize, usize>; 2],
     views: &'v [HashSet<Folder>; 2],
-    unseen: &'v [String],
+    unseen: &'v [Vec<String>; 2],
+    /// Places of rows of folders that could not be opened are behind those of all messages.
+    shut: &'v [(usize, Folder, Error)],
+    hidden: &'v [HashMap<usize, String>; 2],
 }
 
 impl<'v> View<'v> {
@@ -45,12 +48,14 @@ impl<'v> View<'v> {
             doubled: &bench.doubled,
             views: &bench.views,
             unseen: &bench.unseen,
+            shut: &bench.shut,
+            hidden: &bench.hidden,
         }
     }
 
-    /// How many messages there are, those without a row among them.
+    /// How many places for rows there are, of which some have none.
     fn count(self) -> usize {
-        self.tables.iter().map(|table| table.entries.len()).sum()
+        self.tables.iter().map(|table| table.entries.len()).sum::<usize>() + self.shut.len()
     }
 
     /// The row of a message: those of the first side in its order, then those of the second, where the row is not the other's.
@@ -58,6 +63,12 @@ impl<'v> View<'v> {
         let first = self.tables[0].entries.len();
         match at.checked_sub(first) {
             None => (!is_shown_again(self, 0, at)).then(|| row_of_a(self, at, all)),
+            Some(b) if b >= self.tables[1].entries.len() => {
+                let (side, folder, error) = self.shut.get(b - self.tables[1].entries.len())?;
+                let half = Some(Half { folder: folder.to_string(), ..Half::default() });
+                let (a, b) = if *side == 0 { (half, None) } else { (None, half) };
+                Some(Pairing { a, b, reason: Some(error.to_string()), ..unmatched(Verdict::Error) })
+            }
             Some(b) => (self.book.is_free(1, b) && !is_shown_again(self, 1, b)).then(|| alone(self, 1, b)),
         }
     }
@@ -83,10 +94,11 @@ pub(super) fn of(bench: &mut Bench<'_>, comparison: &Comparison<'_>) -> Result<C
     let (differs, remarks) = (std::mem::take(&mut bench.differs), std::mem::take(&mut bench.remarks));
     let (doubled, views, unseen) =
         (std::mem::take(&mut bench.doubled), std::mem::take(&mut bench.views), std::mem::take(&mut bench.unseen));
+    let (shut, hidden) = (std::mem::take(&mut bench.shut), std::mem::take(&mut bench.hidden));
     let rows = Rows::new(count, move |at| {
         let (tables, book, mates, mated) = (&tables, &book, &mates, &mated);
         let (differs, remarks, doubled, views) = (&differs, &remarks, &doubled, &views);
-        View { tables, book, mates, mated, differs, remarks, doubled, views, unseen: &unseen }.row(at, all)
+        View { tables, book, mates, mated, differs, remarks, doubled, views, unseen: &unseen, shut: &shut, hidden: &hidden }.row(at, all)
     });
     Ok(Compared { sums: sums(&rows), rows, formula })
 }
@@ -139,11 +151,11 @@ fn learn_facts(bench: &mut Bench<'_>, all: bool) -> Result<()> {
 fn verdict(bench: View<'_>, a: usize) -> Option<Verdict> {
     let found = bench.book.of(0, a)?;
     let (one, other) = (bench.tables[0].entry(a)?, bench.tables[1].entry(found.other)?);
-    Some(if one.trouble.is_some() || other.trouble.is_some() {
+    Some(if one.trouble().is_some() || other.trouble().is_some() {
         Verdict::Error
     } else if bench.differs.contains_key(&a) {
         Verdict::Differs
-    } else if bench.mates.get(&one.folder) == Some(&other.folder) {
+    } else if bench.mates.get(&one.folder()) == Some(&other.folder()) {
         Verdict::Same
     } else {
         Verdict::Elsewhere
@@ -155,18 +167,18 @@ fn is_shown_again(bench: View<'_>, side: usize, index: usize) -> bool {
     let (Some(table), Some(views), Some(doubled)) = (bench.tables.get(side), bench.views.get(side), bench.doubled.get(side)) else {
         return false;
     };
-    let Some(entry) = table.entry(index).filter(|entry| entry.trouble.is_none() && doubled.contains_key(&index)) else { return false };
-    let mated = if side == 0 { bench.mates.contains_key(&entry.folder) } else { bench.mated.contains(&entry.folder) };
+    let Some(entry) = table.entry(index).filter(|entry| entry.trouble().is_none() && doubled.contains_key(&index)) else { return false };
+    let mated = if side == 0 { bench.mates.contains_key(&entry.folder()) } else { bench.mated.contains(&entry.folder()) };
     !mated && table.folder(index).is_some_and(|folder| views.contains(folder))
 }
 
 fn row_of_a(bench: View<'_>, a: usize, all: bool) -> Pairing {
     let (Some(found), Some(verdict)) = (bench.book.of(0, a), verdict(bench, a)) else { return alone(bench, 0, a) };
     let [table_a, table_b] = bench.tables;
-    let trouble = |table: &Table, index: usize| table.entry(index).and_then(|entry| entry.trouble.as_deref().map(str::to_owned));
+    let trouble = |table: &Table, index: usize| table.entry(index).and_then(|entry| entry.trouble().map(str::to_owned));
     let away = || {
         let elsewhere =
-            table_a.entry(a).zip(table_b.entry(found.other)).filter(|(one, other)| bench.mates.get(&one.folder) != Some(&other.folder));
+            table_a.entry(a).zip(table_b.entry(found.other)).filter(|(one, other)| bench.mates.get(&one.folder()) != Some(&other.folder()));
         elsewhere.and(table_b.folder(found.other)).map(|folder| format!("it is in {folder} on the second side"))
     };
     let reason = match verdict {
@@ -179,16 +191,13 @@ fn row_of_a(bench: View<'_>, a: usize, all: bool) -> Pairing {
         _ => bench.remarks.get(&a).cloned(),
     };
     let row = Pairing {
-        verdict,
         method: Some(found.method),
         confidence: Some(found.confidence),
         a: table_a.half(a),
         b: table_b.half(found.other),
-        flags: Vec::new(),
-        date: None,
-        message_id: None,
-        subject: None,
+        flags: shown(table_a.flags(a).or_else(|| table_b.flags(found.other))),
         reason,
+        ..unmatched(verdict)
     };
     // Whether a header was read on the way must not show.
     if verdict == Verdict::Same && !all { row } else { with_facts(row, table_a, a) }
@@ -197,33 +206,52 @@ fn row_of_a(bench: View<'_>, a: usize, all: bool) -> Pairing {
 /// The row of a message without a counterpart.
 fn alone(bench: View<'_>, side: usize, index: usize) -> Pairing {
     let table = if side == 0 { &bench.tables[0] } else { &bench.tables[1] };
-    let trouble = table.entry(index).and_then(|entry| entry.trouble.as_deref());
+    let trouble = table.entry(index).and_then(Entry::trouble);
     let twin = bench.doubled.get(side).and_then(|doubled| doubled.get(&index));
-    let (verdict, reason) = match (trouble, twin) {
-        (Some(trouble), _) => (Verdict::Error, Some(trouble.to_owned())),
-        (None, Some(&twin)) => (Verdict::Doubled, Some(format!("the same as {}", table.name(twin)))),
-        (None, None) if side == 0 => {
-            let unseen =
-                (!bench.unseen.is_empty()).then(|| format!("unless it is in {}, which could not be read", bench.unseen.join(", ")));
-            (Verdict::OnlyA, unseen)
+    let hidden = table.entry(index).and_then(|entry| bench.hidden.get(side)?.get(&entry.folder()));
+    let (verdict, reason) = match (trouble, twin, hidden) {
+        (Some(trouble), _, _) => (Verdict::Error, Some(trouble.to_owned())),
+        (None, Some(&twin), _) => (Verdict::Doubled, Some(format!("the same as {}", table.name(twin)))),
+        (None, None, Some(hidden)) => (Verdict::Error, Some(hidden.clone())),
+        (None, None, None) => {
+            let unseen = bench.unseen.get(1 - side).filter(|unseen| !unseen.is_empty());
+            let reason = unseen.map(|unseen| format!("unless it is in {}, which could not be read", unseen.join(", ")));
+            (if side == 0 { Verdict::OnlyA } else { Verdict::OnlyB }, reason)
         }
-        (None, None) => (Verdict::OnlyB, None),
     };
     let half = table.half(index);
     let (a, b) = if side == 0 { (half, None) } else { (None, half) };
-    let row =
-        Pairing { verdict, method: None, confidence: None, a, b, flags: Vec::new(), date: None, message_id: None, subject: None, reason };
-    with_facts(row, table, index)
+    with_facts(Pairing { a, b, flags: shown(table.flags(index)), reason, ..unmatched(verdict) }, table, index)
+}
+
+/// A row with nothing in it.
+fn unmatched(verdict: Verdict) -> Pairing {
+    Pairing {
+        verdict,
+        method: None,
+        confidence: None,
+        a: None,
+        b: None,
+        flags: Vec::new(),
+        date: None,
+        message_id: None,
+        subject: None,
+        reason: None,
+    }
+}
+
+fn shown(flags: Option<&[Flag]>) -> Vec<String> {
+    flags.unwrap_or_default().iter().map(ToString::to_string).collect()
 }
 
 fn with_facts(mut row: Pairing, table: &Table, index: usize) -> Pairing {
     let Some(entry) = table.entry(index) else { return row };
-    if let Some(facts) = &entry.facts {
+    if let Some(facts) = entry.facts() {
         row.message_id.clone_from(&facts.message_id);
         row.subject.clone_from(&facts.subject);
         row.date.clone_from(&facts.date);
         if row.date.is_none() {
-            row.date = entry.listed.internal_date.and_then(InternalDate::rfc3339);
+            row.date = entry.internal_date().and_then(InternalDate::rfc3339);
         }
     }
     row
@@ -233,6 +261,10 @@ fn with_facts(mut row: Pairing, table: &Table, index: usize) -> Pairing {
 fn sums(rows: &Rows) -> Sums {
     let mut sums = Sums::default();
     for row in rows.iter() {
+        if row.is_of_a_folder() {
+            sums.folders_unread += 1;
+            continue;
+        }
         let (a, b) = (u64::from(row.a.is_some()), u64::from(row.b.is_some()));
         sums.listed_a += a;
         sums.listed_b += b;

@@ -7,13 +7,14 @@ use super::places::{self, Places};
 use super::reader::Reader;
 use super::table::{Entry, Table};
 use super::{Comparison, rows};
-use crate::error::Result;
+use crate::error::{Error, Result, Scope};
 use crate::folder::Folder;
 use crate::matching::formula::{self, Origin, Recipe};
 use crate::matching::ladder::{self, Book};
-use crate::message::Digest;
+use crate::message::{Digest, Flag};
 use crate::report::Event;
 use crate::report::compared::{Compared, Confidence, Formula, Method};
+use crate::store::Listed;
 use crate::transfer::both;
 
 /// Pairs whose headers prove a formula.
@@ -43,8 +44,12 @@ pub(super) struct Bench<'a> {
     pub(super) full: bool,
     /// Folders of each side that show mail of others (Gmail's All Mail).
     pub(super) views: [HashSet<Folder>; 2],
-    /// Folders of the second side that could not be looked into.
-    pub(super) unseen: Vec<String>,
+    /// Folders of each side that could not be looked into, as sentences name them.
+    pub(super) unseen: [Vec<String>; 2],
+    /// Folders of either side that could not be opened, and why.
+    pub(super) shut: Vec<(usize, Folder, Error)>,
+    /// Folders of each side, by their places in the tables, whose counterparts could not be opened, and why.
+    pub(super) hidden: [HashMap<usize, String>; 2],
     pub(super) journal: Journalled,
     facts: bool,
 }
@@ -65,7 +70,9 @@ impl<'a> Bench<'a> {
             recipe: None,
             full: comparison.full,
             views: [HashSet::new(), HashSet::new()],
-            unseen: Vec::new(),
+            unseen: [Vec::new(), Vec::new()],
+            shut: Vec::new(),
+            hidden: [HashMap::new(), HashMap::new()],
             journal: Journalled::new(comparison),
             facts: comparison.headers_for_all,
         }
@@ -73,12 +80,22 @@ impl<'a> Bench<'a> {
 
     pub(super) fn run(mut self, comparison: &Comparison<'_>) -> Result<Compared> {
         let Places { pairs, others } = self.folders(comparison)?;
+        let there_are = [pairs.iter().filter(|pair| pair.0.is_some()).count(), pairs.iter().filter(|pair| pair.1.is_some()).count()];
         for (a, b) in pairs {
             self.folder_pair(comparison, a.as_ref(), b.as_ref())?;
         }
+        for (side, count) in there_are.into_iter().enumerate().filter(|(_, count)| *count > 0 && others.is_empty()) {
+            let shut = self.shut.iter().filter(|shut| shut.0 == side).count();
+            // A side that shows nothing at all is none.
+            if shut == count
+                && let Some(at) = self.shut.iter().position(|shut| shut.0 == side)
+            {
+                return Err(self.shut.swap_remove(at).2);
+            }
+        }
         for folder in others {
             // What could not be read cannot be found either.
-            if self.left(0).iter().all(|&index| self.entry(0, index).is_none_or(|entry| entry.trouble.is_some())) {
+            if self.left(0).iter().all(|&index| self.entry(0, index).is_none_or(|entry| entry.trouble().is_some())) {
                 break;
             }
             self.other_folder(comparison, &folder)?;
@@ -88,6 +105,33 @@ impl<'a> Bench<'a> {
         self.altered()?;
         self.judge(comparison)?;
         let compared = rows::of(&mut self, comparison)?;
+        self.part(comparison);
+        Ok(compared)
+    }
+
+    /// The pairs that are sure, and the flags of their second ones.
+    pub(super) fn partners(mut self, comparison: &Comparison<'_>, each: &mut dyn FnMut(&Listed, Option<&[Flag]>)) -> Result<()> {
+        let Places { pairs, .. } = self.folders(comparison)?;
+        for (a, b) in pairs {
+            self.folder_pair(comparison, a.as_ref(), b.as_ref())?;
+        }
+        self.judge(comparison)?;
+        for (a, found) in self.book.pairs() {
+            // A strong pair whose headers differ is a mistaken one.
+            let sure = match found.confidence {
+                Confidence::Exact => true,
+                Confidence::Strong => !self.headers_differ(a, found.other),
+                Confidence::Weak => false,
+            };
+            if let Some(listed) = self.tables[0].listed(a).filter(|_| sure) {
+                each(&listed, self.tables[1].flags(found.other));
+            }
+        }
+        self.part(comparison);
+        Ok(())
+    }
+
+    fn part(&mut self, comparison: &Comparison<'_>) {
         let [a, b] = &mut self.readers;
         for farewell in <[_; 2]>::from(both(|| a.finish(), || b.finish())) {
             // Everything is known: a farewell that fails takes nothing back.
@@ -95,7 +139,6 @@ impl<'a> Bench<'a> {
                 comparison.report.event(Event::Note(error.to_string()));
             }
         }
-        Ok(compared)
     }
 
     fn folders(&mut self, comparison: &Comparison<'_>) -> Result<Places> {
@@ -108,8 +151,8 @@ impl<'a> Bench<'a> {
 
     /// Matches two folders that belong together, as far as they go together.
     fn folder_pair(&mut self, comparison: &Comparison<'_>, a: Option<&Folder>, b: Option<&Folder>) -> Result<()> {
-        let (here, there) = self.list(a, b)?;
-        if let (Some(_), Some(_), [first, second]) = (a, b, &self.tables) {
+        let ([here, there], whole) = self.list(comparison, a, b)?;
+        if let (true, Some(_), Some(_), [first, second]) = (whole, a, b, &self.tables) {
             self.mates.insert(first.folders.len() - 1, second.folders.len() - 1);
             self.mated.insert(second.folders.len() - 1);
         }
@@ -125,18 +168,37 @@ impl<'a> Bench<'a> {
         self.by_header(&here, &there)
     }
 
-    fn list(&mut self, a: Option<&Folder>, b: Option<&Folder>) -> Result<(Range<usize>, Range<usize>)> {
+    /// Lists two folders, and says whether both could be opened: one that cannot be hides what it holds and nothing else.
+    fn list(&mut self, comparison: &Comparison<'_>, a: Option<&Folder>, b: Option<&Folder>) -> Result<([Range<usize>; 2], bool)> {
         let [reader_a, reader_b] = &mut self.readers;
         let listed = both(|| a.map(|a| reader_a.list(a)).transpose(), || b.map(|b| reader_b.list(b)).transpose());
-        let [table_a, table_b] = &mut self.tables;
-        let add = |table: &mut Table, folder: Option<&Folder>, listed| match (folder, listed) {
-            (Some(folder), Some((listing, uidls))) => table.add(folder, listing, uidls),
-            _ => 0..0,
-        };
-        let ranges = (add(table_a, a, listed.0?), add(table_b, b, listed.1?));
-        self.book.grow(0, self.tables[0].entries.len());
-        self.book.grow(1, self.tables[1].entries.len());
-        Ok(ranges)
+        let mut ranges = [0..0, 0..0];
+        let mut shut = Vec::new();
+        for ((side, folder), told) in [a, b].into_iter().enumerate().zip(<[_; 2]>::from(listed)) {
+            let (Some(folder), Some(table), Some(range)) = (folder, self.tables.get_mut(side), ranges.get_mut(side)) else { continue };
+            match told {
+                Ok(Some(told)) => *range = table.add(folder, told),
+                Ok(None) => {}
+                // Whoever means one folder wants to hear of no other.
+                Err(error) if error.scope() <= Scope::Mailbox && !is_meant(comparison, side) => shut.push((side, folder, error)),
+                Err(error) => return Err(error),
+            }
+            self.book.grow(side, table.entries.len());
+        }
+        let whole = shut.is_empty();
+        for (side, folder, error) in shut {
+            // What the other side has in its counterpart may be here all the same.
+            let other = 1 - side;
+            let hides = (!ranges.get(other).is_none_or(Range::is_empty))
+                .then(|| self.tables.get(other).and_then(|table| table.folders.len().checked_sub(1)))
+                .flatten();
+            if let (Some(hides), Some(hidden)) = (hides, self.hidden.get_mut(other)) {
+                hidden.insert(hides, format!("its counterpart could not be looked at: {error}"));
+            }
+            self.be_blind_to(side, folder);
+            self.shut.push((side, folder.clone(), error));
+        }
+        Ok((ranges, whole))
     }
 
     pub(super) fn entry(&self, side: usize, index: usize) -> Option<&Entry> {
@@ -171,28 +233,33 @@ impl<'a> Bench<'a> {
     /// Step 0, whichever side has the unique-ids.
     fn by_formula(&mut self, here: &Range<usize>, there: &Range<usize>) -> Result<()> {
         for (maildrop, numbered) in [(0, there), (1, here)] {
+            if self.formula.is_some() {
+                return Ok(());
+            }
             let range = if maildrop == 0 { here } else { there };
-            let uidls: Vec<(usize, String)> =
-                range.clone().filter_map(|index| Some((index, self.entry(maildrop, index)?.uidl()?.to_owned()))).collect();
-            if uidls.is_empty() || self.formula.is_some() {
+            let drops: Vec<usize> =
+                range.clone().filter(|&index| self.entry(maildrop, index).is_some_and(|entry| entry.uidl().is_some())).collect();
+            if drops.is_empty() {
                 continue;
             }
-            let texts: Vec<&str> = uidls.iter().map(|(_, uidl)| uidl.as_str()).collect();
             let other = 1 - maildrop;
             let validity = numbered.clone().next().and_then(|index| {
                 let table = self.tables.get(other)?;
-                table.folders.get(table.entry(index)?.folder)?.1
+                table.folders.get(table.entry(index)?.folder())?.1
             });
+            let texts: Vec<&str> = drops.iter().filter_map(|&index| self.entry(maildrop, index)?.uidl()).collect();
             let guesses = formula::guesses(&texts, validity);
+            let recognised = formula::recognised(&texts);
+            drop(texts);
             for guess in &guesses {
-                let pairs = self.pairs_by(guess.recipe, maildrop, &uidls, numbered, validity)?;
+                let pairs = self.pairs_by(guess.recipe, maildrop, &drops, numbered, validity)?;
                 if self.accept(guess.recipe, maildrop, &pairs)? {
                     self.formula =
                         Some(Formula { name: guess.recipe.name(), explains: guess.explains as u64, of: guess.of as u64, used: true });
                     return Ok(());
                 }
             }
-            if self.by_message_id(maildrop, &uidls, numbered)? {
+            if self.by_message_id(maildrop, &drops, numbered)? {
                 return Ok(());
             }
             let first = guesses.first().filter(|guess| guess.recipe.confidence() == Confidence::Exact);
@@ -200,7 +267,7 @@ impl<'a> Bench<'a> {
                 Some(guess) => {
                     Some(Formula { name: guess.recipe.name(), explains: guess.explains as u64, of: guess.of as u64, used: false })
                 }
-                None => formula::recognised(&texts),
+                None => recognised,
             };
         }
         Ok(())
@@ -211,7 +278,7 @@ impl<'a> Bench<'a> {
         &mut self,
         recipe: Recipe,
         maildrop: usize,
-        uidls: &[(usize, String)],
+        drops: &[usize],
         numbered: &Range<usize>,
         validity: Option<u32>,
     ) -> Result<Vec<(usize, usize)>> {
@@ -223,7 +290,8 @@ impl<'a> Bench<'a> {
         } else {
             places.extend(numbered.clone().filter_map(|index| Some((Origin::Uid(self.entry(other, index)?.uid()?), index))));
         }
-        let pairs = uidls.iter().filter_map(|(index, uidl)| Some((*index, *places.get(&recipe.origin(uidl, validity)?)?)));
+        let uidl = |index: usize| self.entry(maildrop, index)?.uidl();
+        let pairs = drops.iter().filter_map(|&index| Some((index, *places.get(&recipe.origin(uidl(index)?, validity)?)?)));
         Ok(pairs.map(|(index, found)| if maildrop == 0 { (index, found) } else { (found, index) }).collect())
     }
 
@@ -234,7 +302,7 @@ impl<'a> Bench<'a> {
         let (a, b): (Vec<usize>, Vec<usize>) = samples.iter().copied().unzip();
         self.learn([&a, &b], [false, false])?;
         let headers: Vec<(Digest, Digest)> =
-            samples.iter().filter_map(|&(a, b)| Some((self.tables[0].header(a)?, self.tables[1].header(b)?))).collect();
+            samples.iter().filter_map(|&(a, b)| Some((*self.tables[0].header(a)?, *self.tables[1].header(b)?))).collect();
         if headers.is_empty() || headers.iter().any(|(a, b)| a != b) {
             return Ok(false);
         }
@@ -251,7 +319,7 @@ impl<'a> Bench<'a> {
     /// does not is a sign of another message or of another header. What is `certain` stays a pair whatever its headers say, for they
     /// tell that it was changed; and where its server counts otherwise, sizes are no sign.
     fn backed(&mut self, pairs: &[(usize, usize)], certain: bool) -> Result<Vec<(usize, usize)>> {
-        let size = |bench: &Self, side: usize, index: usize| bench.entry(side, index).and_then(|entry| entry.listed.size);
+        let size = |bench: &Self, side: usize, index: usize| bench.entry(side, index).and_then(Entry::size);
         let alike = |bench: &Self, &(a, b): &(usize, usize)| size(bench, 0, a).is_some_and(|one| size(bench, 1, b) == Some(one));
         let doubtful: Vec<(usize, usize)> = pairs.iter().copied().filter(|pair| !alike(self, pair)).collect();
         if certain && doubtful.len() > pairs.len() / 10 + FEW_DOUBTS {
@@ -267,19 +335,22 @@ impl<'a> Bench<'a> {
     }
 
     /// Unique-ids that are made of the Message-ID: the messages' own headers say so.
-    fn by_message_id(&mut self, maildrop: usize, uidls: &[(usize, String)], numbered: &Range<usize>) -> Result<bool> {
+    fn by_message_id(&mut self, maildrop: usize, drops: &[usize], numbered: &Range<usize>) -> Result<bool> {
         let likely = |uidl: &str| uidl.contains('@') || (uidl.len() == 32 && uidl.bytes().all(|byte| byte.is_ascii_hexdigit()));
-        if uidls.iter().filter(|(_, uidl)| likely(uidl)).count() * 100 < uidls.len() * 99 {
+        let unlikely = drops.iter().filter(|&&index| !self.entry(maildrop, index).and_then(Entry::uidl).is_some_and(likely)).count();
+        if (drops.len() - unlikely) * 100 < drops.len() * 99 {
             return Ok(false);
         }
+        let uidls: Vec<(usize, String)> =
+            drops.iter().filter_map(|&index| Some((index, self.entry(maildrop, index)?.uidl()?.to_owned()))).collect();
         let places: Vec<usize> =
             ladder::spread(uidls.len(), SAMPLES).into_iter().filter_map(|at| uidls.get(at).map(|(index, _)| *index)).collect();
         self.learn_side(maildrop, &places)?;
         let samples: Vec<(String, Option<String>)> = places
             .iter()
             .filter_map(|&index| self.entry(maildrop, index))
-            .filter(|entry| entry.trouble.is_none())
-            .filter_map(|entry| Some((entry.uidl()?.to_owned(), entry.facts.as_ref().and_then(|facts| facts.message_id.clone()))))
+            .filter(|entry| entry.trouble().is_none())
+            .filter_map(|entry| Some((entry.uidl()?.to_owned(), entry.facts().and_then(|facts| facts.message_id.clone()))))
             .collect();
         let Some(recipe) = Recipe::of_headers(&samples) else { return Ok(false) };
         let other = 1 - maildrop;
@@ -307,7 +378,7 @@ impl<'a> Bench<'a> {
     }
 
     fn message_id(&self, side: usize, index: usize) -> Option<&str> {
-        self.entry(side, index)?.facts.as_ref()?.message_id.as_deref()
+        self.entry(side, index)?.facts()?.message_id.as_deref()
     }
 
     fn learn_side(&mut self, side: usize, wanted: &[usize]) -> Result<()> {
@@ -316,8 +387,11 @@ impl<'a> Bench<'a> {
 
     /// Step 1.
     fn known(&mut self, comparison: &Comparison<'_>, here: &Range<usize>, there: &Range<usize>) -> Result<()> {
+        if comparison.known.is_empty() {
+            return Ok(());
+        }
         let table = &self.tables[1];
-        let first = there.clone().next().and_then(|index| table.folders.get(table.entry(index)?.folder));
+        let first = there.clone().next().and_then(|index| table.folders.get(table.entry(index)?.folder()));
         let Some((folder, validity)) = first else { return Ok(()) };
         let uids: HashMap<u32, usize> = there.clone().filter_map(|index| Some((table.entry(index)?.uid()?, index))).collect();
         let here = self.book.left(0, here.clone());
@@ -344,13 +418,18 @@ impl<'a> Bench<'a> {
 
     /// What is known by its content on both sides: after reading all, and in local stores.
     fn by_content(&mut self, here: &Range<usize>, there: &Range<usize>) {
-        let [a, b] = self.contents([here.clone().collect(), there.clone().collect()]);
-        self.take(ladder::pair_equal(a, b), Method::Content, Confidence::Exact);
-        let [a, b] = self.parts([here.clone().collect(), there.clone().collect()]);
-        self.take(ladder::pair_equal(a, b), Method::Content, Confidence::Exact);
+        self.take_by_content([here.clone().collect(), there.clone().collect()]);
     }
 
-    pub(super) fn contents(&self, wanted: [Vec<usize>; 2]) -> [Vec<(usize, Digest)>; 2] {
+    pub(super) fn take_by_content(&mut self, wanted: [Vec<usize>; 2]) {
+        let [a, b] = self.contents(wanted.clone());
+        self.take(ladder::pair_equal(a, b), Method::Content, Confidence::Exact);
+        let [a, b] = self.parts(wanted);
+        let pairs = ladder::pair_equal(a, b);
+        self.take(pairs, Method::Content, Confidence::Exact);
+    }
+
+    fn contents(&self, wanted: [Vec<usize>; 2]) -> [Vec<(usize, Digest)>; 2] {
         let of = |side: usize, wanted: Vec<usize>| {
             self.book.left(side, wanted).into_iter().filter_map(|index| Some((index, self.entry(side, index)?.content()?))).collect()
         };
@@ -359,22 +438,17 @@ impl<'a> Bench<'a> {
     }
 
     /// Header digests with content digests of the bodies.
-    pub(super) fn parts(&self, wanted: [Vec<usize>; 2]) -> [Vec<(usize, (Digest, Digest))>; 2] {
+    fn parts(&self, wanted: [Vec<usize>; 2]) -> [Vec<(usize, (&Digest, Digest))>; 2] {
         let of = |side: usize, wanted: Vec<usize>| {
-            let parts = |index: usize| self.entry(side, index).and_then(|entry| Some((entry.header?, entry.whole.as_ref()?.body)));
+            let parts = |index: usize| Some((self.header(side, index)?, self.entry(side, index)?.whole()?.body));
             self.book.left(side, wanted).into_iter().filter_map(|index| Some((index, parts(index)?))).collect()
         };
         let [a, b] = wanted;
         [of(0, a), of(1, b)]
     }
 
-    pub(super) fn headers(&self, wanted: [Vec<usize>; 2]) -> [Vec<(usize, Digest)>; 2] {
-        let of = |side: usize, wanted: Vec<usize>| {
-            let header = |index: usize| self.entry(side, index).and_then(|entry| entry.header);
-            self.book.left(side, wanted).into_iter().filter_map(|index| Some((index, header(index)?))).collect()
-        };
-        let [a, b] = wanted;
-        [of(0, a), of(1, b)]
+    pub(super) fn header(&self, side: usize, index: usize) -> Option<&Digest> {
+        self.tables.get(side)?.header(index)
     }
 
     pub(super) fn take(&mut self, pairs: Vec<(usize, usize)>, method: Method, confidence: Confidence) {
@@ -390,13 +464,13 @@ impl<'a> Bench<'a> {
         self.learn([&a, &b], [b.is_empty() || a.len() <= FEW, a.is_empty() || b.len() <= FEW])?;
         if !self.full {
             let sizes = |side: usize, list: &[usize]| -> Vec<Option<u64>> {
-                list.iter().map(|&index| self.entry(side, index).and_then(|entry| entry.listed.size)).collect()
+                list.iter().map(|&index| self.entry(side, index).and_then(Entry::size)).collect()
             };
             let walked = ladder::order_and_size(&sizes(0, &a), &sizes(1, &b));
             let walk: Vec<(usize, usize)> = a.iter().copied().zip(b.iter().copied()).take(walked).collect();
             for (a, b) in walk {
                 let trouble =
-                    [(0, a), (1, b)].iter().any(|&(side, index)| self.entry(side, index).is_some_and(|one| one.trouble.is_some()));
+                    [(0, a), (1, b)].iter().any(|&(side, index)| self.entry(side, index).is_some_and(|one| one.trouble().is_some()));
                 match (self.tables[0].header(a), self.tables[1].header(b)) {
                     (Some(one), Some(other)) if one == other => self.book.pair(a, b, Method::OrderAndSize, Confidence::Strong),
                     // Nothing else can tell of it.
@@ -406,22 +480,32 @@ impl<'a> Bench<'a> {
                 };
             }
         }
-        self.take_by_header([a, b]);
+        self.take_by_header(&[a, b]);
         Ok(())
     }
 
     /// Pairs equal headers, first those of messages that are as long as each other: of several under one header each is to meet its own.
-    pub(super) fn take_by_header(&mut self, wanted: [Vec<usize>; 2]) {
-        let [a, b] = self.headers(wanted.clone());
-        let sized = |side: usize, list: Vec<(usize, Digest)>| {
-            let of = |(index, header)| Some((index, (header, self.entry(side, index)?.listed.size?)));
-            list.into_iter().filter_map(of).collect::<Vec<_>>()
+    pub(super) fn take_by_header(&mut self, wanted: &[Vec<usize>; 2]) {
+        let [a, b] = wanted;
+        let sized = |side: usize, list: &[usize]| {
+            let of = |index: usize| Some((index, (self.header(side, index)?, self.entry(side, index)?.size()?)));
+            self.book.left(side, list.iter().copied()).into_iter().filter_map(of).collect::<Vec<_>>()
         };
         let pairs = ladder::pair_equal(sized(0, a), sized(1, b));
         self.take(pairs, Method::Header, Confidence::Strong);
-        let [a, b] = self.headers(wanted);
-        self.take(ladder::pair_equal(a, b), Method::Header, Confidence::Strong);
+        let of = |side: usize, list: &[usize]| {
+            let of = |index: usize| Some((index, self.header(side, index)?));
+            self.book.left(side, list.iter().copied()).into_iter().filter_map(of).collect::<Vec<_>>()
+        };
+        let pairs = ladder::pair_equal(of(0, a), of(1, b));
+        self.take(pairs, Method::Header, Confidence::Strong);
     }
+}
+
+/// Whether one folder of a side was named, so that without it there is nothing to compare.
+fn is_meant(comparison: &Comparison<'_>, side: usize) -> bool {
+    let side = if side == 0 { &comparison.a } else { &comparison.b };
+    side.only.is_some()
 }
 
 /// What the journal knows, by where it lies on the second side: places in [`Comparison::known`] by folder and UIDVALIDITY.
@@ -458,7 +542,7 @@ impl Journalled {
             .map(|((from, key), (_, _, uid))| ((from, key.as_str()), *uid))
             .collect();
         let uid = |index: usize| {
-            let key = table.entry(index)?.listed.key.as_ref()?.to_string();
+            let key = table.listed(index)?.key?.to_string();
             Some((index, *known.get(&(table.folder(index)?, key.as_str()))?))
         };
         wanted.iter().filter_map(|&index| uid(index)).collect()
@@ -468,8 +552,8 @@ impl Journalled {
 /// Where the message with an X-GM-MSGID is; a folder has each but once.
 pub(super) fn gmail_places(table: &Table, reader: &mut Reader<'_>, range: &Range<usize>) -> Result<HashMap<Origin, usize>> {
     let Some(folder) = range.clone().next().and_then(|index| table.folder(index)) else { return Ok(HashMap::new()) };
-    let listed: Vec<_> = range.clone().filter_map(|index| table.entry(index)).map(|entry| entry.listed.clone()).collect();
+    let listed: Vec<_> = range.clone().filter_map(|index| table.listed(index)).collect();
     let ids = reader.gmail_ids(folder, &listed)?;
-    let place = |index: usize| Some((Origin::Gmail(*ids.get(&table.entry(index)?.listed.id)?), index));
+    let place = |index: usize| Some((Origin::Gmail(*ids.get(&table.entry(index)?.id())?), index));
     Ok(range.clone().filter_map(place).collect())
 }
