@@ -286,6 +286,71 @@ fn three_and_two_of_one_message_are_told_apart() {
 }
 
 #[test]
+fn a_folder_that_cannot_be_opened_is_a_row_and_the_others_are_compared() {
+    let (old, new, tool) = twins();
+    for server in [&old, &new] {
+        server.fill("Secret", &mail::many(63, 200)[60..]);
+    }
+    let closed =
+        |server: &Imapd| server.behave(|behaviour| drop(behaviour.closed.insert("Secret".to_owned(), "[NOPERM] not for you".to_owned())));
+    closed(&new);
+    let run = tool.run(&["compare", "old", "new", "--json"]).expect_code(3);
+    let document = run.json();
+    let figures =
+        ["same", "only_a", "only_b", "errors", "folders_unread", "listed_a", "listed_b", "balanced"].map(|name| document[name].clone());
+    assert_eq!(serde_json::json!(figures), serde_json::json!([40, 0, 0, 3, 1, 43, 40, true]), "{document}");
+    let rows = with(&document, "error");
+    let folder = rows.iter().find(|row| row["a"].is_null()).unwrap();
+    assert_eq!((&folder["b"]["folder"], &folder["b"]["uid"]), (&"Secret".into(), &Value::Null), "{folder}");
+    assert!(rows.len() == 4 && rows.iter().all(|row| row["reason"].as_str().unwrap().contains("[NOPERM] not for you")), "{document}");
+    let text = tool.run(&["compare", "old", "new"]).expect_code(3);
+    assert!(text.stderr.contains("no difference was found, but 3 messages and 1 folder could not be read"), "{text}");
+    assert!(text.stderr.contains("Secret: ") && text.stderr.contains("[NOPERM] not for you"), "{text}");
+    // The other way round, on both sides, and beside a difference.
+    assert_eq!(tool.run(&["compare", "new", "old", "--json"]).expect_code(3).json()["folders_unread"], 1);
+    closed(&old);
+    let document = tool.run(&["compare", "old", "new", "--json", "--full"]).expect_code(3).json();
+    assert_eq!((&document["errors"], &document["folders_unread"], &document["same"]), (&0.into(), &2.into(), &40.into()), "{document}");
+    new.change("INBOX", |mailbox| mailbox.expunge(3));
+    let document = tool.run(&["compare", "old", "new", "--json"]).expect_code(1).json();
+    assert_eq!(with(&document, "only_a")[0]["reason"], "unless it is in Secret, which could not be read");
+    // Who means that folder hears of nothing else, and a side that shows nothing is none.
+    tool.run(&["compare", "old/Secret", "new/Secret"]).expect_code(6);
+    new.behave(|behaviour| {
+        ["INBOX", "Archive"].map(|name| behaviour.closed.insert(name.to_owned(), "no".to_owned())).into_iter().for_each(drop)
+    });
+    assert_eq!(tool.run(&["compare", "old", "new", "--json"]).expect_code(6).text(), "");
+}
+
+#[test]
+fn rows_show_the_flags_that_a_listing_tells_and_no_verdict_is_made_of_them() {
+    let (old, new, tool) = twins();
+    let flag = |server: &Imapd, uid: u32, flags: &[&str]| {
+        server.change("INBOX", |mailbox| {
+            let message = mailbox.messages.iter_mut().find(|message| message.uid == uid).unwrap();
+            message.flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        });
+    };
+    flag(&old, 2, &["\\Seen", "Work", "\\Recent"]);
+    flag(&new, 3, &["\\Flagged"]);
+    let drop = Pop3d::start(pop3d::Behaviour::default(), &mail::many(20, 200));
+    tool.server("drop", None, Some(&drop.url()));
+    let document = tool.run(&["compare", "old/INBOX", "new/INBOX", "--json"]).expect_code(0).json();
+    let of = |document: &Value, at: usize| document["rows"][at]["flags"].clone();
+    assert_eq!(of(&document, 1), serde_json::json!(["seen", "Work"]), "{document}");
+    assert_eq!((of(&document, 0), of(&document, 2)), (serde_json::json!([]), serde_json::json!([])));
+    // A maildrop has none, so they are those of the other side.
+    let document = tool.run(&["compare", "drop", "new/INBOX", "--json"]).expect_code(0).json();
+    assert_eq!(of(&document, 2), serde_json::json!(["flagged"]), "{document}");
+    let rows = tool.run(&["compare", "old/INBOX", "new/INBOX", "-o", "tsv"]).expect_code(0).text();
+    assert_eq!(rows.lines().nth(1).unwrap().split('\t').nth(16), Some("seen,Work"), "{rows}");
+    fs::create_dir_all(tool.path("mail/cur")).unwrap();
+    fs::write(tool.path("mail/cur/1.a.b:2,FS"), &mail::many(20, 200)[1]).unwrap();
+    let document = tool.run(&["compare", "maildir:mail", "old/INBOX", "--json"]).expect_code(1).json();
+    assert_eq!(of(&document, 0), serde_json::json!(["flagged", "seen"]), "{document}");
+}
+
+#[test]
 fn a_hundred_thousand_messages_on_each_side_take_bounded_memory() {
     // KiB; these are debug builds.
     const MEMORY: u64 = 108 * 1024;
@@ -301,14 +366,23 @@ fn a_hundred_thousand_messages_on_each_side_take_bounded_memory() {
     let drop = Pop3d::with_uidls(pop3d::Behaviour::default(), &entries);
     let tool = Tool::new();
     tool.server("old", Some(&imap[0].url()), Some(&drop.url())).server("new", Some(&imap[1].url()), None);
-    for args in [&["compare-pop3", "old"][..], &["compare", "old", "new"]] {
-        let running = tool.spawn(&[args, &["-o", "jsonl"]].concat(), None);
-        let peak = peak_memory(running.id());
-        let output = running.finish().expect_code(0);
-        let peak = peak.join().unwrap();
-        assert_eq!(output.text().lines().count() as u64, COUNT + 1);
-        eprintln!("{args:?}: {peak} KiB");
-        assert!(peak > 0 && peak < MEMORY, "{args:?}: {peak} KiB");
+    for shuffled in [false, true] {
+        if shuffled {
+            // Neither order nor unique-ids tell anything.
+            imap[1].change("INBOX", |mailbox| {
+                let bodies: Vec<Vec<u8>> = mailbox.messages.iter().map(|message| message.body.clone()).collect();
+                (0..).zip(&mut mailbox.messages).for_each(|(at, message)| message.body = bodies[at * 7919 % bodies.len()].clone());
+            });
+        }
+        for args in [&["compare-pop3", "old"][..], &["compare", "old", "new"]] {
+            let running = tool.spawn(&[args, &["-o", "jsonl"]].concat(), None);
+            let peak = peak_memory(running.id());
+            let output = running.finish().expect_code(0);
+            let peak = peak.join().unwrap();
+            assert_eq!(output.text().lines().count() as u64, COUNT + 1);
+            eprintln!("{args:?}: {peak} KiB");
+            assert!(peak > 0 && peak < MEMORY, "{args:?}: {peak} KiB");
+        }
     }
 }
 

@@ -9,3 +9,4 @@ mod plan;
 mod spread;
 mod takeout;
 mod throttled;
+mod twin;

@@ -25,6 +25,8 @@ pub struct Behaviour {
     pub login_from: u64,
     /// Hangs up in the middle of RETR of this message (number from 1), once for each time it stands here.
     pub hang_up_at: Vec<usize>,
+    /// Hangs up at TOP of this message, once for each time it stands here.
+    pub hang_up_at_top: Vec<usize>,
     /// Answers RETR of this message with `-ERR` and these words.
     pub refuse: Vec<(usize, String)>,
     /// Answers TOP of these messages with `-ERR`.
@@ -69,6 +71,7 @@ impl Default for Behaviour {
             login: None,
             login_from: 0,
             hang_up_at: Vec::new(),
+            hang_up_at_top: Vec::new(),
             refuse: Vec::new(),
             refuse_top: Vec::new(),
             refuse_once: Vec::new(),
@@ -350,6 +353,13 @@ fn serve(wire: &mut Wire, world: &Arc<Mutex<World>>) -> io::Result<()> {
             }
             ("TOP", true) if number.is_some_and(|number| behaviour.refuse_top.contains(&number)) => wire.line("-ERR cannot")?,
             ("TOP", true) if !behaviour.no_top => {
+                let hang_up = {
+                    let hang_up_at = &mut world.lock().unwrap().behaviour.hang_up_at_top;
+                    hang_up_at.iter().position(|&at| Some(at) == number).map(|index| hang_up_at.remove(index))
+                };
+                if hang_up.is_some() {
+                    return Ok(());
+                }
                 let lines = words.get(1).and_then(|word| word.parse().ok());
                 if let (Some(entry), Some(lines)) = (entry, lines) {
                     let mut answer = b"+OK\r\n".to_vec();

@@ -353,6 +353,28 @@ fn a_folder_that_could_not_be_looked_into_is_named_with_what_is_missing() {
 }
 
 #[test]
+fn what_lies_beside_a_folder_that_cannot_be_opened_is_found_elsewhere_or_not_judged() {
+    let a = place(Kind::Imap, vec![("INBOX", mails(1..=3)), ("Old", mails(4..=6))]);
+    let b = place(Kind::Imap, vec![("INBOX", mails([1, 2, 3, 5])), ("Old", mails([4, 6]))]);
+    b.lock().unwrap().closed = vec!["Old".to_owned()];
+    let compared = compare(&a, &b, Asked::default());
+    assert_eq!(signs(&compared), "===!~!!");
+    assert_eq!(compared.rows[3].reason.as_deref(), Some("its counterpart could not be looked at: it cannot be opened"));
+    assert_eq!((compared.sums.errors, compared.sums.folders_unread, compared.sums.listed_a), (2, 1, 6));
+    assert!(!compared.sums.equal());
+    // INBOX of a maildrop's IMAP side.
+    let drop = place(Kind::Pop3, vec![("INBOX", drop_of(1..=3, |number| Some(format!("u{number}"))))]);
+    let b = place(Kind::Imap, vec![("INBOX", mails(1..=3)), ("Old", mails(3..=3))]);
+    b.lock().unwrap().closed = vec!["INBOX".to_owned()];
+    let compared = compare(&drop, &b, Asked { maildrop: true, ..Asked::default() });
+    assert_eq!(signs(&compared), "!!~!");
+    b.lock().unwrap().closed.push("Old".to_owned());
+    assert_eq!(signs(&compare(&drop, &b, Asked { maildrop: true, ..Asked::default() })), "!!!!");
+    let error = try_compare(&drop, &b, Asked { maildrop: true, only: [None, Some("INBOX")], ..Asked::default() }).unwrap_err();
+    assert_eq!(error.to_string(), "it cannot be opened");
+}
+
+#[test]
 fn a_header_too_long_to_tell_of_is_said_to_differ() {
     let long = |end: char| {
         let mut bytes = b"Message-ID: <1@x>\r\n".to_vec();

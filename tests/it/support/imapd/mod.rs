@@ -66,6 +66,8 @@ pub struct Behaviour {
     pub vanish: Option<(String, u32)>,
     /// What SELECT says can be changed for ever, in place of everything.
     pub permanent_flags: Option<String>,
+    /// SELECT and EXAMINE of these mailboxes are refused with these words.
+    pub closed: BTreeMap<String, String>,
     /// SELECT opens mailboxes to be read.
     pub read_only: bool,
     /// Attributes of mailboxes in LIST: `("Bin", "\\Trash")`.
@@ -137,6 +139,7 @@ impl Default for Behaviour {
             capabilities: capabilities.map(str::to_owned).to_vec(),
             appends: BTreeMap::new(),
             faults: Vec::new(),
+            closed: BTreeMap::new(),
             meddling: Vec::new(),
             copy_uid: None,
             vanish: None,

@@ -255,6 +255,11 @@ impl Session<'_> {
                     return Ok(Next::Go);
                 };
                 let behaviour = self.world.lock().unwrap().behaviour.clone();
+                if let Some(words) = behaviour.closed.get(&folder) {
+                    self.selected = None;
+                    self.wire.line(&format!("{tag} NO {words}"))?;
+                    return Ok(Next::Go);
+                }
                 let words: Vec<String> = parts[1..].iter().map(Token::text).collect();
                 let asks = |name: &str| words.iter().any(|word| word == name);
                 let since = if asks("QRESYNC") {
