@@ -1,6 +1,7 @@
 //! The steps by which two listings are matched, and the book of who was matched with whom. Each step gets what is left and
 //! gives pairs; what a pair is worth is the caller's to say. No step does quadratic work, whatever peers list.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::hash::Hash;
 
@@ -106,6 +107,29 @@ pub fn pair_equal<K: Hash + Eq>(a: impl IntoIterator<Item = (usize, K)>, b: impl
         Some(index)
     };
     a.into_iter().filter_map(|(index, key)| Some((index, take(&key)?))).collect()
+}
+
+/// As [`pair_equal`] of messages that are named by their places (rising) and whose keys (`key` of side and place) are at hand: of a hundred
+/// thousand hardly more than the places is held.
+pub fn pair_equal_places<K: Ord>(mut a: Vec<usize>, mut b: Vec<usize>, key: impl Fn(usize, usize) -> Option<K>) -> Vec<(usize, usize)> {
+    for (side, list) in [(0, &mut a), (1, &mut b)] {
+        list.retain(|&place| key(side, place).is_some());
+        list.sort_unstable_by(|&one, &other| key(side, one).cmp(&key(side, other)).then(one.cmp(&other)));
+    }
+    let mut pairs = Vec::with_capacity(a.len().min(b.len()));
+    let (mut here, mut there) = (a.into_iter().peekable(), b.into_iter().peekable());
+    while let (Some(&one), Some(&other)) = (here.peek(), there.peek()) {
+        match key(0, one).cmp(&key(1, other)) {
+            Ordering::Less => drop(here.next()),
+            Ordering::Greater => drop(there.next()),
+            Ordering::Equal => {
+                pairs.push((one, other));
+                here.next();
+                there.next();
+            }
+        }
+    }
+    pairs
 }
 
 /// Pairs what has the same key and only one on either side has.
@@ -265,6 +289,10 @@ mod tests {
             prop_assert!(pairs.iter().all(|(one, other)| a[*one].0 == b[*other].0));
             let count = |list: &[(u8, Option<u64>)], key| list.iter().filter(|one| one.0 == key).count();
             prop_assert_eq!(pairs.len(), (0..4).map(|key| count(&a, key).min(count(&b, key))).sum::<usize>());
+            let places = |list: &[(u8, Option<u64>)]| (0..list.len()).collect::<Vec<_>>();
+            let mut by_place = pair_equal_places(places(&a), places(&b), |side, place| Some(if side == 0 { a[place].0 } else { b[place].0 }));
+            by_place.sort_unstable();
+            prop_assert_eq!(&by_place, &pairs);
             let unique = pair_unique(keys(&a), keys(&b));
             prop_assert_eq!(unique.len(), (0..4).filter(|key| count(&a, *key) == 1 && count(&b, *key) == 1).count());
         }

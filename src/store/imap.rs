@@ -127,11 +127,14 @@ impl Source for ImapSource {
     fn list_with_flags(&mut self, folder: &Folder) -> Result<(Listing, ListedFlags)> {
         self.list_by(folder, |selected| {
             let generation = selected.state().uid_validity;
-            let (mut sets, mut messages, mut flags) = (FlagSets::default(), Vec::new(), Vec::new());
-            for (meta, set) in selected.list_flagged(&mut sets)? {
-                messages.push(listed(&meta, generation));
+            let mut sets = FlagSets::default();
+            let told = selected.list_flagged(&mut sets)?;
+            let mut flags = Vec::with_capacity(told.size_hint().0);
+            let messages = told.map(|(meta, set)| {
                 flags.push(set);
-            }
+                listed(&meta, generation)
+            });
+            let messages = messages.collect();
             Ok((Listing { generation, messages }, ListedFlags::new(sets, flags)))
         })
     }

@@ -542,3 +542,20 @@ fn a_reader_that_goes_away_is_no_trouble_and_the_answer_stands() {
         assert_eq!(output.stderr, "");
     }
 }
+
+#[test]
+fn an_inbox_that_cannot_be_opened_is_no_proof_that_mail_is_missing() {
+    let bodies = mail::many(12, 100);
+    let imap = Imapd::start(Behaviour::default());
+    imap.fill("INBOX", &bodies);
+    imap.fill("Archive", &bodies[..10]);
+    imap.behave(|behaviour| drop(behaviour.closed.insert("INBOX".to_owned(), "[INUSE] not now".to_owned())));
+    let pop3 = Pop3d::start(pop3d::Behaviour::default(), &bodies);
+    let tool = Tool::new();
+    tool.server("work", Some(&imap.url()), Some(&pop3.url()));
+    let run = tool.run(&["compare-pop3", "work", "--json"]).expect_code(3);
+    let document = run.json();
+    let figures = ["elsewhere", "errors", "folders_unread", "only_a", "balanced"].map(|name| document[name].clone());
+    assert_eq!(serde_json::json!(figures), serde_json::json!([10, 2, 1, 0, true]), "{document}");
+    assert!(run.stderr.contains("[INUSE] not now"), "{run}");
+}

@@ -55,8 +55,9 @@ pub(super) fn verdict(sums: &Sums, maildrop: &Maildrop, imap: &Account, names: &
         let reason = format!("IMAP: it has everything, but {} there otherwise than in the maildrop; look at them", stand(sums.different));
         return (Choice::Imap, reason, format!("{again} --full"));
     }
-    if sums.errors > 0 {
-        let reason = format!("IMAP, as far as could be seen: {} could not be read", counted(sums.errors, "message"));
+    if sums.errors + sums.folders_unread > 0 {
+        let unread = if sums.errors > 0 { counted(sums.errors, "message") } else { counted(sums.folders_unread, "folder") };
+        let reason = format!("IMAP, as far as could be seen: {unread} could not be read");
         return (Choice::Imap, reason, again);
     }
     let doubled = match sums.doubled {

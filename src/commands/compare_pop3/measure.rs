@@ -1,7 +1,7 @@
 //! What each protocol offers, measured in a session of its own after the comparison. Both sessions are read-only, and what a server
 //! will not tell is told as unknown. It gives no advice.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::account::{Place, Server};
 use crate::commands::App;
@@ -288,11 +288,18 @@ fn octets(session: &mut Session, folders: &[(Vec<u8>, Option<u64>)], messages: O
 
 /// The unique-ids of the comparison's session, and how many of them this later one has too.
 pub(super) fn unique_ids(compared: &Compared, maildrop: &Maildrop) -> crate::report::advice::UniqueIds {
-    let first: HashSet<String> = compared.rows.iter().filter_map(|row| row.a?.uidl).collect();
-    let second: Option<HashSet<&str>> =
-        maildrop.listings.as_ref().map(|(_, uidl)| uidl.iter().flatten().filter_map(|(_, id)| id.as_deref()).collect());
-    let again = second.map(|second| first.iter().filter(|id| second.contains(id.as_str())).count() as u64);
-    let count = first.len() as u64;
+    // Of those that are given again, which nearly all are, no second copy is made.
+    let mut second: Option<HashMap<&str, bool>> =
+        maildrop.listings.as_ref().map(|(_, uidl)| uidl.iter().flatten().filter_map(|(_, id)| Some((id.as_deref()?, false))).collect());
+    let mut others: HashSet<String> = HashSet::new();
+    for id in compared.rows.iter().filter_map(|row| row.a?.uidl) {
+        match second.as_mut().and_then(|second| second.get_mut(id.as_str())) {
+            Some(met) => *met = true,
+            None => drop(others.insert(id)),
+        }
+    }
+    let again = second.map(|second| second.into_values().filter(|met| *met).count() as u64);
+    let count = again.unwrap_or_default() + others.len() as u64;
     crate::report::advice::UniqueIds {
         first: count,
         again,

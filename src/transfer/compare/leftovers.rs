@@ -135,7 +135,7 @@ impl Bench<'_> {
         if left.iter().any(Vec::is_empty) {
             return Ok(());
         }
-        self.take_by_content(left.clone());
+        self.take_by_content(&left);
         self.take_by_header(&left);
         Ok(())
     }

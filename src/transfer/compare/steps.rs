@@ -418,33 +418,22 @@ impl<'a> Bench<'a> {
 
     /// What is known by its content on both sides: after reading all, and in local stores.
     fn by_content(&mut self, here: &Range<usize>, there: &Range<usize>) {
-        self.take_by_content([here.clone().collect(), there.clone().collect()]);
+        self.take_by_content(&[here.clone().collect(), there.clone().collect()]);
     }
 
-    pub(super) fn take_by_content(&mut self, wanted: [Vec<usize>; 2]) {
-        let [a, b] = self.contents(wanted.clone());
-        self.take(ladder::pair_equal(a, b), Method::Content, Confidence::Exact);
-        let [a, b] = self.parts(wanted);
-        let pairs = ladder::pair_equal(a, b);
+    /// Pairs equal contents, then equal headers with equal bodies.
+    pub(super) fn take_by_content(&mut self, wanted: &[Vec<usize>; 2]) {
+        let pairs = self.equal(wanted, |bench, side, index| bench.entry(side, index)?.content());
+        self.take(pairs, Method::Content, Confidence::Exact);
+        let pairs = self.equal(wanted, |bench, side, index| Some((bench.header(side, index)?, bench.entry(side, index)?.whole()?.body)));
         self.take(pairs, Method::Content, Confidence::Exact);
     }
 
-    fn contents(&self, wanted: [Vec<usize>; 2]) -> [Vec<(usize, Digest)>; 2] {
-        let of = |side: usize, wanted: Vec<usize>| {
-            self.book.left(side, wanted).into_iter().filter_map(|index| Some((index, self.entry(side, index)?.content()?))).collect()
-        };
+    /// Pairs of those of `wanted` that are left and have equal keys.
+    fn equal<'s, K: Ord>(&'s self, wanted: &[Vec<usize>; 2], key: impl Fn(&'s Self, usize, usize) -> Option<K>) -> Vec<(usize, usize)> {
         let [a, b] = wanted;
-        [of(0, a), of(1, b)]
-    }
-
-    /// Header digests with content digests of the bodies.
-    fn parts(&self, wanted: [Vec<usize>; 2]) -> [Vec<(usize, (&Digest, Digest))>; 2] {
-        let of = |side: usize, wanted: Vec<usize>| {
-            let parts = |index: usize| Some((self.header(side, index)?, self.entry(side, index)?.whole()?.body));
-            self.book.left(side, wanted).into_iter().filter_map(|index| Some((index, parts(index)?))).collect()
-        };
-        let [a, b] = wanted;
-        [of(0, a), of(1, b)]
+        let (a, b) = (self.book.left(0, a.iter().copied()), self.book.left(1, b.iter().copied()));
+        ladder::pair_equal_places(a, b, |side, index| key(self, side, index))
     }
 
     pub(super) fn header(&self, side: usize, index: usize) -> Option<&Digest> {
@@ -486,18 +475,9 @@ impl<'a> Bench<'a> {
 
     /// Pairs equal headers, first those of messages that are as long as each other: of several under one header each is to meet its own.
     pub(super) fn take_by_header(&mut self, wanted: &[Vec<usize>; 2]) {
-        let [a, b] = wanted;
-        let sized = |side: usize, list: &[usize]| {
-            let of = |index: usize| Some((index, (self.header(side, index)?, self.entry(side, index)?.size()?)));
-            self.book.left(side, list.iter().copied()).into_iter().filter_map(of).collect::<Vec<_>>()
-        };
-        let pairs = ladder::pair_equal(sized(0, a), sized(1, b));
+        let pairs = self.equal(wanted, |bench, side, index| Some((bench.header(side, index)?, bench.entry(side, index)?.size()?)));
         self.take(pairs, Method::Header, Confidence::Strong);
-        let of = |side: usize, list: &[usize]| {
-            let of = |index: usize| Some((index, self.header(side, index)?));
-            self.book.left(side, list.iter().copied()).into_iter().filter_map(of).collect::<Vec<_>>()
-        };
-        let pairs = ladder::pair_equal(of(0, a), of(1, b));
+        let pairs = self.equal(wanted, Self::header);
         self.take(pairs, Method::Header, Confidence::Strong);
     }
 }
