@@ -22,8 +22,8 @@ use crate::imap::session::Access;
 use crate::report::Format;
 use crate::state::{self, Journal};
 use crate::store::Listed;
+use crate::store::labels::Labels;
 use crate::store::open::{self, Opener};
-use crate::store::takeout::Labels;
 use crate::transfer::{Asked, Look, Options, Preview, Seen, Transfer, preview};
 
 const SCHEMA: &str = "mailhaul.migrate/1";
@@ -45,7 +45,7 @@ pub struct Args {
     /// What of a source without flags (POP3, eml, mbox) counts as read: all, none, or older-than:AGE (as in older-than:30d)
     #[arg(long, alias = "seen", value_name = "WHICH", default_value = "none", value_parser = seen)]
     pub count_as_seen: Seen,
-    /// What becomes of Gmail's labels, where SOURCE is the mbox file of a Google Takeout
+    /// What becomes of Gmail's labels, where SOURCE is a whole account at Gmail or the mbox file of a Google Takeout
     #[arg(long, value_name = "HOW", value_enum, default_value = "keywords")]
     pub labels: Labels,
     /// What goes, and where to.
@@ -80,7 +80,8 @@ pub(super) fn seen(text: &str) -> Result<Seen> {
 /// What ended the run; the summary of what was done until then is written all the same.
 pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
     let sides = args.credentials.sides(&app.global)?;
-    let source = From::new(ends::source_place(&args.source, app, &sides.from)?, args.count_as_seen, args.labels, app)?;
+    let source = From::new(ends::source_place(&args.source, app, &sides.from)?, args.count_as_seen, args.labels, app)?
+        .leaving(args.leaving.delete_source);
     let destination = app.place(&args.destination, &sides.to)?;
     let destination_name = ends::destination(&destination, &source)?;
     let dir = match &args.copying.state {
