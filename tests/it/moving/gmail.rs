@@ -115,6 +115,8 @@ fn each_message_of_gmail_arrives_once_where_its_labels_say_and_a_second_run_copi
         assert_eq!(there["Archive"][&9], set(&["\\Flagged", "\\Seen"]));
         let again = tool.run(&["migrate", "gmail", "to", "--json"]).expect_code(0).json();
         assert_eq!((&again["copied"], &again["already_there"], &again["balanced"]), (&0.into(), &14.into(), &true.into()), "{again}");
+        let compared = tool.run(&["compare", "gmail", "to", "--json"]).expect_code(0).json();
+        assert_eq!(compared["same"], 14, "{compared}");
         // What came since comes once.
         from.fill("[Gmail]/All Mail", &bodies(&[11]));
         from.fill("Work", &bodies(&[11]));
@@ -129,6 +131,8 @@ fn labels_of_gmail_can_be_folders_each_or_what_the_server_shows() {
     let held = numbers(&to);
     let of = |folder: &str| held.get(folder).cloned().unwrap_or_default();
     assert_eq!((of("INBOX"), of("Work"), of("Caf&AOk-"), of("Archive")), (vec![0, 1, 2], vec![1, 3], vec![3, 5], vec![9, 10]), "{folders}");
+    let compare = |how: &str| tool(&from, &to).run(&["compare", "gmail", "to", "--labels", how]).code;
+    assert_eq!((compare("folders"), compare("keywords")), (0, 1));
     let plain = Imapd::start(Behaviour::default());
     tool(&from, &plain).run(&["migrate", "gmail", "to", "--labels", "ignore", "--json"]).expect_code(0);
     assert_eq!(numbers(&plain)["[Gmail]/All Mail"].len(), 11);
