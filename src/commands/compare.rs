@@ -143,8 +143,11 @@ impl Pair<'_> {
     fn open(&self, opener: &Opener<'_>, whole: bool) -> Result<Box<dyn Source>> {
         let source = opener.source()?;
         // As migrate takes it: what All Mail and each label show again would look like mail that is missing.
-        let source: Box<dyn Source> =
-            if whole || self.maildrop { source } else { Box::new(GmailSource::new(source, self.looking.labels.unwrap_or(Labels::Keywords))) };
+        let source: Box<dyn Source> = if whole || self.maildrop {
+            source
+        } else {
+            Box::new(GmailSource::new(source, self.looking.labels.unwrap_or(Labels::Keywords)))
+        };
         let Looking { include, exclude, .. } = self.looking;
         if whole || (include.is_empty() && exclude.is_empty()) {
             return Ok(source);
