@@ -18,6 +18,8 @@ use crate::report::advice::Advice;
 use crate::report::compared::{Compared, Pairing, Sums, Verdict};
 use crate::report::{Event, Format, Report};
 use crate::state::{self, Journal, Whereabouts};
+use crate::store::gmail::GmailSource;
+use crate::store::labels::Labels;
 use crate::store::narrowed::Narrowed;
 use crate::store::open::{self, Opener};
 use crate::store::{Source, vault};
@@ -60,6 +62,10 @@ pub struct Looking {
     /// No folder that matches PATTERN; may be repeated
     #[arg(long, value_name = "PATTERN")]
     pub exclude: Vec<String>,
+    /// How a whole Gmail account is taken, as in migrate: each message once (keywords), once for each label (folders), or as the
+    /// server shows it (ignore)
+    #[arg(long, value_name = "HOW", value_enum)]
+    pub labels: Option<Labels>,
     /// Look for the journal of earlier runs in DIR instead of $XDG_STATE_HOME/mailhaul; it is only read
     #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     pub state: Option<PathBuf>,
@@ -136,6 +142,12 @@ impl Pair<'_> {
 
     fn open(&self, opener: &Opener<'_>, whole: bool) -> Result<Box<dyn Source>> {
         let source = opener.source()?;
+        // As migrate takes it: what All Mail and each label show again would look like mail that is missing.
+        let source: Box<dyn Source> = if whole || self.maildrop {
+            source
+        } else {
+            Box::new(GmailSource::new(source, self.looking.labels.unwrap_or(Labels::Keywords)))
+        };
         let Looking { include, exclude, .. } = self.looking;
         if whole || (include.is_empty() && exclude.is_empty()) {
             return Ok(source);

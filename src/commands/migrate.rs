@@ -23,8 +23,8 @@ use crate::exit::ExitCode;
 use crate::imap::session::Access;
 use crate::report::Format;
 use crate::state::{self, Journal};
+use crate::store::labels::Labels;
 use crate::store::open::{self, Opener};
-use crate::store::takeout::Labels;
 use crate::store::{Listed, Source};
 use crate::transfer::{Asked, Look, Options, Preview, Seen, Transfer, preview};
 
@@ -51,7 +51,7 @@ pub struct Args {
     /// by comparing the two. --count-as-seen is for what is not there. PLACE is logged in to as the source is (--from-…)
     #[arg(long, value_name = "PLACE")]
     pub flags_from: Option<String>,
-    /// What becomes of Gmail's labels, where SOURCE is the mbox file of a Google Takeout
+    /// What becomes of Gmail's labels, where SOURCE is a whole account at Gmail or the mbox file of a Google Takeout
     #[arg(long, value_name = "HOW", value_enum, default_value = "keywords")]
     pub labels: Labels,
     /// What goes, and where to.
@@ -86,7 +86,8 @@ pub(super) fn seen(text: &str) -> Result<Seen> {
 /// What ended the run; the summary of what was done until then is written all the same.
 pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
     let sides = args.credentials.sides(&app.global)?;
-    let source = From::new(ends::source_place(&args.source, app, &sides.from)?, args.count_as_seen, args.labels, app)?;
+    let source = From::new(ends::source_place(&args.source, app, &sides.from)?, args.count_as_seen, args.labels, app)?
+        .leaving(args.leaving.delete_source);
     let source = match &args.flags_from {
         Some(text) => {
             let twin = Twin::new(text, &source.place, (args.count_as_seen, args.copying.date_from), &sides.from, app)?;

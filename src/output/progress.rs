@@ -1,4 +1,4 @@
-//! Progress on standard error: a bar on a terminal, lines elsewhere, JSON lines for programs. It shows events and never
+//! Progress on standard error: a bar on a terminal, with a line below it for each connection that is at work, lines elsewhere, JSON lines for programs. It shows events and never
 //! makes any; nothing of it reaches standard output.
 
 use std::collections::BTreeMap;
@@ -6,7 +6,7 @@ use std::io::Write;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
 use super::sanitize;
@@ -43,9 +43,15 @@ pub struct Progress {
 
 enum Shape {
     Silent,
-    Bar(ProgressBar),
+    Bar(Bar),
     Lines,
     Json,
+}
+
+/// A bar of the whole run, and the block it is drawn in.
+struct Bar {
+    block: MultiProgress,
+    sum: ProgressBar,
 }
 
 struct State {
@@ -53,8 +59,10 @@ struct State {
     folders: BTreeMap<String, Amount>,
     total: Amount,
     current: String,
-    /// Folders from which something came lately: with several connections they change places all the time.
+    /// Folders from which something came lately: each connection is at work on one.
     lately: BTreeMap<String, Moment>,
+    /// The lines below the bar.
+    lines: Vec<ProgressBar>,
     started: Moment,
     shown: Option<Moment>,
     /// Whether something changed since it was last shown.
@@ -122,6 +130,7 @@ impl Progress {
             total: Amount::default(),
             current: String::new(),
             lately: BTreeMap::new(),
+            lines: Vec::new(),
             started,
             shown: None,
             stale: false,
@@ -148,7 +157,7 @@ impl Progress {
         };
         match &self.shape {
             // A bar that has nothing to show yet would appear for a moment, empty.
-            Shape::Bar(bar) if has_begun => bar.suspend(write),
+            Shape::Bar(bar) if has_begun => bar.block.suspend(write),
             _ => write(),
         }
     }
@@ -220,40 +229,58 @@ impl Report for Progress {
             Event::Finished => {
                 self.show(state, true);
                 if let Shape::Bar(bar) = &self.shape {
-                    bar.finish_and_clear();
+                    state.lines.drain(..).for_each(|line| line.finish_and_clear());
+                    bar.sum.finish_and_clear();
                 }
             }
         }
     }
 }
 
-fn bar() -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
+fn bar() -> Bar {
+    let block = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
+    let sum = block.add(ProgressBar::new(0));
     let template = "{wide_msg} {pos}/{len} [{bar:20}] {prefix} {eta}";
     if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style.progress_chars("=> "));
+        sum.set_style(style.progress_chars("=> "));
     }
-    bar
+    Bar { block, sum }
 }
 
-fn draw(bar: &ProgressBar, state: &State, now: Moment) {
+fn draw(bar: &Bar, state: &mut State, now: Moment) {
+    let lines = connections(state);
     // Lengths first: a position beyond the length would show as done.
-    bar.set_length(state.total.messages.1.max(state.total.messages.0));
-    bar.set_position(state.total.messages.0);
-    bar.set_message(sanitize::line(&working(state)).into_owned());
-    bar.set_prefix(amount_and_rate(state, now));
+    bar.sum.set_length(state.total.messages.1.max(state.total.messages.0));
+    bar.sum.set_position(state.total.messages.0);
+    let title = if lines.is_empty() { state.current.clone() } else { format!("{} connections", lines.len()) };
+    bar.sum.set_message(sanitize::line(&title).into_owned());
+    bar.sum.set_prefix(amount_and_rate(state, now));
+    while state.lines.len() < lines.len() {
+        let line = bar.block.add(ProgressBar::new(0));
+        if let Ok(style) = ProgressStyle::with_template("{wide_msg}") {
+            line.set_style(style);
+        }
+        state.lines.push(line);
+    }
+    for line in state.lines.drain(lines.len()..) {
+        line.finish_and_clear();
+        bar.block.remove(&line);
+    }
+    for (line, text) in state.lines.iter().zip(&lines) {
+        line.set_message(sanitize::line(text).into_owned());
+    }
 }
 
-/// The folder that is being worked on; of several, how far each is.
-fn working(state: &State) -> String {
+/// What each connection is at, where there are several: its folder, and how far that is.
+fn connections(state: &State) -> Vec<String> {
     if state.lately.len() < 2 {
-        return state.current.clone();
+        return Vec::new();
     }
     let each = state.lately.keys().map(|folder| {
-        let (done, all) = state.folders.get(folder).copied().unwrap_or_default().messages;
-        format!("{folder} {done}/{all}")
+        let amount = state.folders.get(folder).copied().unwrap_or_default();
+        format!("  {folder}: {}/{}, {}B", amount.messages.0, amount.messages.1, bytes_for_people(amount.bytes.0))
     });
-    each.collect::<Vec<_>>().join(", ")
+    each.collect()
 }
 
 /// `12MB of 40MB, 3.1MB/s`; the sum only where sizes are known, the rate as soon as there is one.
@@ -365,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bar_tells_amount_and_rate_and_of_several_folders_how_far_each_is() {
+    fn a_bar_tells_amount_and_rate_and_of_several_connections_how_far_each_is() {
         let progress =
             Progress::new(Context::from_environment(), ProgressMode::Never, Verbosity::Normal, Box::new(Shared::default()), false);
         for folder in ["A", "B"] {
@@ -373,7 +400,7 @@ mod tests {
             progress.event(Event::Copied { folder: folder.to_owned(), bytes: 1024 });
         }
         let state = progress.state.lock().unwrap();
-        assert_eq!(working(&state), "A 1/2, B 1/2");
+        assert_eq!(connections(&state), ["  A: 1/2, 1.0kB", "  B: 1/2, 1.0kB"]);
         let later = state.started.after(Duration::from_secs(2));
         assert_eq!(amount_and_rate(&state, later), "2.0kB of 4.0kB, 1.0kB/s");
     }

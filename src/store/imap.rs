@@ -165,7 +165,7 @@ impl Source for ImapSource {
     fn gmail_ids(&mut self, wanted: &[Listed]) -> Result<HashMap<u32, u64>> {
         let mut ids = HashMap::new();
         let Some(current) = &self.current else { return Ok(ids) };
-        if wanted.is_empty() || !self.session.capabilities().has("X-GM-EXT-1") {
+        if wanted.is_empty() || !self.has_labels() {
             return Ok(ids);
         }
         let uids = wanted.iter().map(|listed| listed.id).collect();
@@ -174,6 +174,21 @@ impl Source for ImapSource {
             Ok(())
         })?;
         Ok(ids)
+    }
+
+    fn has_labels(&self) -> bool {
+        self.session.capabilities().has("X-GM-EXT-1")
+    }
+
+    fn labels(&mut self, wanted: &[Listed], each: &mut dyn FnMut(u32, Vec<Vec<u8>>)) -> Result<()> {
+        let Some(current) = self.current.as_ref().filter(|_| !wanted.is_empty()) else { return Ok(()) };
+        let uids = wanted.iter().map(|listed| listed.id).collect();
+        again(&mut self.session, current)?.marks_of(&uids, &mut |meta| {
+            if let Some(labels) = meta.marks.and_then(|marks| marks.gm_labels) {
+                each(meta.uid, labels);
+            }
+            Ok(())
+        })
     }
 
     fn matching(&mut self, messages: &[Listed], query: &Query) -> Result<Picked> {

@@ -5,7 +5,9 @@ pub mod attachments;
 mod delivery;
 pub mod eml;
 mod files;
+pub mod gmail;
 pub mod imap;
+pub mod labels;
 pub mod maildir;
 pub mod mbox;
 pub mod narrowed;
@@ -176,6 +178,21 @@ pub trait Source: Send {
     fn gmail_ids(&mut self, wanted: &[Listed]) -> Result<HashMap<u32, u64>> {
         let _ = wanted;
         Ok(HashMap::new())
+    }
+
+    /// Whether messages carry labels that say where they belong (Gmail's X-GM-EXT-1).
+    fn has_labels(&self) -> bool {
+        false
+    }
+
+    /// The labels of messages of the folder listed last, by id, in the octets of the wire. Of a message that is not there any more
+    /// nothing is told.
+    ///
+    /// # Errors
+    /// Refusal or loss of the connection.
+    fn labels(&mut self, wanted: &[Listed], each: &mut dyn FnMut(u32, Vec<Vec<u8>>)) -> Result<()> {
+        let _ = (wanted, each);
+        Ok(())
     }
 
     /// Whether a polite end of the session would mark what was read as fetched (POP3 after RETR: Gmail hides such mail from then

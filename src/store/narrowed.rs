@@ -61,6 +61,14 @@ impl<F: Fn(&Folder) -> bool + Send> Source for Narrowed<F> {
         self.source.gmail_ids(wanted)
     }
 
+    fn has_labels(&self) -> bool {
+        self.source.has_labels()
+    }
+
+    fn labels(&mut self, wanted: &[Listed], each: &mut dyn FnMut(u32, Vec<Vec<u8>>)) -> Result<()> {
+        self.source.labels(wanted, each)
+    }
+
     fn matching(&mut self, messages: &[Listed], query: &Query) -> Result<Picked> {
         self.source.matching(messages, query)
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::FolderInfo;
 use super::imap::{folder_info, in_folder, message, uid_validity_changed};
+use super::labels;
 use crate::account::Server;
 use crate::context::Context;
 use crate::error::Result;
@@ -18,7 +19,6 @@ use crate::imap::selected::Selected;
 use crate::imap::session::{Access, Session};
 use crate::imap::types::MailboxStatus;
 use crate::imap::uid_set::UidSet;
-use crate::imap::utf7;
 use crate::message::{Flag, InternalDate, Message};
 use crate::net::Trace;
 
@@ -316,7 +316,7 @@ fn told_figures(told: Result<MailboxStatus>) -> std::result::Result<Figures, Str
 }
 
 fn flagged(told: resync::Flagged) -> Flagged {
-    Flagged { uid: told.uid, flags: sorted(told.flags), labels: labels(&told.gm_labels) }
+    Flagged { uid: told.uid, flags: sorted(told.flags), labels: labels::read(&told.gm_labels) }
 }
 
 fn sorted(mut flags: Vec<Flag>) -> Vec<Flag> {
@@ -332,15 +332,6 @@ fn arrival(meta: Meta) -> Arrival {
         (None, Some(id)) => Some(format!("gmail:{id}")),
         (None, None) => None,
     };
-    let labels = labels(marks.gm_labels.as_deref().unwrap_or_default());
+    let labels = labels::read(marks.gm_labels.as_deref().unwrap_or_default());
     Arrival { uid: meta.uid, size: meta.size, internal_date: meta.internal_date, object_id, labels, flags: sorted(meta.flags) }
-}
-
-/// Labels as people read them: system labels (`\Inbox`) as they are, others out of modified UTF-7.
-fn labels(wire: &[Vec<u8>]) -> Vec<String> {
-    let mut labels: Vec<String> =
-        wire.iter().map(|label| utf7::decode(label).unwrap_or_else(|| String::from_utf8_lossy(label).into_owned())).collect();
-    labels.sort_unstable();
-    labels.dedup();
-    labels
 }

@@ -1,6 +1,7 @@
 //! `migrate` whole: every kind of source and destination, the plan first, throttling, several connections, leaving the source.
 
 mod adversary;
+mod gmail;
 mod kills;
 mod leave;
 mod local;

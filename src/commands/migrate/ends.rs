@@ -8,8 +8,10 @@ use crate::account::{Location, Overrides, Place, Protocol};
 use crate::commands::{App, restore};
 use crate::error::{Error, Result};
 use crate::folder::Folder;
+use crate::store::gmail::GmailSource;
+use crate::store::labels::Labels;
 use crate::store::open::{self, Opener};
-use crate::store::takeout::{self, Labels, TakeoutSource};
+use crate::store::takeout::{self, TakeoutSource};
 use crate::store::{Source, vault};
 use crate::transfer::backup::selection::{self, ChosenFolder};
 use crate::transfer::backup::source::{ReadStore, Site, StoreSource};
@@ -43,8 +45,10 @@ pub(super) struct From {
     /// From where the flags of a maildrop come.
     pub(super) twin: Option<Arc<Twin>>,
     stored: Option<Stored>,
-    /// What becomes of Gmail's labels, where it is the mail of a Takeout.
-    takeout: Option<Labels>,
+    /// What becomes of Gmail's labels, where it has some and is taken as a whole.
+    labels: Option<Labels>,
+    /// Whether mail is removed there.
+    leaves: bool,
 }
 
 /// An account in a store of backups.
@@ -63,11 +67,12 @@ impl From {
         {
             return Self::stored(place, count_as_seen, app);
         }
-        let takeout = match &place.location {
+        let labels = match &place.location {
             Location::Mbox(path) if labels != Labels::Ignore && takeout::is_takeout(path)? => Some(labels),
+            Location::Server(server) if server.protocol == Protocol::Imap && place.folder.is_none() => Some(labels),
             _ => None,
         };
-        let flags = if open::keeps_flags(&place) || takeout.is_some() { SourceFlags::Kept } else { SourceFlags::None(count_as_seen) };
+        let flags = if open::keeps_flags(&place) || labels.is_some() { SourceFlags::Kept } else { SourceFlags::None(count_as_seen) };
         Ok(Self {
             shown: place.shown.clone(),
             name: open::identity(&place)?,
@@ -75,9 +80,16 @@ impl From {
             flags,
             twin: None,
             stored: None,
-            takeout,
+            labels,
+            leaves: false,
             place,
         })
+    }
+
+    /// Says whether mail is removed there.
+    pub(super) fn leaving(mut self, leaves: bool) -> Self {
+        self.leaves = leaves;
+        self
     }
 
     fn stored(place: Place, count_as_seen: Seen, app: &App) -> Result<Self> {
@@ -102,7 +114,8 @@ impl From {
             only: None,
             twin: None,
             stored: Some(Stored { site: store.site, account, chosen: Arc::new(chosen.folders) }),
-            takeout: None,
+            labels: None,
+            leaves: false,
             shown,
             place,
         })
@@ -115,13 +128,16 @@ impl From {
 
     /// The source, opened; `opener` is that of its place.
     pub(super) fn source(&self, opener: &Opener<'_>, app: &App) -> Result<Box<dyn Source>> {
-        if let (Some(labels), Location::Mbox(path)) = (self.takeout, &self.place.location) {
-            return Ok(Box::new(TakeoutSource::new(path, labels)));
-        }
         if let Some(twin) = &self.twin {
             return Ok(Box::new(Twinned::new(Arc::clone(twin), opener.source()?)));
         }
-        let Some(stored) = &self.stored else { return opener.spread() };
+        let Some(stored) = &self.stored else {
+            return Ok(match (self.labels, &self.place.location) {
+                (Some(labels), Location::Mbox(path)) => Box::new(TakeoutSource::new(path, labels)),
+                (Some(labels), _) => Box::new(GmailSource::new(opener.spread()?, labels).refusing(self.leaves.then_some(LABELLED))),
+                (None, _) => opener.spread()?,
+            });
+        };
         let chosen = Arc::clone(&stored.chosen);
         Ok(Box::new(StoreSource::new(self.shown.clone(), stored.site.clone(), stored.account.clone(), chosen, &app.context)?))
     }
@@ -168,6 +184,7 @@ pub(super) fn is_missing(place: &Place) -> bool {
     matches!(&place.location, Location::Maildir(path) | Location::Mbox(path) | Location::Eml(path) if !path.exists())
 }
 
+const LABELLED: &str = "--delete-source does not take mail out of folders that Gmail's labels make";
 const SAME: &str = "the source and the destination are the same";
 
 /// Whether two folders are named that are not one.

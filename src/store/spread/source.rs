@@ -281,6 +281,14 @@ impl Source for SpreadSource {
         self.first.gmail_ids(wanted)
     }
 
+    fn has_labels(&self) -> bool {
+        self.first.has_labels()
+    }
+
+    fn labels(&mut self, wanted: &[Listed], each: &mut dyn FnMut(u32, Vec<Vec<u8>>)) -> Result<()> {
+        self.first.labels(wanted, each)
+    }
+
     fn stuck_at(&self) -> Option<u32> {
         self.stuck.or_else(|| self.first.stuck_at())
     }

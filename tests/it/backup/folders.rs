@@ -5,6 +5,8 @@ use crate::dovecot_user;
 use crate::support::imapd::{Behaviour, Imapd};
 use crate::support::mail;
 use crate::support::store::{self, Layout};
+use crate::support::terminal;
+use crate::support::tool::Tool;
 
 fn modern() -> Behaviour {
     let more = ["ENABLE", "CONDSTORE", "QRESYNC", "LIST-EXTENDED", "LIST-STATUS", "ESEARCH", "OBJECTID"];
@@ -50,6 +52,20 @@ fn a_tree_that_is_renamed_moves_as_one() {
     scene.ok();
     assert_eq!(scene.downloads(), 0);
     assert_eq!(store::served(&server), scene.mail());
+}
+
+#[test]
+fn on_a_terminal_each_connection_has_a_line_of_its_own() {
+    let server = with_folders(Behaviour::default(), &[("INBOX", 300), ("Above", 300), ("Below", 300), ("Late", 300)]);
+    let tool = Tool::new();
+    tool.server("work", Some(&format!("{}&connections=3", server.url())), None);
+    let args = ["backup", "work", &tool.text("store")].map(str::to_owned);
+    let (drawn, code) = terminal::run_drawing(&tool, &args);
+    let drawn = String::from_utf8_lossy(&drawn);
+    assert_eq!(code, 0, "{drawn}");
+    assert!(drawn.contains(" connections"), "{drawn}");
+    let lines = ["INBOX", "Above", "Below", "Late"].into_iter().filter(|folder| drawn.contains(&format!("  {folder}: "))).count();
+    assert!(lines >= 2, "{drawn}");
 }
 
 #[test]

@@ -38,8 +38,12 @@ impl Scene {
 
     /// The plan of the same.
     fn plan(&self, args: &[&str]) -> Value {
+        self.plan_ending(0, args)
+    }
+
+    fn plan_ending(&self, code: i32, args: &[&str]) -> Value {
         let (before, folders) = (self.to.appends(), self.to.folders());
-        let plan = self.run(&[&["--dry-run"], args].concat()).expect_code(0).json();
+        let plan = self.run(&[&["--dry-run"], args].concat()).expect_code(code).json();
         assert_eq!((self.to.appends(), self.to.folders()), (before, folders), "a plan changes nothing");
         assert_eq!(plan["balanced"], true, "{plan}");
         plan
@@ -195,7 +199,7 @@ fn a_name_that_cannot_be_there_is_a_problem_of_its_folder_alone() {
     let scene = scene(Behaviour::default(), Behaviour { delimiter: '.', ..Behaviour::default() });
     scene.from.fill("INBOX", &[mail::plain(0, 100)]);
     scene.from.fill("v1.2", &[mail::plain(1, 100)]);
-    let plan = scene.plan(&[]);
+    let plan = scene.plan_ending(3, &[]);
     let problems = plan["problems"].as_array().unwrap();
     assert_eq!((problems.len(), &problems[0]["folder"]), (1, &"v1.2".into()), "{plan}");
     assert!(problems[0]["reason"].as_str().unwrap().contains("cannot be named"), "{plan}");

@@ -19,6 +19,11 @@ pub fn run_all(tool: &Tool, args: &[String]) -> (Vec<u8>, i32) {
     run_on(tool, &[args, &["--progress=never".to_owned()]].concat(), true)
 }
 
+/// The same with what is drawn over and over.
+pub fn run_drawing(tool: &Tool, args: &[String]) -> (Vec<u8>, i32) {
+    run_on(tool, args, true)
+}
+
 fn run_on(tool: &Tool, args: &[String], errors: bool) -> (Vec<u8>, i32) {
     let master = pty::openpt(pty::OpenptFlags::RDWR | pty::OpenptFlags::NOCTTY).unwrap();
     pty::grantpt(&master).unwrap();
@@ -28,7 +33,7 @@ fn run_on(tool: &Tool, args: &[String], errors: bool) -> (Vec<u8>, i32) {
     let mut child = {
         let mut command = tool.command(program());
         let other = if errors { Stdio::from(slave.try_clone().unwrap()) } else { Stdio::null() };
-        command.args(args).stdin(Stdio::null()).stdout(Stdio::from(slave)).stderr(other);
+        command.args(args).env("TERM", "xterm").stdin(Stdio::null()).stdout(Stdio::from(slave)).stderr(other);
         command.spawn().unwrap()
         // With the command the last handle of the other end but the program's goes away.
     };

@@ -342,8 +342,16 @@ impl World {
         let all = |name: &str| self.behaviour.special_use.get(name).is_some_and(|attribute| attribute.contains("\\All"));
         let holds = |mailbox: &Mailbox| mailbox.messages.iter().any(|message| message.body == body);
         let others = self.mailboxes.iter().filter(|(name, mailbox)| *name != folder && !all(name) && holds(mailbox));
-        let labels: Vec<String> =
-            others.map(|(name, _)| if name == "INBOX" { "\"\\\\Inbox\"".to_owned() } else { grammar::quoted(name) }).collect();
+        // Gmail's own folders are told by the words of the system, whatever they are called.
+        let told = |name: &str| match self.behaviour.special_use.get(name).map(String::as_str) {
+            _ if name == "INBOX" => "\"\\\\Inbox\"".to_owned(),
+            Some("\\Sent") => "\"\\\\Sent\"".to_owned(),
+            Some("\\Drafts") => "\"\\\\Draft\"".to_owned(),
+            Some("\\Flagged") => "\"\\\\Starred\"".to_owned(),
+            Some("\\Important") => "\"\\\\Important\"".to_owned(),
+            _ => grammar::quoted(name),
+        };
+        let labels: Vec<String> = others.map(|(name, _)| told(name)).collect();
         labels.join(" ")
     }
 

@@ -1,5 +1,5 @@
-//! Gmail's labels as Takeout writes them into `X-Gmail-Labels`, in the language of the account: what they say of a message's
-//! folder, flags and keywords. It sees text alone.
+//! Gmail's labels, as Takeout writes them into `X-Gmail-Labels` in the language of the account, and as IMAP tells them
+//! (X-GM-LABELS): what they say of a message's folder, flags and keywords. It sees text alone.
 
 use crate::folder::Folder;
 use crate::imap::utf7;
@@ -9,6 +9,17 @@ use crate::summary::field_texts;
 
 /// The field, which stands in every message of a Takeout.
 const FIELD: &str = "X-Gmail-Labels";
+
+/// What becomes of labels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Labels {
+    /// Each message once, in the folder that its labels say; further labels become keywords
+    Keywords,
+    /// Each message in the folder of every label it has, as often as it has some
+    Folders,
+    /// None: all messages in one folder, as in any mbox; of an account, every folder as it is shown, All Mail too
+    Ignore,
+}
 
 /// What a label of Gmail's own says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -154,6 +165,15 @@ pub(super) fn of(head: &[u8]) -> Option<Vec<String>> {
     field_texts(head, FIELD).first().map(|value| split(value))
 }
 
+/// Labels as IMAP tells them, as people read them: Gmail's own (`\Inbox`) as they are, others out of modified UTF-7.
+pub(super) fn read(wire: &[Vec<u8>]) -> Vec<String> {
+    let mut labels: Vec<String> =
+        wire.iter().map(|label| utf7::decode(label).unwrap_or_else(|| String::from_utf8_lossy(label).into_owned())).collect();
+    labels.sort_unstable();
+    labels.dedup();
+    labels
+}
+
 /// The labels of a list: separated by commas, those that hold one in double quotes.
 fn split(list: &str) -> Vec<String> {
     let mut labels = Vec::new();
@@ -194,9 +214,26 @@ impl Language {
         Self(known.iter().enumerate().max_by_key(|(index, known)| (**known, usize::MAX - index)).map_or(0, |(index, _)| index))
     }
 
-    fn meaning(self, label: &str) -> Option<Meaning> {
-        LANGUAGES.get(self.0).and_then(|language| meaning_in(language, label))
+    fn meaning(self, label: &str) -> Sense {
+        let known = LANGUAGES.get(self.0).and_then(|language| meaning_in(language, label));
+        match known {
+            Some(meaning) => Sense::System(meaning),
+            None if label.starts_with(TAB) || SILENT.contains(&label) => Sense::Nothing,
+            None => {
+                label.strip_prefix(KEYWORD).filter(|keyword| is_atom(keyword)).map_or(Sense::Own, |word| Sense::Keyword(Flag::new(word)))
+            }
+        }
     }
+}
+
+/// What one label is.
+enum Sense {
+    System(Meaning),
+    /// Of an IMAP client.
+    Keyword(Flag),
+    /// The user's.
+    Own,
+    Nothing,
 }
 
 fn meaning_in(language: &[&str; 10], label: &str) -> Option<Meaning> {
@@ -224,26 +261,56 @@ const PLACES: [(Meaning, &str, SpecialUse); 5] = [
     (Meaning::Sent, "Sent", SpecialUse::Sent),
 ];
 
-/// Reads the labels of one message.
+/// Reads the labels of one message of a Takeout.
 pub(super) fn place<'a>(labels: impl Iterator<Item = &'a str>, language: Language) -> Placed {
-    let mut placed = Placed::default();
-    let mut meanings = Vec::new();
-    let mut own: Vec<&str> = Vec::new();
-    for label in labels {
-        if let Some(meaning) = language.meaning(label) {
-            meanings.push(meaning);
-        } else if let Some(keyword) = label.strip_prefix(KEYWORD).filter(|keyword| is_atom(keyword)) {
-            placed.flags.push(Flag::new(keyword));
-        } else if !label.starts_with(TAB) && !SILENT.contains(&label) {
-            own.push(label);
-        }
-    }
+    let (mut placed, meanings) = sorted(labels, |label| language.meaning(label));
     if !meanings.contains(&Meaning::Unread) {
         placed.flags.push(Flag::seen());
     }
     for (meaning, flag) in [(Meaning::Starred, "\\Flagged"), (Meaning::Drafts, "\\Draft"), (Meaning::Important, "$Important")] {
         if meanings.contains(&meaning) {
             placed.flags.push(Flag::new(flag));
+        }
+    }
+    placed
+}
+
+/// Reads the labels of one message as IMAP tells them, out of modified UTF-7: Gmail's own begin with a backslash. Its flags are told
+/// apart from them.
+pub(super) fn place_told<'a>(labels: impl Iterator<Item = &'a str>) -> Placed {
+    let (mut placed, meanings) = sorted(labels, |label| match label.strip_prefix('\\') {
+        Some(system) => TOLD.iter().find(|(name, _)| name.eq_ignore_ascii_case(system)).map_or(Sense::Nothing, |(_, m)| Sense::System(*m)),
+        None => Sense::Own,
+    });
+    if meanings.contains(&Meaning::Important) {
+        placed.flags.push(Flag::new("$Important"));
+    }
+    placed
+}
+
+/// Gmail's own labels as IMAP tells them.
+const TOLD: [(&str, Meaning); 8] = [
+    ("Inbox", Meaning::Inbox),
+    ("Sent", Meaning::Sent),
+    ("Draft", Meaning::Drafts),
+    ("Drafts", Meaning::Drafts),
+    ("Junk", Meaning::Spam),
+    ("Spam", Meaning::Spam),
+    ("Trash", Meaning::Trash),
+    ("Important", Meaning::Important),
+];
+
+/// Folders and keywords of a message, and what Gmail's own labels say of it.
+fn sorted<'a>(labels: impl Iterator<Item = &'a str>, sense: impl Fn(&str) -> Sense) -> (Placed, Vec<Meaning>) {
+    let mut placed = Placed::default();
+    let mut meanings = Vec::new();
+    let mut own: Vec<&str> = Vec::new();
+    for label in labels {
+        match sense(label) {
+            Sense::System(meaning) => meanings.push(meaning),
+            Sense::Keyword(keyword) => placed.flags.push(keyword),
+            Sense::Own => own.push(label),
+            Sense::Nothing => {}
         }
     }
     let system = PLACES.iter().find(|(meaning, _, _)| meanings.contains(meaning));
@@ -262,9 +329,23 @@ pub(super) fn place<'a>(labels: impl Iterator<Item = &'a str>, language: Languag
             }
         }
     }
-    let home = home.or_else(|| Folder::from_levels(["Archive"]).map(|folder| (folder, Some(SpecialUse::Archive))));
+    let home = home.or_else(archive);
     placed.folders.splice(0..0, home);
-    placed
+    (placed, meanings)
+}
+
+/// Where messages belong that no label leads anywhere.
+pub(super) fn archive() -> Option<(Folder, Option<SpecialUse>)> {
+    Folder::from_levels(["Archive"]).map(|folder| (folder, Some(SpecialUse::Archive)))
+}
+
+/// Adds flags that are not there yet.
+pub(super) fn add(flags: &mut Vec<Flag>, more: Vec<Flag>) {
+    for flag in more {
+        if !flags.contains(&flag) {
+            flags.push(flag);
+        }
+    }
 }
 
 fn is_atom(text: &str) -> bool {

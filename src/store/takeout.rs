@@ -1,32 +1,19 @@
 //! The mail of a Google Takeout: one mbox file of all messages, whose labels stand in a field of each. It shows the file as the
 //! folders that the labels make, each message in one, and gives its bytes as they are. It must never know who takes them.
 
-mod labels;
-
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-use self::labels::{Language, Placed};
+use super::labels::{self, Labels, Language, Placed};
 use super::mbox::MboxSource;
-use super::{FolderInfo, Listed, Listing, Source, SpecialUse};
+use super::{FolderInfo, Listed, Listing, Source};
 use crate::error::{Error, Result};
 use crate::folder::Folder;
-use crate::message::{Flag, Key, Message, Twins};
+use crate::message::{Key, Message, Twins};
 
 /// So much of a message is looked at for its labels, and so much where its header goes on: Takeout writes them first.
 const HEAD: u64 = 8 * 1024;
 const LONG_HEAD: u64 = 1024 * 1024;
-
-/// What becomes of labels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Labels {
-    /// Each message once, in the folder that its labels say; further labels become keywords
-    Keywords,
-    /// Each message in the folder of every label it has, as often as it has some
-    Folders,
-    /// None: all messages in one folder, as in any mbox
-    Ignore,
-}
 
 /// Whether the mbox file at `path` is of a Takeout: its first message says so.
 ///
@@ -103,7 +90,7 @@ impl TakeoutSource {
         for message in 0..u32::try_from(sorted.messages.len()).unwrap_or(u32::MAX) {
             let mut folders = match sorted.placed(message) {
                 Some(placed) => placed.folders,
-                None => Folder::from_levels(["Archive"]).map(|folder| (folder, Some(SpecialUse::Archive))).into_iter().collect(),
+                None => labels::archive().into_iter().collect(),
             };
             if self.labels != Labels::Folders {
                 folders.truncate(1);
@@ -168,9 +155,9 @@ impl Source for TakeoutSource {
         self.inner.read(&inner, &mut |index, message| {
             let message = message.map(|mut message| {
                 if let Some(placed) = inner.get(index).and_then(|listed| sorted.placed(listed.id)) {
-                    add(&mut message.flags, placed.flags);
+                    labels::add(&mut message.flags, placed.flags);
                     if labels == Labels::Keywords {
-                        add(&mut message.flags, placed.keywords);
+                        labels::add(&mut message.flags, placed.keywords);
                     }
                 }
                 message
@@ -183,13 +170,5 @@ impl Source for TakeoutSource {
         self.open.clear();
         self.sorted = None;
         self.inner.finish()
-    }
-}
-
-fn add(flags: &mut Vec<Flag>, more: Vec<Flag>) {
-    for flag in more {
-        if !flags.contains(&flag) {
-            flags.push(flag);
-        }
     }
 }
