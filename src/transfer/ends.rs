@@ -23,6 +23,11 @@ pub(super) struct Ends {
     pub(super) sink: Option<Box<dyn Sink>>,
     /// Losses in a row without a message getting through.
     pub(super) losses: u32,
+    /// Messages that the destination took in this run.
+    pub(super) taken: u64,
+    /// Whether a message was put aside because the destination wants more time, and nothing shows that others do not make it
+    /// want that as well.
+    pub(super) doubtful: bool,
 }
 
 impl Ends {
