@@ -16,8 +16,8 @@ use crate::store::Listed;
 
 /// A message at which so many sessions were lost is put aside.
 const MAX_LOSSES_OF_ONE: u32 = 3;
-/// One that went alone is put aside when so often nobody knew afterwards whether it is there: each time costs as long as a server
-/// may store late, and no other message was on its way that could have been the reason.
+/// One that went alone, over a session of its own, is put aside when so often nobody knew afterwards whether it is there: each time
+/// costs as long as a server may store late, and no other message could have been the reason.
 const MAX_UNKNOWN_ALONE: u32 = 2;
 /// A message that a destination which takes others refused so often because it wants more time is put aside.
 const MAX_SLOWED: u32 = 3;
@@ -25,6 +25,8 @@ const MAX_SLOWED: u32 = 3;
 /// What went into a pass.
 pub(super) struct Lot<'a> {
     pub(super) group: &'a [Listed],
+    /// Nothing was appended before over the session.
+    pub(super) is_fresh: bool,
     /// Nothing else of the folder waits.
     pub(super) is_last: bool,
     /// Names of messages that earlier runs put aside.
@@ -47,7 +49,7 @@ impl Transfer<'_> {
             }
             // A server may hang up in the middle of a message, too.
             let lost = if end.lost.is_empty() { end.begun } else { end.lost };
-            if !innocent(&error) && self.blame(work, &folder, group, &lost, &error, "the destination hung up on it")? {
+            if !innocent(&error) && self.blame(work, &folder, lot, &lost, &error, "the destination hung up on it")? {
                 ends.losses = 0;
             }
             // The source stopped in the middle of its answers.
@@ -60,7 +62,7 @@ impl Transfer<'_> {
             }
             if let Some(listed) = end.unread.and_then(|index| group.get(index)).filter(|_| !innocent(&error)) {
                 let lost = Suspect { name: name_of(listed), key: name_of(listed), unknown: 0 };
-                if self.blame(work, &folder, group, &[lost], &error, "the source hung up on it")? {
+                if self.blame(work, &folder, lot, &[lost], &error, "the source hung up on it")? {
                     ends.losses = 0;
                 }
             }
@@ -74,25 +76,26 @@ impl Transfer<'_> {
         &mut self,
         work: &mut Work,
         folder: &Folder,
-        group: &[Listed],
+        lot: &Lot<'_>,
         suspects: &[Suspect],
         error: &Error,
         why: &str,
     ) -> Result<bool> {
         let mut any = false;
         let suspects: HashMap<&str, &Suspect> = suspects.iter().map(|suspect| (suspect.name.as_str(), suspect)).collect();
-        for listed in group {
+        for listed in lot.group {
             let name = name_of(listed);
             let Some(suspect) = suspects.get(name.as_str()) else { continue };
             let losses = work.losses.entry(name.clone()).or_insert(0);
             *losses += 1;
             let times = (*losses).max(suspect.unknown);
-            let is_proved = group.len() == 1 && suspect.unknown >= MAX_UNKNOWN_ALONE;
+            let alone = lot.group.len() == 1;
+            let is_proved = alone && lot.is_fresh && suspect.unknown >= MAX_UNKNOWN_ALONE;
             if *losses < MAX_LOSSES_OF_ONE && !is_proved {
                 continue;
             }
             any = true;
-            let alone = if group.len() == 1 { ", the last time alone" } else { "" };
+            let alone = if alone { ", the last time alone" } else { "" };
             let open = if suspect.unknown > 0 { "; it is looked for there before it is sent again" } else { "" };
             self.put_aside(work, folder, listed, suspect, format!("{why} {times} times{alone}: {error}{open}"))?;
         }

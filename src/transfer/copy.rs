@@ -134,6 +134,22 @@ impl Transfer<'_> {
         let (mut settled, mut taken) = (0, 0);
         let mut waiting: usize = groups.iter().map(Vec::len).sum();
         for group in groups {
+            // Where nobody knows whether it is there, the next loss must tell whether it is this message that ends sessions: one that
+            // carried others may end for their sake.
+            let is_open = |listed: &Listed| copies.get(&name_of(listed)).is_some_and(|row| row.tries > 0);
+            if let [suspect] = group.as_slice()
+                && (is_open(suspect) || suspect.key.is_none() && work.losses.contains_key(&name_of(suspect)))
+                && ends.renew_sink()
+            {
+                ends.losses = if settled > 0 { 0 } else { ends.losses };
+                let (_, sink) = ends.open(self)?;
+                let opened = sink.open(&work.pair.destination, false)?;
+                if opened.and_then(|opened| opened.generation) != target.uid_validity {
+                    return Ok(false);
+                }
+            }
+            let is_fresh = !ends.appended;
+            let (source, sink) = ends.open(self)?;
             let end = Pass {
                 context: self.context,
                 report: self.report,
@@ -154,23 +170,24 @@ impl Transfer<'_> {
                 shelf: &mut work.shelf,
                 altered: &mut work.altered,
             }
-            .run(&mut *source, &mut *sink, &group)?;
+            .run(source, sink, &group)?;
             taken += end.taken;
+            ends.appended = true;
             if end.source.is_some() || end.sink.is_some() {
                 if settled > 0 {
                     ends.losses = 0;
                 }
                 ends.taken += taken;
-                return self
-                    .pass_lost(ends, work, &Lot { group: &group, is_last: waiting == group.len(), quarantined: &quarantined }, end)
-                    .map(|()| false);
+                let lot = Lot { group: &group, is_fresh, is_last: waiting == group.len(), quarantined: &quarantined };
+                return self.pass_lost(ends, work, &lot, end).map(|()| false);
             }
             waiting -= group.len();
             settled += end.settled;
             if !end.lost.is_empty() {
                 // The server said that it does not know what it did.
                 let error = Error::refused("it stumbled over the message and does not say whether it took it");
-                self.blame(work, &folder, &group, &end.lost, &error, "the destination gave no clear answer")?;
+                let lot = Lot { group: &group, is_fresh: true, is_last: false, quarantined: &quarantined };
+                self.blame(work, &folder, &lot, &end.lost, &error, "the destination gave no clear answer")?;
             }
         }
         ends.taken += taken;
