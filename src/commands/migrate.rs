@@ -83,6 +83,7 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
     let source = From::new(ends::source_place(&args.source, app, &sides.from)?, args.count_as_seen, args.labels, app)?;
     let destination = app.place(&args.destination, &sides.to)?;
     let destination_name = ends::destination(&destination, &source)?;
+    ends::not_doubled((&args.source, &args.destination), &source, &destination, &args.what.map, app)?;
     let dir = match &args.copying.state {
         Some(dir) => dir.clone(),
         None => state::default_dir(&destination_name)?,
