@@ -21,7 +21,7 @@ use crate::secret::Secret;
 pub use config::{Account, Config};
 pub use credential::{Credential, CredentialSource, split_words};
 pub use place::{Location, Overrides, Place, Sides};
-pub use server_url::redact;
+pub use server_url::{is_loopback, redact};
 pub use settings::parse_pin;
 
 /// Which protocol a server speaks.
@@ -211,7 +211,7 @@ impl Server {
                 self.place
             ));
         }
-        if self.endpoint.security == crate::net::Security::None && !server_url::is_loopback(&self.endpoint.host) {
+        if self.endpoint.security == crate::net::Security::None && !is_loopback(&self.endpoint.host) {
             warnings.push(format!(
                 "{}: the connection is not encrypted (tls=none): anyone on the way can read the password and the mail",
                 self.place

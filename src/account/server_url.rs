@@ -121,7 +121,7 @@ impl ServerUrl {
 }
 
 /// Whether a host is this machine, whatever the resolver says: 127.0.0.0/8, `::1`, `localhost`.
-pub(super) fn is_loopback(host: &str) -> bool {
+pub fn is_loopback(host: &str) -> bool {
     host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
 }
 

@@ -507,7 +507,7 @@ impl Writing {
                     None
                 }
                 Outcome::Refused(error) => Some(error.to_string()),
-                Outcome::Unknown | Outcome::NotSent { .. } => Some("it could not be written".to_owned()),
+                Outcome::Unknown { .. } | Outcome::NotSent { .. } => Some("it could not be written".to_owned()),
             };
             if let Some(reason) = &refused {
                 self.refused.insert(name.clone(), reason.clone());

@@ -112,7 +112,7 @@ fn one_account(app: &App, a: &str, b: Option<&str>, pop3: &Place, imap: &Place) 
 }
 
 /// The account of the config file that a place names.
-fn account<'a>(app: &App, text: &'a str) -> Option<&'a str> {
+pub(super) fn account<'a>(app: &App, text: &'a str) -> Option<&'a str> {
     let name = text.split([':', '/', '?']).next()?;
     (!text.contains("://") && app.config.account(name).is_some()).then_some(name)
 }

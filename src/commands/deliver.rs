@@ -189,7 +189,7 @@ impl<'a> Delivery<'a> {
                 self.tell(uid, error.to_string());
             }
             // Files either stand or do not; what did not arrive is told by the error that kept it from arriving.
-            Outcome::Unknown | Outcome::NotSent { .. } => {}
+            Outcome::Unknown { .. } | Outcome::NotSent { .. } => {}
         }
     }
 

@@ -97,6 +97,7 @@ pub fn run(args: &Args, app: &App) -> Result<ExitCode> {
     };
     let destination = app.place(&args.destination, &sides.to)?;
     let destination_name = ends::destination(&destination, &source)?;
+    ends::not_doubled((&args.source, &args.destination), &source, &destination, &args.what.map, app)?;
     let dir = match &args.copying.state {
         Some(dir) => dir.clone(),
         None => state::default_dir(&destination_name)?,

@@ -64,10 +64,10 @@ impl<'a> Writing<'a> {
                     return Err(self.forbidden(*copy, "be renamed"));
                 }
             }
-            Change::Unknown { copy, at } => {
+            Change::Unknown { copy, at, altered } => {
                 self.turn(*copy, State::Unknown, None)?;
-                let sql = "UPDATE copy SET intended = max(intended, ?2) WHERE id = ?1";
-                self.statement(sql)?.execute((copy.0, at)).map_err(|error| self.error(error))?;
+                let sql = "UPDATE copy SET intended = max(intended, ?2), altered = altered OR ?3 WHERE id = ?1";
+                self.statement(sql)?.execute((copy.0, at, altered)).map_err(|error| self.error(error))?;
             }
             Change::Refused { copy, reason } => self.turn(*copy, State::Refused, Some(reason))?,
             Change::Pending { copy } => self.turn(*copy, State::Pending, None)?,

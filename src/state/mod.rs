@@ -251,6 +251,8 @@ pub enum Change {
         copy: CopyId,
         /// Now, in seconds since 1970 UTC: until then it may have been on its way, so the time it is looked for begins anew.
         at: i64,
+        /// Whether the destination made us change something.
+        altered: bool,
     },
     /// The destination refused an intent.
     Refused {

@@ -160,7 +160,7 @@ fn nothing_open_or_done_is_sent_again_but_what_is_pending_or_refused_is() {
     let id = one(&mut journal, Change::Intend(intent(at, 1))).unwrap()[0];
     let again = Change::Intend(intent(at, 1));
     assert_eq!(one(&mut journal, again.clone()).unwrap_err().kind(), Kind::Safety);
-    one(&mut journal, Change::Unknown { copy: id, at: 0 }).unwrap();
+    one(&mut journal, Change::Unknown { copy: id, at: 0, altered: false }).unwrap();
     one(&mut journal, Change::Lost { copy: id }).unwrap();
     let error = one(&mut journal, again.clone()).unwrap_err();
     assert_eq!(error.kind(), Kind::Safety);
@@ -172,9 +172,11 @@ fn nothing_open_or_done_is_sent_again_but_what_is_pending_or_refused_is() {
     assert_eq!(one(&mut journal, again.clone()).unwrap(), [id]);
     one(&mut journal, Change::Done { copy: id, uid: Some((at.1, 9)), altered: false }).unwrap();
     assert_eq!(one(&mut journal, again).unwrap_err().kind(), Kind::Safety);
-    for change in
-        [Change::Pending { copy: id }, Change::Unknown { copy: id, at: 0 }, Change::Done { copy: id, uid: Some((at.1, 8)), altered: false }]
-    {
+    for change in [
+        Change::Pending { copy: id },
+        Change::Unknown { copy: id, at: 0, altered: false },
+        Change::Done { copy: id, uid: Some((at.1, 8)), altered: false },
+    ] {
         assert_eq!(one(&mut journal, change).unwrap_err().kind(), Kind::Safety);
     }
     journal.set_baseline(at.1, &[]).unwrap();

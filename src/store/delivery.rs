@@ -151,7 +151,7 @@ impl Delivery {
                 file
             }
             Err(error) => {
-                self.done.push(Placement { ticket: outgoing.ticket, outcome: Outcome::NotSent { begun: false } });
+                self.done.push(Placement { ticket: outgoing.ticket, outcome: Outcome::UNTOUCHED });
                 self.drop_staged();
                 return Err(error);
             }
@@ -270,7 +270,7 @@ impl Delivery {
         self.bytes = 0;
         for staged in self.staged.drain(..) {
             self.temporary.remove(&staged.temporary);
-            self.done.push(Placement { ticket: staged.ticket, outcome: Outcome::NotSent { begun: false } });
+            self.done.push(Placement { ticket: staged.ticket, outcome: Outcome::UNTOUCHED });
         }
     }
 

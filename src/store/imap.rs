@@ -489,8 +489,8 @@ impl Sink for ImapSink {
                 let outcome = match fate {
                     Fate::Stored(append_uid) => Outcome::Stored { append_uid, altered },
                     Fate::Refused(error) => Outcome::Refused(error.at(place)),
-                    Fate::Unknown => Outcome::Unknown,
-                    Fate::NotSent { begun } => Outcome::NotSent { begun },
+                    Fate::Unknown => Outcome::Unknown { altered },
+                    Fate::NotSent { begun, slowed } => Outcome::NotSent { begun, slowed },
                 };
                 Placement { ticket, outcome }
             })

@@ -258,12 +258,22 @@ pub enum Outcome {
     /// It is known not to be there: the server's refusal.
     Refused(Error),
     /// It may or may not be there: the answer never came.
-    Unknown,
+    Unknown {
+        /// What the destination made us change, in words; empty for nothing.
+        altered: Vec<String>,
+    },
     /// It did not go out whole, so it is not there: send it again.
     NotSent {
         /// Whether the session was lost in the middle of it.
         begun: bool,
+        /// Whether the destination refused it because it wants more time.
+        slowed: bool,
     },
+}
+
+impl Outcome {
+    /// Nothing of it went out.
+    pub const UNTOUCHED: Self = Self::NotSent { begun: false, slowed: false };
 }
 
 /// A sink's folder as it stood when it was opened.

@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::blame::Lot;
 use super::ends::Ends;
 use super::pass::{Adoptable, Pass, Target, name_of};
 use super::renamed::Renamed;
@@ -12,7 +13,7 @@ use super::{Asked, Transfer, both};
 use crate::error::{Error, Result, Scope};
 use crate::folder::Folder;
 use crate::message::Twins;
-use crate::report::Event;
+use crate::report::{Event, Problem};
 use crate::state::{Baseline, Batch, Change, CopyRow, GenerationId, MailboxId, OF_FILES, State};
 use crate::store::{FolderInfo, Listed, Sink, SinkState};
 
@@ -63,6 +64,7 @@ impl Transfer<'_> {
         }
         // What was not named is not missing from the source.
         let mut renamed = if self.asked.lists_all() { Renamed::new(&listing, &copies) } else { Renamed::default() };
+        let quarantine = self.journal.quarantine(&self.source_name, &folder)?;
         for listed in &listing.messages {
             let name = name_of(listed);
             if work.tally.contains_key(&name) {
@@ -73,7 +75,17 @@ impl Transfer<'_> {
                     work.done_before.insert(name, ());
                 }
                 Some(State::Intent | State::Unknown) => {
-                    work.tally.insert(name, Fate::Unknown { id: listed.id });
+                    let fate = match quarantine.get(&name) {
+                        // Put aside again and again: that it cannot be sent again yet keeps no run waiting.
+                        Some(aside) if aside.tries > 1 => {
+                            let reason = aside.reason.clone();
+                            let problem = Problem { folder: folder.to_string(), uid: Some(listed.id), reason: reason.clone() };
+                            self.report.event(Event::Problem(problem));
+                            Fate::Quarantined { id: listed.id, reason }
+                        }
+                        _ => Fate::Unknown { id: listed.id },
+                    };
+                    work.tally.insert(name, fate);
                 }
                 _ => {}
             }
@@ -112,14 +124,32 @@ impl Transfer<'_> {
                 _ => settle::brought_before(sink, self.journal, &target, &self.source_name, seen)?,
             });
         }
-        // Suspects go last and alone, so that a message that makes a server hang up does not stall the others.
+        // Suspects go last and alone, those of which least is known first, so that a message that makes a server hang up does not
+        // stall the others.
         let mut groups: Vec<Vec<Listed>> = if flowing.is_empty() { Vec::new() } else { vec![flowing] };
         groups.extend(suspects.into_iter().map(|suspect| vec![suspect]));
-        let quarantined: HashSet<String> = self.journal.quarantine(&self.source_name, &folder)?.into_keys().collect();
+        let quarantined: HashSet<String> = quarantine.into_keys().collect();
         // Keys of messages without one count their twins over all groups.
         let mut twins = Twins::default();
-        let mut settled = 0;
+        let (mut settled, mut taken) = (0, 0);
+        let mut waiting: usize = groups.iter().map(Vec::len).sum();
         for group in groups {
+            // Where nobody knows whether it is there, the next loss must tell whether it is this message that ends sessions: one that
+            // carried others may end for their sake.
+            let is_open = |listed: &Listed| copies.get(&name_of(listed)).is_some_and(|row| row.tries > 0);
+            if let [suspect] = group.as_slice()
+                && (is_open(suspect) || suspect.key.is_none() && work.losses.contains_key(&name_of(suspect)))
+                && ends.renew_sink()
+            {
+                ends.losses = if settled > 0 { 0 } else { ends.losses };
+                let (_, sink) = ends.open(self)?;
+                let opened = sink.open(&work.pair.destination, false)?;
+                if opened.and_then(|opened| opened.generation) != target.uid_validity {
+                    return Ok(false);
+                }
+            }
+            let is_fresh = !ends.appended;
+            let (source, sink) = ends.open(self)?;
             let end = Pass {
                 context: self.context,
                 report: self.report,
@@ -138,21 +168,29 @@ impl Transfer<'_> {
                 tally: &mut work.tally,
                 twins: &mut twins,
                 shelf: &mut work.shelf,
+                altered: &mut work.altered,
             }
-            .run(&mut *source, &mut *sink, &group)?;
+            .run(source, sink, &group)?;
+            taken += end.taken;
+            ends.appended = true;
             if end.source.is_some() || end.sink.is_some() {
                 if settled > 0 {
                     ends.losses = 0;
                 }
-                return self.pass_lost(ends, work, &group, end).map(|()| false);
+                ends.taken += taken;
+                let lot = Lot { group: &group, is_fresh, is_last: waiting == group.len(), quarantined: &quarantined };
+                return self.pass_lost(ends, work, &lot, end).map(|()| false);
             }
+            waiting -= group.len();
             settled += end.settled;
             if !end.lost.is_empty() {
                 // The server said that it does not know what it did.
                 let error = Error::refused("it stumbled over the message and does not say whether it took it");
-                self.blame(work, &folder, &group, &end.lost, &error, "the destination gave no clear answer")?;
+                let lot = Lot { group: &group, is_fresh: true, is_last: false, quarantined: &quarantined };
+                self.blame(work, &folder, &lot, &end.lost, &error, "the destination gave no clear answer")?;
             }
         }
+        ends.taken += taken;
         // Without keys only a further listing could tell what is missing, and that has just been read whole.
         self.visited(&folder, target.generation, ends, work)?;
         Ok(true)
@@ -233,10 +271,13 @@ fn missing(mut listed: Vec<Listed>, copies: &HashMap<String, CopyRow>, work: &Wo
             return false;
         }
         let losses = work.losses.get(&name).copied().unwrap_or(0).max(copies.get(&name).map_or(0, |row| row.tries));
-        if losses > 0 {
-            suspects.push(listed.clone());
+        // A server that wants more time does so at whatever comes: one time says nothing about the message.
+        let slowed = work.slowed.get(&name).map_or(0, |(times, _)| times.saturating_sub(1));
+        if losses + slowed > 0 {
+            suspects.push((losses + slowed, listed.clone()));
         }
-        losses == 0
+        losses + slowed == 0
     });
-    (listed, suspects)
+    suspects.sort_by_key(|(times, _)| *times);
+    (listed, suspects.into_iter().map(|(_, suspect)| suspect).collect())
 }

@@ -9,6 +9,8 @@ use crate::store::{Sink, Source};
 
 /// Sessions that may be lost in a row without a message getting through.
 pub(super) const MAX_LOSSES: u32 = 5;
+/// Sessions that a run opens for the sake of one message at most.
+const MAX_RENEWED: u32 = 128;
 /// The first pause before connecting again; it doubles to the last.
 pub(super) const FIRST_PAUSE: Duration = Duration::from_secs(1);
 pub(super) const LAST_PAUSE: Duration = Duration::from_secs(300);
@@ -23,6 +25,15 @@ pub(super) struct Ends {
     pub(super) sink: Option<Box<dyn Sink>>,
     /// Losses in a row without a message getting through.
     pub(super) losses: u32,
+    /// Whether anything was appended over the sink's session.
+    pub(super) appended: bool,
+    /// Sessions of the sink that were ended for no other reason than that the next one be new.
+    pub(super) renewed: u32,
+    /// Messages that the destination took in this run.
+    pub(super) taken: u64,
+    /// Whether a message was put aside because the destination wants more time, and nothing shows that others do not make it
+    /// want that as well.
+    pub(super) doubtful: bool,
 }
 
 impl Ends {
@@ -33,11 +44,26 @@ impl Ends {
         }
         if self.sink.is_none() {
             self.sink = Some((transfer.open_sink)()?);
+            self.appended = false;
         }
         match (&mut self.source, &mut self.sink) {
             (Some(source), Some(sink)) => Ok((source.as_mut(), sink.as_mut())),
             _ => Err(Error::network("the connection is gone")),
         }
+    }
+
+    /// Ends the sink's session if anything was appended over it, so that the next one is new; `false` where it goes on. That is done
+    /// for so many messages in a run: each costs a login.
+    pub(super) fn renew_sink(&mut self) -> bool {
+        if !self.appended || self.renewed >= MAX_RENEWED {
+            return false;
+        }
+        self.renewed += 1;
+        if let Some(mut sink) = self.sink.take() {
+            // Everything is settled: a farewell that fails takes nothing back.
+            let _ = sink.finish();
+        }
+        true
     }
 
     pub(super) fn lose_source(&mut self, transfer: &Transfer<'_>, error: Error) -> Result<()> {

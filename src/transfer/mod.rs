@@ -90,7 +90,7 @@ impl Transfer<'_> {
     fn run_all(&mut self, works: &mut Vec<Work>) -> Result<()> {
         // Wrong passwords and wrong names end the run here, before anything is touched.
         let (source, sink) = both(self.open_source, self.open_sink);
-        let mut ends = Ends { source: Some(source?), sink: Some(sink?), losses: 0 };
+        let mut ends = Ends { source: Some(source?), sink: Some(sink?), losses: 0, appended: false, renewed: 0, taken: 0, doubtful: false };
         // A run that follows a complete one brings little.
         let is_first = self.journal.last_run(false)?.is_none_or(|run| !run.complete)
             || self.journal.pairings(&self.source_name, self.into.as_ref())?.is_empty();

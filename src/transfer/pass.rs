@@ -115,14 +115,18 @@ pub(super) struct Pass<'a> {
     pub(super) twins: &'a mut Twins,
     /// Messages that were read before and not sent, by key: they are not asked for again.
     pub(super) shelf: &'a mut HashMap<String, Message>,
+    /// What the destination made us change of messages whose fate is open, by key.
+    pub(super) altered: &'a mut HashMap<String, Vec<String>>,
 }
 
-/// A message at which a session was lost.
+/// A message at which something went wrong that may be its fault.
 pub(super) struct Suspect {
     /// As [`name_of`] names it in the listing.
     pub(super) name: String,
     /// Its key.
     pub(super) key: String,
+    /// How often it went out whole and no answer told whether it is there, in this run and before.
+    pub(super) unknown: u32,
 }
 
 /// How a pass ended.
@@ -134,6 +138,10 @@ pub(super) struct End {
     pub(super) sink: Option<Error>,
     /// Messages settled in this pass.
     pub(super) settled: u64,
+    /// Those of them that the destination took.
+    pub(super) taken: u64,
+    /// Messages that the destination refused because it wants more time.
+    pub(super) slowed: Vec<Suspect>,
     /// Messages that were on their way when the sink's session was lost, or over which the server stumbled.
     pub(super) lost: Vec<Suspect>,
     /// The message in the middle of which the sink's session was lost.
@@ -271,7 +279,7 @@ fn send_all(sink: &mut dyn Sink, to_send: &Receiver<Vec<Outgoing>>, context: &Co
         let facts = match next {
             // After a loss, or a signal, nothing more is begun.
             Ok(group) if lost || context.interrupted().is_some() => {
-                let unsent = group.iter().map(|outgoing| Placement { ticket: outgoing.ticket, outcome: Outcome::NotSent { begun: false } });
+                let unsent = group.iter().map(|outgoing| Placement { ticket: outgoing.ticket, outcome: Outcome::UNTOUCHED });
                 let unsent = unsent.collect();
                 let _ = news.send(News::Unsent(group));
                 let _ = news.send(News::Facts(unsent));
@@ -565,6 +573,7 @@ impl Between<'_, '_> {
             match outcome {
                 Outcome::Stored { append_uid, altered } => {
                     self.end.settled += 1;
+                    self.end.taken += 1;
                     if let (Some((uid_validity, _)), Some(expected)) = (append_uid, self.pass.target.uid_validity)
                         && uid_validity != expected
                     {
@@ -572,7 +581,7 @@ impl Between<'_, '_> {
                             Error::new(Kind::Safety, "the destination folder's UIDVALIDITY changed during the run")
                                 .hint("run the same command again: it finds out what arrived")
                         });
-                        group.changes.push(Change::Unknown { copy, at: self.pass.context.unix_time() });
+                        group.changes.push(Change::Unknown { copy, at: self.pass.context.unix_time(), altered: !altered.is_empty() });
                         group.fates.push((sent.key, Fate::Unknown { id: sent.id }));
                         continue;
                     }
@@ -601,17 +610,24 @@ impl Between<'_, '_> {
                         });
                     }
                 }
-                Outcome::Unknown => {
-                    group.changes.push(Change::Unknown { copy, at: self.pass.context.unix_time() });
+                Outcome::Unknown { altered } => {
+                    group.changes.push(Change::Unknown { copy, at: self.pass.context.unix_time(), altered: !altered.is_empty() });
                     group.changes.push(Change::Lost { copy });
-                    self.end.lost.push(Suspect { name: sent.name, key: sent.key.clone() });
+                    if !altered.is_empty() {
+                        self.pass.altered.insert(sent.key.clone(), altered);
+                    }
+                    let unknown = self.pass.copies.get(&sent.key).map_or(0, |row| row.tries) + 1;
+                    self.end.lost.push(Suspect { name: sent.name, key: sent.key.clone(), unknown });
                     group.fates.push((sent.key, Fate::Unknown { id: sent.id }));
                 }
-                Outcome::NotSent { begun } => {
+                Outcome::NotSent { begun, slowed } => {
                     self.pass.options.gate.take_back(sent.length);
                     group.changes.push(Change::Pending { copy });
+                    let suspect = Suspect { name: sent.name, key: sent.key, unknown: 0 };
                     if begun {
-                        self.end.begun.push(Suspect { name: sent.name, key: sent.key });
+                        self.end.begun.push(suspect);
+                    } else if slowed {
+                        self.end.slowed.push(suspect);
                     }
                 }
             }

@@ -55,10 +55,16 @@ pub(super) fn settle(
     let mut free = free_messages(sink, journal, target, &open, None, seen)?.free;
     let mut changes = Vec::new();
     let mut settled = Vec::new();
+    let mut arrived = |intent: &Intent, uid| {
+        changes.push(Change::Done { copy: intent.id, uid, altered: false });
+        // It may have been put aside because nobody knew.
+        let (source, folder, key) = (intent.source.clone(), intent.folder.clone(), intent.key.clone());
+        changes.push(Change::Release { source, folder, key });
+        settled.push(told(intent, true));
+    };
     let mut left: Vec<&Intent> = open.iter().collect();
     for (intent, uid) in take_pairs(&mut left, &mut free, target.generation, seen) {
-        changes.push(Change::Done { copy: intent.id, uid: target.lasting(uid), altered: false });
-        settled.push(told(intent, true));
+        arrived(intent, target.lasting(uid));
     }
     if !left.is_empty() {
         // A filter, or a person, may have moved it: its content in another folder is proof enough that it arrived.
@@ -66,8 +72,7 @@ pub(super) fn settle(
         left.retain(|intent| {
             let found = elsewhere.get(&intent.id);
             if let Some(uid) = found {
-                changes.push(Change::Done { copy: intent.id, uid: Some(*uid), altered: false });
-                settled.push(told(intent, true));
+                arrived(intent, Some(*uid));
             }
             found.is_none()
         });

@@ -55,6 +55,13 @@ pub(super) struct Work {
     pub(super) tally: ByName<Fate>,
     /// Sessions lost at a message.
     pub(super) losses: HashMap<String, u32>,
+    /// Messages that the destination refused because it wants more time: how often, and how many messages of the run it had taken
+    /// when that began.
+    pub(super) slowed: HashMap<String, (u32, u64)>,
+    /// Keys of messages that were put aside while nobody knows whether they are there: this run waits for them no more.
+    pub(super) given_up: HashSet<String>,
+    /// What the destination made us change of messages whose fate is open, by key.
+    pub(super) altered: HashMap<String, Vec<String>>,
     pub(super) listed: Vec<Noted>,
     /// Listed messages that were done before this run.
     pub(super) done_before: ByName<()>,
@@ -75,6 +82,9 @@ impl Work {
             pair,
             tally: ByName::default(),
             losses: HashMap::new(),
+            slowed: HashMap::new(),
+            given_up: HashSet::new(),
+            altered: HashMap::new(),
             listed: Vec::new(),
             done_before: ByName::default(),
             failed: None,

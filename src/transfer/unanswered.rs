@@ -34,7 +34,8 @@ impl Transfer<'_> {
             }
             match (one.arrived, work.tally.get(&one.key)) {
                 (true, Some(Fate::Unknown { id })) => {
-                    let copied = Fate::Copied { id: *id, bytes: one.length, altered: Vec::new() };
+                    let altered = work.altered.remove(&one.key).unwrap_or_default();
+                    let copied = Fate::Copied { id: *id, bytes: one.length, altered };
                     self.report.event(Event::Copied { folder: one.folder.to_string(), bytes: one.length });
                     work.tally.insert(one.key, copied);
                 }
@@ -62,12 +63,13 @@ impl Transfer<'_> {
                 let intents = self.journal.outstanding(mailbox)?;
                 let ours = intents.iter().filter(|intent| {
                     // One that was put aside is not sent again in this run: whether it came late is for the next one to find out.
-                    let aside = matches!(work.tally.get(&intent.key), Some(Fate::Quarantined { .. }));
+                    let is_quarantined = matches!(work.tally.get(&intent.key), Some(Fate::Quarantined { .. }));
+                    let aside = is_quarantined || work.given_up.contains(&intent.key);
                     !aside && intent.source == self.source_name && intent.folder == work.pair.source.folder
                 });
-                let count = ours.count();
+                let (count, last) = ours.fold((0, 0), |(count, last), intent| (count + 1, intent.intended_at.max(last)));
                 if count > 0 {
-                    open.push((count, intents.iter().map(|intent| intent.intended_at).max().unwrap_or(0), work));
+                    open.push((count, last, work));
                 }
             }
             let Some(last) = open.iter().map(|(_, at, _)| *at).max() else { return Ok(()) };
@@ -118,7 +120,8 @@ impl Transfer<'_> {
                 let id = *id;
                 match row.state {
                     State::Done | State::Merged => {
-                        work.tally.insert(key, Fate::Copied { id, bytes: row.length, altered: Vec::new() });
+                        let altered = work.altered.remove(&key).unwrap_or_default();
+                        work.tally.insert(key, Fate::Copied { id, bytes: row.length, altered });
                     }
                     State::Pending => {
                         work.tally.remove(&key);

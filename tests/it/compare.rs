@@ -160,8 +160,8 @@ fn what_migrate_copied_is_known_without_reading_it() {
     assert!(with(&document, "same").iter().all(|row| row["method"] == "journal"), "{document}");
     let pop3 = Pop3d::start(pop3d::Behaviour::default(), &mail::many(50, 333));
     let into = Imapd::start(Behaviour::default());
-    tool.server("drop", Some(&into.url()), Some(&pop3.url()));
-    tool.run(&["migrate", "drop:pop3", "drop:imap", "--state", "journal"]).expect_code(0);
+    tool.server("drop", Some(&into.url()), Some(&pop3.url())).server("before", None, Some(&pop3.url()));
+    tool.run(&["migrate", "before", "drop:imap", "--state", "journal"]).expect_code(0);
     let document = tool.run(&["compare-pop3", "drop", "--state", "journal", "--json"]).expect_code(0).json();
     assert!(with(&document, "same").iter().all(|row| row["method"] == "journal"), "{document}");
     // Without it the same comes out in another way.

@@ -1,5 +1,6 @@
 //! What holds for every everyday verb alike: hostile names, kills, safety, servers that lack something, and what is shown.
 
+mod compared;
 mod kills;
 mod lacking;
 mod names;

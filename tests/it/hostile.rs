@@ -42,6 +42,34 @@ fn look_at(from: &str) -> Output {
     tool.run(&["migrate", "from", "to", "--dry-run", "-vv", "--trace", &trace])
 }
 
+/// As [`look_at`], of a server that serves many connections: each verb that looks at it, with what it ended in.
+fn looks_at(from: &str) -> Vec<Output> {
+    let honest = honest();
+    let (tool, to) = (tool(from, &destination()), destination());
+    tool.server("drop", None, Some(&honest.url())).server("there", Some(&to.url()), None);
+    let trace = tool.text("trace.log");
+    let mut outputs = vec![look_at(from)];
+    for verb in comparisons(from) {
+        outputs.push(tool.run(&[verb, &["-vv", "--trace", &trace]].concat()));
+    }
+    outputs
+}
+
+/// A maildrop of two messages that tells the truth.
+fn honest() -> pop3d::Pop3d {
+    pop3d::Pop3d::start(pop3d::Behaviour::default(), &crate::support::mail::many(2, 10))
+}
+
+/// Comparisons with `from` on either side; `there` is an empty account, `drop` a maildrop.
+fn comparisons(from: &str) -> [&'static [&'static str]; 3] {
+    let pop3 = from.starts_with("pop3");
+    [
+        &["compare", "from", "there"],
+        &["compare", "there", "from", "--full"],
+        if pop3 { &["compare-pop3", "from", "there"] } else { &["compare-pop3", "drop", "from"] },
+    ]
+}
+
 #[track_caller]
 fn refused(output: Output, codes: &[i32], what: &str) -> Output {
     assert!(codes.contains(&output.code), "{what}: {output}");
@@ -145,7 +173,9 @@ fn preauth_over_tls_is_refused_unless_it_is_allowed() {
 #[test]
 fn a_server_that_disables_login_gets_no_password() {
     let server = Odd::start("LOGINDISABLED", &[], |_| Answer::Usual);
-    refused(look_at(&server.url()), &[4], "LOGINDISABLED");
+    for output in looks_at(&server.url()) {
+        refused(output, &[4], "LOGINDISABLED");
+    }
     assert!(server.log().iter().all(|line| !line.starts_with("LOGIN") && !line.starts_with("AUTH")), "{:?}", server.log());
 }
 
@@ -167,8 +197,10 @@ fn a_referral_is_shown_and_never_followed() {
             "LOGIN" => 4,
             _ => 6,
         };
-        let output = refused(look_at(&server.url()), &[code], verb);
-        assert!(output.stderr.contains("go there"), "{output}");
+        for output in looks_at(&server.url()) {
+            let output = refused(output, &[code], verb);
+            assert!(output.stderr.contains("go there") && output.stdout.is_empty(), "{output}");
+        }
         assert_eq!(attacker.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock, "{verb}");
     }
 }

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use super::twin::{Twin, Twinned};
-use crate::account::{Location, Overrides, Place, Protocol};
-use crate::commands::{App, restore};
+use crate::account::{Location, Overrides, Place, Protocol, is_loopback};
+use crate::commands::{App, compare_pop3, restore};
 use crate::error::{Error, Result};
 use crate::folder::Folder;
 use crate::store::gmail::GmailSource;
@@ -177,6 +177,33 @@ pub(super) fn destination(place: &Place, from: &From) -> Result<String> {
         }
     }
     Ok(name)
+}
+
+/// That mail does not go from a maildrop into the mailbox that it shows, where each message would be doubled. Told are the sides of
+/// one account of the config file, and places of one user at one host; what leads to one server under several names nobody knows.
+///
+/// # Errors
+/// It does.
+pub(super) fn not_doubled(texts: (&str, &str), from: &From, place: &Place, map: &[(Folder, Folder)], app: &App) -> Result<()> {
+    let (Some(source), Some(destination)) = (from.place.server(), place.server()) else { return Ok(()) };
+    if source.protocol != Protocol::Pop3 || destination.protocol != Protocol::Imap {
+        return Ok(());
+    }
+    let mapped = map.iter().find(|(folder, _)| folder.is_inbox()).map(|(_, into)| into);
+    if !mapped.or(place.folder.as_ref()).is_none_or(Folder::is_inbox) {
+        return Ok(());
+    }
+    let configured = compare_pop3::account(app, texts.0);
+    let is_one = configured.is_some() && configured == compare_pop3::account(app, texts.1);
+    let host = &source.endpoint.host;
+    // Behind a port of this machine may be anybody's server.
+    let is_alike = source.user == destination.user && host.eq_ignore_ascii_case(&destination.endpoint.host) && !is_loopback(host);
+    if !is_one && !is_alike {
+        return Ok(());
+    }
+    Err(Error::usage("the maildrop shows the INBOX of this very account, so each of its messages would be there twice")
+        .at(&place.shown)
+        .hint("name another account, or another folder of this one; where its two sides are not one mailbox, give them two accounts in the config file"))
 }
 
 /// Whether nothing lies at a place on this machine.

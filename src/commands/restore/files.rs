@@ -197,7 +197,7 @@ impl Folder<'_> {
                     self.counts.refused += 1;
                     self.problem(id, error.to_string());
                 }
-                Placed::Unknown | Placed::NotSent { .. } => {
+                Placed::Unknown { .. } | Placed::NotSent { .. } => {
                     self.counts.refused += 1;
                     self.problem(id, "it could not be written".to_owned());
                 }

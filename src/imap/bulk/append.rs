@@ -1,7 +1,7 @@
 //! Pipelined APPEND: the first message alone, then chunks (MULTIAPPEND where offered), several in flight. It tells each
 //! message's fate as a fact: stored, refused, not sent, or unknown because the answer never came.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
 use super::super::encode::{Command, Part};
 use super::super::session::Session;
@@ -48,6 +48,8 @@ pub enum Fate {
     NotSent {
         /// Whether the session was lost in the middle of it.
         begun: bool,
+        /// Whether the server refused it because it wants more time.
+        slowed: bool,
     },
 }
 
@@ -78,6 +80,8 @@ pub struct Appender {
     among_several: bool,
     /// The server wants more time: nothing more is sent, and once all answers are in the session counts as lost for that reason.
     slowed: Option<Error>,
+    /// Tickets of what it refused for that reason.
+    refused_for_now: HashSet<u64>,
     /// What was not sent after a loss.
     unsent: Vec<Upload>,
 }
@@ -100,6 +104,7 @@ impl Appender {
             lost: None,
             among_several: false,
             slowed: None,
+            refused_for_now: HashSet::new(),
             unsent: Vec::new(),
         }
     }
@@ -159,6 +164,9 @@ impl Appender {
 
     /// Puts aside what the server will take later.
     fn slow_down(&mut self, uploads: Vec<Upload>, status: &StatusLine) {
+        if status.slows() {
+            self.refused_for_now.extend(uploads.iter().map(|upload| upload.ticket));
+        }
         for upload in uploads.into_iter().rev() {
             self.queued_octets += upload.body.len();
             self.queue.push_front(upload);
@@ -341,13 +349,14 @@ impl Appender {
             for (index, upload) in chunk.uploads.iter().enumerate() {
                 let whole = chunk.whole_at.get(index).is_some_and(|&at| at <= sent);
                 let begun = !whole && std::mem::take(&mut broke);
-                self.fates.push((upload.ticket, if whole { Fate::Unknown } else { Fate::NotSent { begun } }));
+                self.fates.push((upload.ticket, if whole { Fate::Unknown } else { Fate::NotSent { begun, slowed: false } }));
             }
             let mut whole = chunk.whole_at.iter();
             self.unsent.extend(chunk.uploads.into_iter().filter(|_| whole.next().is_none_or(|&at| at > sent)));
         }
         for upload in self.halves.drain(..).flatten().chain(self.queue.drain(..)) {
-            self.fates.push((upload.ticket, Fate::NotSent { begun: false }));
+            let slowed = self.refused_for_now.remove(&upload.ticket);
+            self.fates.push((upload.ticket, Fate::NotSent { begun: false, slowed }));
             self.unsent.push(upload);
         }
         self.queued_octets = 0;

@@ -111,7 +111,7 @@ impl MboxSink {
     }
 
     fn not_sent(&mut self, staged: Vec<(u64, Vec<String>)>) {
-        let unsent = staged.into_iter().map(|(ticket, _)| Placement { ticket, outcome: Outcome::NotSent { begun: false } });
+        let unsent = staged.into_iter().map(|(ticket, _)| Placement { ticket, outcome: Outcome::UNTOUCHED });
         self.done.extend(unsent);
     }
 
@@ -195,7 +195,7 @@ impl Sink for MboxSink {
     fn append(&mut self, outgoing: Outgoing) -> Result<()> {
         if let Err(error) = self.stage(&outgoing) {
             self.drop_staged();
-            self.done.push(Placement { ticket: outgoing.ticket, outcome: Outcome::NotSent { begun: false } });
+            self.done.push(Placement { ticket: outgoing.ticket, outcome: Outcome::UNTOUCHED });
             return Err(error);
         }
         let full = self.staged.len() >= BATCH_MESSAGES || self.batch.as_ref().is_some_and(|batch| batch.bytes >= BATCH_BYTES);

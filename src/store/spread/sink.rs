@@ -393,7 +393,7 @@ impl Sink for SpreadSink {
                     let mut facts = std::mem::take(&mut state.facts);
                     let queue = std::mem::take(&mut state.queue);
                     state.queued = 0;
-                    facts.extend(queue.iter().map(|one| Placement { ticket: one.ticket, outcome: Outcome::NotSent { begun: false } }));
+                    facts.extend(queue.iter().map(|one| Placement { ticket: one.ticket, outcome: Outcome::UNTOUCHED }));
                     state.unsent.extend(queue);
                     return Ok(facts);
                 }

@@ -1,7 +1,7 @@
 //! A source, a destination and the program with a clock that jumps, made afresh for every case.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::support::imapd::{self, Imapd};
 use crate::support::mail::{self, assert_same_mail};
 use crate::support::pop3d::{self, Pop3d};
 use crate::support::server::advance_clock;
-use crate::support::tool::{Output, Tool};
+use crate::support::tool::{Output, Running, Tool};
 
 /// What the mail of a case is like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,21 +135,7 @@ impl Bench {
     pub fn run_while_time_flies(&self, appends: u64) -> Output {
         let before = self.to.connections();
         let running = self.tool.spawn(&self.arguments(), None);
-        let done = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                while !done.load(Ordering::Relaxed) {
-                    if self.to.appends() >= appends && self.to.connections() == before + 1 {
-                        advance_clock(&self.clock, Duration::from_secs(30));
-                    }
-                    // The pace of the clock, nothing waits for it.
-                    std::thread::sleep(Duration::from_millis(15));
-                }
-            });
-            let output = running.finish();
-            done.store(true, Ordering::Relaxed);
-            output
-        })
+        while_time_flies(&self.clock, running, || self.to.appends() >= appends && self.to.connections() == before + 1)
     }
 
     /// Runs it with a death at the n-th step, and waits until the destination has dealt with all the dead one sent.
@@ -200,6 +186,25 @@ impl Bench {
         let uids = |folder: &String| self.to.mailbox(folder).messages.iter().map(|message| message.uid).collect();
         self.to.folders().iter().map(|folder| (folder.clone(), uids(folder))).collect()
     }
+}
+
+/// Lets a run come to its end while time flies, whenever `now` says so.
+pub fn while_time_flies(clock: &Path, running: Running, now: impl Fn() -> bool + Sync) -> Output {
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                if now() {
+                    advance_clock(clock, Duration::from_secs(30));
+                }
+                // The pace of the clock, nothing waits for it.
+                std::thread::sleep(Duration::from_millis(15));
+            }
+        });
+        let output = running.finish();
+        done.store(true, Ordering::Relaxed);
+        output
+    })
 }
 
 /// Whether the run asked for every case and not for a sample.

@@ -81,7 +81,14 @@ fn two_folders_with_the_same_message_do_not_find_it_in_each_other() {
                 bench.imapd().fill("Old", &[mail::plain(7, 200), mail::plain(1, 200), mail::plain(7, 200)]);
                 bench.to.fill("Old", &[]);
                 let output = bench.run();
-                assert_eq!(output.code, 0, "{case}: {output}");
+                if output.code == 3 {
+                    // The second time one message was alone on its way: it is put aside until the next run.
+                    assert_eq!(fault, AppendFault::HangUpBeforeStoring, "{case}: {output}");
+                    assert_eq!(output.json()["quarantined"], 1, "{case}: {output}");
+                    assert_eq!(bench.run().expect_code(0).json()["copied"], 1, "{case}");
+                } else {
+                    assert_eq!(output.code, 0, "{case}: {output}");
+                }
                 for folder in ["INBOX", "Old"] {
                     assert_same_mail(&bench.imapd().bodies(folder), &bench.to.bodies(folder));
                 }

@@ -9,7 +9,7 @@ use crate::support::mail;
 use crate::support::odd::{Answer, Asked, Odd, body_response, peak_memory};
 use crate::support::tool::Output;
 
-use super::{destination, look_at, refused, tool};
+use super::{comparisons, destination, honest, look_at, looks_at, refused, tool};
 
 #[test]
 fn terminal_escapes_of_a_server_reach_no_terminal() {
@@ -18,10 +18,11 @@ fn terminal_escapes_of_a_server_reach_no_terminal() {
     for verb in ["GREETING", "LOGIN", "LIST"] {
         let words = if verb == "GREETING" { format!("* BYE [ALERT] {evil}\r\n") } else { format!("$tag NO [ALERT] {evil}\r\n") };
         let server = Odd::start("", &[], move |asked| if asked.verb == verb { Answer::send(&words) } else { Answer::Usual });
-        let output = look_at(&server.url());
-        assert!(output.code >= 4, "{output}");
-        let shown = output.stderr.trim_end_matches('\n');
-        assert!(!shown.chars().any(|character| character.is_control() || character == '\u{202e}'), "{verb}: {shown:?}");
+        for output in looks_at(&server.url()) {
+            assert!(output.code >= 4 && output.stdout.is_empty(), "{output}");
+            let shown = output.stderr.trim_end_matches('\n');
+            assert!(!shown.chars().any(|character| character.is_control() || character == '\u{202e}'), "{verb}: {shown:?}");
+        }
     }
     let name = "A\x1b[2JB";
     let server = Odd::start("", &[], move |asked| match asked.verb {
@@ -45,27 +46,31 @@ const MEMORY: u64 = 96 * 1024;
 fn flooded(url: &str, codes: &[i32], what: &str) {
     // S20, the noise must not be what breaks: a trace of a million lines takes its time, so not by default.
     for trace in if full() { &[false, true][..] } else { &[false] } {
-        let to = destination();
-        let tool = tool(url, &to);
+        let (to, there, maildrop) = (destination(), destination(), honest());
+        let mut tool = tool(url, &to);
+        tool.server("there", Some(&there.url()), None).server("drop", None, Some(&maildrop.url()));
+        tool.use_clock();
         let path = tool.text("trace.log");
-        let mut args = vec!["migrate", "from", "to", "--dry-run"];
-        if *trace {
-            args.extend(["-vv", "--trace", &path]);
+        for verb in [&["migrate", "from", "to", "--dry-run"][..]].into_iter().chain(comparisons(url)) {
+            let mut args = verb.to_vec();
+            if *trace {
+                args.extend(["-vv", "--trace", &path]);
+            }
+            // A run that is over before it could be looked at even once is run again.
+            let (output, peak) = (0..10)
+                .map(|_| {
+                    let running = tool.spawn(&args, None);
+                    let peak = peak_memory(running.id());
+                    (running.finish(), peak.join().unwrap())
+                })
+                .find(|(_, peak)| *peak > 0)
+                .expect("the program was never seen running");
+            assert!(codes.contains(&output.code) && output.stdout.is_empty(), "{what}: {output}");
+            assert!(output.stderr.len() < 2000, "{what}: {output}");
+            assert!(peak < MEMORY, "{what}: {peak} KiB");
+            // The trace of a flood may be long; it is not what is measured here, and one is enough of the long ones.
+            let _ = std::fs::remove_file(&path);
         }
-        // A run that is over before it could be looked at even once is run again.
-        let (output, peak) = (0..10)
-            .map(|_| {
-                let running = tool.spawn(&args, None);
-                let peak = peak_memory(running.id());
-                (running.finish(), peak.join().unwrap())
-            })
-            .find(|(_, peak)| *peak > 0)
-            .expect("the program was never seen running");
-        assert!(codes.contains(&output.code), "{what}: {output}");
-        assert!(output.stderr.len() < 2000, "{what}: {output}");
-        assert!(peak < MEMORY, "{what}: {peak} KiB");
-        // The trace of a flood may be long; it is not what is measured here, and one is enough of the long ones.
-        let _ = std::fs::remove_file(&path);
     }
 }
 
@@ -83,7 +88,10 @@ fn literals_beyond_measure_are_refused_without_memory() {
             let server = Odd::start("", &mail::many(1, 10), move |asked| {
                 if asked.verb == verb || verb == "listing" && asked.wants_listing() { Answer::Stall(bytes.clone()) } else { Answer::Usual }
             });
-            refused(look_at(&server.url()), &[6], &format!("{size} at {verb}"));
+            for output in looks_at(&server.url()) {
+                assert!(output.stdout.is_empty(), "{output}");
+                refused(output, &[6], &format!("{size} at {verb}"));
+            }
         }
     }
     // Within the limits, but no end of them.
@@ -198,8 +206,10 @@ fn numbers_beyond_measure_make_nobody_panic() {
         let answer = format!("* {exists} EXISTS\r\n* OK [UIDVALIDITY 4294967295]\r\n* OK [UIDNEXT 4294967295]\r\n$tag OK\r\n");
         let server =
             Odd::start("", &mail::many(2, 10), move |asked| if asked.verb == "EXAMINE" { Answer::send(&answer) } else { Answer::Usual });
-        let output = look_at(&server.url());
-        assert!([0, 6].contains(&output.code), "{exists}: {output}");
+        for output in looks_at(&server.url()) {
+            // The comparison with an account that has nothing may find just that out.
+            assert!([0, 1, 6].contains(&output.code), "{exists}: {output}");
+        }
     }
     for listing in [
         "* 1 FETCH (UID 0 RFC822.SIZE 1)\r\n* 2 FETCH (UID 4294967296 RFC822.SIZE 18446744073709551616)\r\n",

@@ -469,3 +469,48 @@ fn what_is_looked_into_before_the_rest_is_removed_does_not_count_as_fetched() {
     assert_eq!((&rest["listed"], &rest["copied"]), (&3.into(), &3.into()), "{rest} {:?}", pop3.log());
     assert_same_mail(&to.bodies("INBOX"), &messages);
 }
+
+#[test]
+fn mail_never_goes_into_the_mailbox_that_it_comes_from() {
+    let bodies = mail::many(3, 50);
+    let (imap, pop3) = (Imapd::start(Behaviour::default()), Pop3d::start(pop3d::Behaviour::default(), &bodies));
+    imap.fill("INBOX", &bodies);
+    imap.fill("Old", &bodies);
+    let tool = Tool::new();
+    tool.server("work", Some(&imap.url()), Some(&pop3.url()));
+    let refused = |args: &[&str], words: &str| {
+        for dry_run in [&[][..], &["--dry-run"]] {
+            let output = tool.run(&[&["migrate"], args, dry_run].concat()).expect_code(2);
+            assert!(output.stderr.lines().count() == 1 && output.stderr.contains(words) && output.stdout.is_empty(), "{output}");
+        }
+    };
+    let doubled = "each of its messages would be there twice";
+    for into in ["work", "work:imap", "work/INBOX", "work/inbox"] {
+        refused(&["work:pop3", into], doubled);
+    }
+    refused(&["work:pop3", "work", "--include", "INBOX", "--prefix", "Old"], doubled);
+    refused(&["work:pop3", "work/Old", "--map", "INBOX=INBOX"], doubled);
+    for (from, into) in [
+        ("pop3s://ann@mail.example.org", "imaps://ann@MAIL.example.org"),
+        ("pop3://ann@mail.example.org:1110", "imap://ann@mail.example.org/INBOX"),
+    ] {
+        refused(&[from, into], doubled);
+    }
+    let same = "the source and the destination are the same";
+    for (from, into) in
+        [("work", "work"), ("work/Old", "work/Old"), ("work/inbox", "work/INBOX"), ("work/Old", "work"), ("work", "work/Old")]
+    {
+        refused(&[from, into], same);
+    }
+    refused(&["imap://ann@mail.example.org/a", "imaps://ann@Mail.Example.org/a"], same);
+    assert_eq!((imap.connections(), pop3.connections()), (0, 0));
+
+    // Into other folders it may go.
+    for args in [&["work:pop3", "work/Copies"][..], &["work:pop3", "work", "--map", "INBOX=More"], &["work/Old", "work/Older"]] {
+        assert_eq!(tool.run(&[&["migrate"], args, &["--json"]].concat()).expect_code(0).json()["copied"], 3, "{args:?}");
+    }
+    mail::assert_same_mail(&bodies, &imap.bodies("INBOX"));
+    for folder in ["Copies", "More", "Older"] {
+        mail::assert_same_mail(&bodies, &imap.bodies(folder));
+    }
+}

@@ -79,6 +79,39 @@ fn a_server_that_throttles_without_end_ends_the_run_for_later() {
 }
 
 #[test]
+fn a_message_of_which_the_destination_says_that_it_wants_more_time_again_and_again_is_put_aside_alone() {
+    for words in ["[LIMIT] rate limit exceeded for this sender", "throttled: message rejected", "please retry in 5 s"] {
+        for destination in [Behaviour::default(), waiting(), Behaviour::default().without(&["MULTIAPPEND"])] {
+            for (count, at) in [(100, 40), (3, 0), (3, 2), (1, 0)] {
+                let bodies = mail::many(count, 200);
+                let needle = format!("Subject: message {at}\r\n").into_bytes();
+                let refuse = vec![(needle.clone(), words.to_owned())];
+                let bench = Bench::imap(&bodies, Behaviour::default(), Behaviour { refuse, ..destination.clone() });
+                let case = format!("{words}, {at} of {count}, {:?}", destination.capabilities);
+                let output = bench.run();
+                assert_eq!(output.code, 3, "{case}: {output}");
+                let summary = output.json();
+                assert_eq!(
+                    (&summary["copied"], &summary["quarantined"], &summary["balanced"]),
+                    (&(count - 1).into(), &1.into(), &true.into()),
+                    "{case}: {output}"
+                );
+                assert!(summary["problems"][0]["reason"].as_str().unwrap().contains(words), "{case}: {output}");
+                assert!(bench.tool.clock() < 180_000, "{case}: {}", bench.tool.clock());
+                // Tried again by the next run, which says so of it alone.
+                let before = (bench.tool.clock(), bench.to.appends());
+                bench.run().expect_code(3);
+                assert!(bench.tool.clock() < before.0 + 60_000 && bench.to.appends() == before.1 + 1, "{case}");
+                bench.to.behave(|behaviour| behaviour.refuse.clear());
+                assert_eq!(bench.run().expect_code(0).json()["copied"], 1, "{case}");
+                bench.expect_all_once(&case);
+                assert_eq!(bench.tool.run(&["problems", "to", "--json"]).expect_code(0).json()["messages"].as_array().unwrap().len(), 0);
+            }
+        }
+    }
+}
+
+#[test]
 fn reading_that_is_throttled_waits_and_goes_on() {
     let refusals = ["NO [THROTTLED] slow", &format!("BAD {BACKOFF}"), "NO FETCH failed [THROTTLED]"].map(str::to_owned);
     for words in refusals {
