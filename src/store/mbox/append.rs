@@ -388,9 +388,19 @@ pub(in crate::store) fn prepare(dir: &Dir, name: &OsStr, create: bool, context: 
         return Err(Error::usage("the file is no mbox, so nothing was added to it").at(path.display()));
     }
     sweep(dir)?;
+    mend(dir, name, context)?;
+    Ok(true)
+}
+
+/// Mends the file after an append that was cut off, where there is one: also after one of which all stands there, whose note would
+/// say that it is under way until the next one.
+///
+/// # Errors
+/// It is locked for long or cannot be written, or somebody changed it since.
+pub(in crate::store) fn mend(dir: &Dir, name: &OsStr, context: &Context) -> Result<()> {
     if Note::open(dir, name)?.is_some() {
         let (mbox, _locks) = open_locked(dir, name, context)?;
         recover(dir, name, &mbox)?;
     }
-    Ok(true)
+    Ok(())
 }

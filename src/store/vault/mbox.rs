@@ -351,7 +351,10 @@ impl Vault for MboxVault {
             }
             _ => self.place(account, folder, false)?,
         };
-        place.map_or(Ok(()), |place| place.dir.unlink(&note_name(&place.name)))
+        let Some(place) = place else { return Ok(()) };
+        // What a run that died had added whole is recognised and nothing need be added.
+        append::mend(&place.dir, &place.name, &self.context)?;
+        place.dir.unlink(&note_name(&place.name))
     }
 
     fn make_folder(&mut self, account: &str, folder: &Folder) -> Result<()> {

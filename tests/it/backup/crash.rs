@@ -278,7 +278,8 @@ fn a_backup_killed_at_random_moments_while_mail_changes_loses_and_doubles_nothin
             std::thread::sleep(moment / 2);
             let _ = rustix::process::kill_process(rustix::process::Pid::from_raw(running.id().cast_signed()).unwrap(), Signal::KILL);
             let output = running.finish();
-            assert!([KILLED, 0, 3].contains(&output.code), "seed {seed} round {round}: {output}");
+            // 10: a folder that was renumbered just then.
+            assert!([KILLED, 0, 3, 10].contains(&output.code), "seed {seed} round {round}: {output}");
             scene.wait_until_quiet();
             dead += usize::from(output.code == KILLED);
             store::journal_tells_the_truth(&scene.root(), Layout::Maildir, &format!("seed {seed} round {round}"));
