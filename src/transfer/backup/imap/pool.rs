@@ -125,7 +125,7 @@ impl<'a> Pool<'a> {
             names,
             limits,
             targets,
-            budget: Budget::new(),
+            budget: Budget::flowing(),
             queue: Mutex::new(queue),
             changed: Condvar::new(),
             spent: Mutex::new(spent),
