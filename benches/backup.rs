@@ -1,16 +1,15 @@
 //! Backups over IMAP into Maildir: the program, mbsync as it comes and with its syncs off, and the floor (all octets fetched to
 //! nowhere; the same files written with one sync of the file system).
 
-use std::cell::RefCell;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use crate::Asked;
 use crate::floor::Mode;
 use crate::peers;
 use crate::race::{Job, Kind, Racer, Verdict, head, race};
 use crate::timing::Cost;
 use crate::world::{Mailbox, World};
-use crate::{Asked, race};
 
 /// Messages in a Maildir.
 pub fn files(maildir: &Path) -> usize {
@@ -76,7 +75,6 @@ pub fn noop(world: &World, asked: &Asked) -> Verdict {
     let counts: &[usize] = if asked.quick { &[1_000, 10_000] } else { &[1_000, 10_000, 100_000] };
     for &count in counts {
         let mailbox = &world.mailbox(count, Some(1_000));
-        let kept: RefCell<Option<(PathBuf, PathBuf)>> = RefCell::new(None);
         for delayed in [false, true] {
             let port = world.source().imap_port(delayed);
             let place = format!("imaps://{}@localhost:{port}", mailbox.user.name());
@@ -91,7 +89,6 @@ pub fn noop(world: &World, asked: &Asked) -> Verdict {
                     let _ = mbsync(world, mailbox, port, &made.1, false);
                 }
             }
-            kept.replace(Some(made.clone()));
             let job = Job { name: format!("no-op {count}"), delayed, count: 0 };
             let mut racers = vec![
                 Racer::new(Kind::Ours, "mailhaul", || match &trouble {
@@ -105,7 +102,7 @@ pub fn noop(world: &World, asked: &Asked) -> Verdict {
                 let peer = Racer::new(Kind::Peer, "mbsync", || mbsync(world, mailbox, port, &made.1, true));
                 racers.push(if count == 100_000 && !delayed { peer.at_most(0.2).and_cpu() } else { peer });
             }
-            verdict.add(race::race(&job, asked, racers));
+            verdict.add(race(&job, asked, racers));
         }
     }
     verdict

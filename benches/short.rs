@@ -55,7 +55,7 @@ pub fn verbs(world: &World, asked: &Asked) -> Verdict {
         return verdict;
     }
     println!(
-        "\nverbs at 40 ms, medians of {} runs; seconds and round trips with that of TCP, which the proxy does not delay",
+        "\nverbs at 40 ms, medians of {} runs; seconds and round trips with that of TCP, which the proxy does not delay, to the last octet before LOGOUT",
         asked.runs.max(3)
     );
     let mailbox = world.mailbox(1_000, None);
@@ -93,7 +93,7 @@ pub fn verbs(world: &World, asked: &Asked) -> Verdict {
                 }
             }
             #[allow(clippy::cast_precision_loss)] // a handful
-            trips.push((proxy.turns() + proxy.connections() - before) as f64);
+            trips.push((proxy.turns() + proxy.connections() - before - 1) as f64);
         }
         if walls.is_empty() {
             line(what, who, "-", None);

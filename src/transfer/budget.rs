@@ -10,7 +10,7 @@ use crate::message::Body;
 /// Octets between the reading of messages and their settled fate.
 const OCTETS: usize = 12 * 1024 * 1024;
 /// The same where they only wait to be written to files.
-const FLOWING_OCTETS: usize = 6 * 1024 * 1024;
+const FLOWING_OCTETS: usize = 5 * 1024 * 1024;
 /// What a message costs beside its octets.
 const OVERHEAD: usize = 2048;
 
@@ -52,7 +52,12 @@ impl Budget {
 
     /// One for a sink that gives every message's octets back without waiting for more messages.
     pub(super) fn flowing() -> Self {
-        Self { most: FLOWING_OCTETS, wake_at: FLOWING_OCTETS / 2, ..Self::new() }
+        Self { most: FLOWING_OCTETS, wake_at: FLOWING_OCTETS / 4 * 3, ..Self::new() }
+    }
+
+    /// What a body counts here.
+    pub(super) fn weight(&self, body: &Body) -> usize {
+        if body.in_memory().is_some() { weight(body) } else { self.most / 4 }
     }
 
     /// Takes the octets of a message, waiting until they fit (one message always does). `false` once the gate is closed.

@@ -12,7 +12,7 @@ use crate::message::{Body, Digester, Digests, Flag, InternalDate};
 use crate::net::Phase;
 
 /// Octets of messages asked for by one command: what is held back until its OK.
-const SET_OCTETS: u64 = 2 * 1024 * 1024;
+const SET_OCTETS: u64 = 1024 * 1024;
 /// While the link is measured, so many sets are of so many octets: what is in flight when compression is decided on still comes
 /// without it.
 const SMALL_SETS: usize = 6;

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::super::super::DateFrom;
-use super::super::super::budget::{Budget, weight};
+use super::super::super::budget::Budget;
 use super::super::Limits;
 use super::super::batch::{Batch, Kept};
 use super::drop::{Fate, Maildrop, Wanted};
@@ -86,7 +86,7 @@ impl Maildrop<'_> {
                 source.read(&asked, &mut |index, outcome| {
                     let length = outcome.as_ref().map_or(0, |message| message.body.len());
                     spent.permit(length, &limits, context)?;
-                    let octets = outcome.as_ref().map_or(0, |message| weight(&message.body));
+                    let octets = outcome.as_ref().map_or(0, |message| budget.weight(&message.body));
                     if !budget.take(octets, context)? {
                         return Err(broken());
                     }
@@ -100,7 +100,7 @@ impl Maildrop<'_> {
                 let taken = match next {
                     Ok((index, outcome)) => {
                         handed = index + 1;
-                        let octets = outcome.as_ref().map_or(0, |message| weight(&message.body));
+                        let octets = outcome.as_ref().map_or(0, |message| budget.weight(&message.body));
                         let taken = group.get(index).map_or(Ok(()), |wanted| self.take(&mut batch, wanted, outcome, twins));
                         budget.give(octets);
                         taken
