@@ -58,29 +58,46 @@ pub struct Digests {
     pub content: Digest,
 }
 
-/// Computes [`Digests`] over bytes that come in pieces of any size.
-pub struct Digester {
-    exact: Sha256,
+/// Computes [`Digests`] over bytes that come in pieces of any size. As long as all line ends are CRLF and no NUL comes, which is
+/// nearly always, the two have the same bytes in common but for the line ends at the end, and are computed as one.
+pub struct Digester(Progress);
 
-    content: ContentDigester,
+enum Progress {
+    /// What both have in common; line ends are pending.
+    Common(ContentDigester),
+    /// Exact and content.
+    Apart(Sha256, ContentDigester),
 }
 
 impl Default for Digester {
     fn default() -> Self {
-        Self { exact: Sha256::new(), content: ContentDigester::default() }
+        Self(Progress::Common(ContentDigester::default()))
     }
 }
 
 impl Digester {
     /// Takes the next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
-        self.exact.update(bytes);
-        self.content.update(bytes);
+        if let Progress::Common(common) = &mut self.0 {
+            if common.is_plain(bytes) {
+                return common.update_plain(bytes);
+            }
+            let common = std::mem::take(common);
+            self.0 = Progress::Apart(common.exact(), common);
+        }
+        if let Progress::Apart(exact, content) = &mut self.0 {
+            exact.update(bytes);
+            content.update(bytes);
+        }
     }
 
     /// Ends the message.
     pub fn finish(self) -> Digests {
-        Digests { exact: Digest(self.exact.finalize().into()), content: self.content.finish() }
+        let (exact, content) = match self.0 {
+            Progress::Common(common) => (common.exact(), common),
+            Progress::Apart(exact, content) => (exact, content),
+        };
+        Digests { exact: Digest(exact.finalize().into()), content: content.finish() }
     }
 }
 
@@ -102,14 +119,60 @@ impl ContentDigester {
         let Some(first) = bytes.iter().position(is_text) else { return self.line_ends(bytes) };
         let last = bytes.iter().rposition(is_text).map_or(first, |last| last + 1);
         self.line_ends(bytes.get(..first).unwrap_or_default());
+        self.hash_pending();
+        self.text(bytes.get(first..last).unwrap_or_default());
+        self.line_ends(bytes.get(last..).unwrap_or_default());
+    }
+
+    /// Whether `bytes`, behind what came before, hold no NUL and no line end but CRLF (so far: one may be open at the end).
+    fn is_plain(&self, bytes: &[u8]) -> bool {
+        // A CR that an LF may follow still.
+        let mut open = match self.pending_crs {
+            0 => false,
+            1 => true,
+            _ => return false,
+        };
+        let mut start = 0;
+        for at in memchr::memchr2_iter(b'\n', 0, bytes) {
+            let before = bytes.get(start..at).unwrap_or_default();
+            let crs = before.iter().rev().take_while(|&&byte| byte == b'\r').count();
+            let crs = crs + usize::from(open && crs == before.len());
+            if crs != 1 || bytes.get(at) == Some(&0) {
+                return false;
+            }
+            (open, start) = (false, at + 1);
+        }
+        // What follows the last line end may end with a CR, or be one.
+        let rest = bytes.get(start..).unwrap_or_default();
+        let crs = rest.iter().rev().take_while(|&&byte| byte == b'\r').count();
+        crs + usize::from(open && crs == rest.len()) <= 1
+    }
+
+    /// As [`Self::update`] for bytes that are plain.
+    fn update_plain(&mut self, bytes: &[u8]) {
+        let is_text = |byte: &u8| !matches!(byte, b'\r' | b'\n');
+        let Some(last) = bytes.iter().rposition(is_text).map(|last| last + 1) else { return self.line_ends(bytes) };
+        self.hash_pending();
+        // Line ends before its first text are CRLF, or the LF of one whose CR is hashed by now.
+        self.hash.update(bytes.get(..last).unwrap_or_default());
+        self.line_ends(bytes.get(last..).unwrap_or_default());
+    }
+
+    /// What comes shows that the pending line ends are not those at the end.
+    fn hash_pending(&mut self) {
         for _ in 0..std::mem::take(&mut self.pending_line_ends) {
             self.hash.update(b"\r\n");
         }
         for _ in 0..std::mem::take(&mut self.pending_crs) {
             self.hash.update(b"\r");
         }
-        self.text(bytes.get(first..last).unwrap_or_default());
-        self.line_ends(bytes.get(last..).unwrap_or_default());
+    }
+
+    /// The hash of the bytes as they came, where all were plain.
+    fn exact(&self) -> Sha256 {
+        let mut all = Self { hash: self.hash.clone(), ..*self };
+        all.hash_pending();
+        all.hash
     }
 
     /// Ends the message: line ends and CRs at its end are cut.
@@ -558,6 +621,23 @@ mod tests {
         }
         for other in [&b"A: b\r\n\r\nx\x80y\rz"[..], b"A: b\r\nx\x80y\r\nz", b"A: b\r\n\r\n\rx\x80y\r\nz"] {
             assert_ne!(content(other), plain, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn digests_computed_as_one_are_those_computed_apart() {
+        for number in 0..4_usize.pow(7) {
+            let bytes: Vec<u8> = (0..7).map(|digit| b"a\r\n\0"[number / 4_usize.pow(digit) % 4]).collect();
+            for (cut, other) in [(0, 0), (1, 3), (2, 5), (3, 4), (4, 7), (5, 6)] {
+                let mut digester = Digester::default();
+                for piece in [&bytes[..cut], &bytes[cut..other], &bytes[other..]] {
+                    digester.update(piece);
+                }
+                let mut apart = ContentDigester::default();
+                apart.update(&bytes);
+                let expected = Digests { exact: Digest::of(&bytes), content: apart.finish() };
+                assert_eq!(digester.finish(), expected, "{bytes:?} cut at {cut} and {other}");
+            }
         }
     }
 

@@ -105,7 +105,12 @@ impl ServerUrl {
                 host: self.host,
                 port,
                 security,
-                tls: TlsOptions { ca_file: settings.ca_file, pin: settings.pin, insecure: settings.insecure.unwrap_or(false) },
+                tls: TlsOptions {
+                    ca_file: settings.ca_file,
+                    pin: settings.pin,
+                    insecure: settings.insecure.unwrap_or(false),
+                    ..TlsOptions::default()
+                },
                 timeout: settings.timeout,
                 allow_plaintext: overrides.allow_plaintext,
             },

@@ -313,6 +313,9 @@ fn all(
         Some(card) => Some(open(args, app, target, Some(&card))?),
         None => None,
     };
+    for account in accounts {
+        account.server.endpoint.tls.prepare();
+    }
     let mut ready = Vec::new();
     for account in accounts {
         let known = account.server.login(&app.context).map(drop);

@@ -149,6 +149,11 @@ impl Wire {
         }
     }
 
+    /// Whether it may send only what changes nothing.
+    pub(super) fn is_read_only(&self) -> bool {
+        self.access == Access::ReadOnly
+    }
+
     /// Lets lines be as long as an answer to SEARCH may be.
     pub(super) fn expect_long_lines(&mut self, expect: bool) {
         self.line_limit = if expect { MAX_SEARCH_LINE } else { MAX_LINE };

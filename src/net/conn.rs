@@ -9,6 +9,7 @@ use std::time::Duration;
 use native_tls::TlsStream;
 use rustix::event::PollFlags;
 
+use super::ahead::Ahead;
 use super::deadline::{Phase, Waiter};
 use super::deflate::Deflate;
 use super::dial::{self, Endpoint, Security};
@@ -29,7 +30,7 @@ const SEARCHED: usize = 8000;
 
 enum Stream {
     Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<Ahead>>),
     /// Compressed, inside one of the two above.
     Deflate(Box<(Stream, Deflate)>),
     /// Between two states of an upgrade that failed.
@@ -40,7 +41,7 @@ impl Stream {
     fn tcp(&self) -> Option<&TcpStream> {
         match self {
             Self::Plain(tcp) => Some(tcp),
-            Self::Tls(tls) => Some(tls.get_ref()),
+            Self::Tls(tls) => Some(tls.get_ref().tcp()),
             Self::Deflate(inner) => inner.0.tcp(),
             Self::Gone => None,
         }
@@ -135,6 +136,10 @@ impl Conn {
         let number = trace.next_connection();
         trace.line(number, "--", format!("connecting to {} port {}", endpoint.host, endpoint.port).as_bytes());
         let mut waiter = Waiter::new(context, Phase::Connect, endpoint.timeout);
+        if endpoint.security != Security::None {
+            // It takes about as long as the connection.
+            endpoint.tls.prepare();
+        }
         let tcp = dial::connect(endpoint, &mut waiter)?;
         let mut conn = Self {
             stream: Stream::Plain(tcp),

@@ -1,6 +1,7 @@
 //! The connection layer: TCP, TLS, bounded buffers, deadlines by phase, the trace. It knows octets and lines and must
 //! never know IMAP or POP3.
 
+mod ahead;
 mod conn;
 mod deadline;
 mod deflate;

@@ -2,10 +2,12 @@
 
 use std::net::TcpStream;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use native_tls::{Certificate, HandshakeError, Protocol, TlsConnector, TlsStream};
 use rustix::event::PollFlags;
 
+use super::ahead::Ahead;
 use super::deadline::Waiter;
 use super::dial::Endpoint;
 use crate::error::{Error, Result, io_words};
@@ -20,18 +22,56 @@ pub struct TlsOptions {
     pub pin: Option<[u8; 32]>,
     /// No check at all; warned about at every run.
     pub insecure: bool,
+    /// Made of the rest when it is first needed.
+    pub trust: Trust,
+}
+
+/// What the system trusts and these options add, read once for all connections: hundreds of certificates.
+#[derive(Clone, Default)]
+pub struct Trust(Arc<Mutex<Option<TlsConnector>>>);
+
+impl std::fmt::Debug for Trust {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Trust")
+    }
+}
+
+/// It follows from the other options, so two of them do not differ.
+impl PartialEq for Trust {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Trust {}
+
+impl TlsOptions {
+    /// Begins to read what is trusted, on a thread of its own; whatever is wrong with it shows when a connection needs it.
+    pub fn prepare(&self) {
+        let options = self.clone();
+        // Without a thread it is read when it is needed.
+        let _ = std::thread::Builder::new().spawn(move || options.connector().map(drop));
+    }
+
+    fn connector(&self) -> Result<TlsConnector> {
+        let mut trust = self.trust.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*trust {
+            Some(connector) => Ok(connector.clone()),
+            None => Ok(trust.insert(connector(self)?).clone()),
+        }
+    }
 }
 
 /// Does the handshake on a non-blocking socket, within the waiter's deadline, and checks the pin before any octet of ours.
-pub(super) fn handshake(tcp: TcpStream, endpoint: &Endpoint, waiter: &mut Waiter) -> Result<TlsStream<TcpStream>> {
-    let connector = connector(&endpoint.tls)?;
-    let mut attempt = connector.connect(&endpoint.host, tcp);
+pub(super) fn handshake(tcp: TcpStream, endpoint: &Endpoint, waiter: &mut Waiter) -> Result<TlsStream<Ahead>> {
+    let connector = endpoint.tls.connector()?;
+    let mut attempt = connector.connect(&endpoint.host, Ahead::new(tcp));
     let stream = loop {
         match attempt {
             Ok(stream) => break stream,
             Err(HandshakeError::WouldBlock(middle)) => {
                 // The client's flights are small; what a handshake waits for is the server.
-                waiter.wait(middle.get_ref(), PollFlags::IN)?;
+                waiter.wait(middle.get_ref().tcp(), PollFlags::IN)?;
                 attempt = middle.handshake();
             }
             Err(HandshakeError::Failure(error)) => return Err(refusal(&error)),

@@ -269,7 +269,7 @@ impl Unstuffer {
                 }
                 State::Inside(last_was_cr) => {
                     let rest = chunk.get(at..).unwrap_or_default();
-                    let Some(offset) = rest.iter().position(|&byte| byte == b'\n') else {
+                    let Some(offset) = memchr::memchr(b'\n', rest) else {
                         self.state = State::Inside(rest.last() == Some(&b'\r'));
                         at = chunk.len();
                         continue;

@@ -9,6 +9,8 @@ use crate::message::Body;
 
 /// Octets between the reading of messages and their settled fate.
 const OCTETS: usize = 12 * 1024 * 1024;
+/// The same where they only wait to be written to files.
+const FLOWING_OCTETS: usize = 5 * 1024 * 1024;
 /// What a message costs beside its octets.
 const OVERHEAD: usize = 2048;
 
@@ -26,6 +28,9 @@ pub(super) fn weight(body: &Body) -> usize {
 
 /// A counting gate: whoever reads a message takes its octets, whoever learns its fate gives them back.
 pub(super) struct Budget {
+    most: usize,
+    /// Whoever waits is woken once no more than so much is used: a wake for every message would cost more than the message.
+    wake_at: usize,
     used: Mutex<Used>,
     changed: Condvar,
 }
@@ -34,13 +39,25 @@ pub(super) struct Budget {
 struct Used {
     octets: usize,
     closed: bool,
+    /// How many wait for room.
+    waiting: usize,
     /// From when on nothing more goes through, nor anything that would have to wait until then.
     ending: Option<Moment>,
 }
 
 impl Budget {
     pub(super) fn new() -> Self {
-        Self { used: Mutex::new(Used::default()), changed: Condvar::new() }
+        Self { most: OCTETS, wake_at: OCTETS, used: Mutex::new(Used::default()), changed: Condvar::new() }
+    }
+
+    /// One for a sink that gives every message's octets back without waiting for more messages.
+    pub(super) fn flowing() -> Self {
+        Self { most: FLOWING_OCTETS, wake_at: FLOWING_OCTETS / 4 * 3, ..Self::new() }
+    }
+
+    /// What a body counts here.
+    pub(super) fn weight(&self, body: &Body) -> usize {
+        if body.in_memory().is_some() { weight(body) } else { self.most / 4 }
     }
 
     /// Takes the octets of a message, waiting until they fit (one message always does). `false` once the gate is closed.
@@ -50,7 +67,7 @@ impl Budget {
             if used.closed || used.ending.is_some_and(|end| context.now() > end) {
                 return Ok(false);
             }
-            if used.octets == 0 || used.octets + octets + OVERHEAD <= OCTETS {
+            if used.octets == 0 || used.octets.saturating_add(octets).saturating_add(OVERHEAD) <= self.most {
                 used.octets += octets + OVERHEAD;
                 return Ok(true);
             }
@@ -58,7 +75,9 @@ impl Budget {
                 return Ok(false);
             }
             context.check()?;
+            used.waiting += 1;
             used = self.changed.wait_timeout(used, Duration::from_millis(100)).unwrap_or_else(PoisonError::into_inner).0;
+            used.waiting -= 1;
         }
     }
 
@@ -66,7 +85,10 @@ impl Budget {
     pub(super) fn give(&self, octets: usize) {
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         used.octets = used.octets.saturating_sub(octets + OVERHEAD);
-        self.changed.notify_all();
+        if used.waiting > 0 && used.octets <= self.wake_at {
+            drop(used);
+            self.changed.notify_all();
+        }
     }
 
     /// Lets through what comes until `end` and needs not wait.

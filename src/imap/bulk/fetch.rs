@@ -12,7 +12,7 @@ use crate::message::{Body, Digester, Digests, Flag, InternalDate};
 use crate::net::Phase;
 
 /// Octets of messages asked for by one command: what is held back until its OK.
-const SET_OCTETS: u64 = 4 * 1024 * 1024;
+const SET_OCTETS: u64 = 1024 * 1024;
 /// While the link is measured, so many sets are of so many octets: what is in flight when compression is decided on still comes
 /// without it.
 const SMALL_SETS: usize = 6;
@@ -41,6 +41,8 @@ const TORN: &str = "the server gave the message another length than it has";
 const VAIN_BODY: u64 = 1000;
 /// Exchange answers with a made-up mail in place of one it cannot render (offlineimap#62, MailKit#1451).
 const EXCHANGE_PLACEHOLDER: &[u8] = b"Retrieval using the IMAP4 protocol failed for the following message";
+/// It stands in so many octets of it.
+const PLACEHOLDER_WITHIN: usize = 16 * 1024;
 
 /// A message to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -402,5 +404,5 @@ fn is_placeholder(body: &Body) -> bool {
     body.len() < 64 * 1024
         && body
             .in_memory()
-            .is_some_and(|bytes| bytes.windows(EXCHANGE_PLACEHOLDER.len()).take(16 * 1024).any(|window| window == EXCHANGE_PLACEHOLDER))
+            .is_some_and(|bytes| memchr::memmem::find(bytes.get(..PLACEHOLDER_WITHIN).unwrap_or(bytes), EXCHANGE_PLACEHOLDER).is_some())
 }

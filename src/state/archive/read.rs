@@ -88,6 +88,15 @@ impl Archive {
         })
     }
 
+    /// Names and digests of the files of a folder, by name, handed over one at a time. Files being removed are left out.
+    ///
+    /// # Errors
+    /// As [`Archive::entries`].
+    pub fn sums(&self, folder: ArchiveFolderId, each: &mut dyn FnMut((String, Digest)) -> Result<()>) -> Result<()> {
+        let sql = "SELECT stem, digest FROM file WHERE folder = ?1 AND removing = 0 ORDER BY stem";
+        self.database.each(sql, [folder.0], |row| Ok((row.get(0)?, row.get(1)?)), each)
+    }
+
     /// The files of a folder that no IMAP message of a generation has, by name, handed over one at a time. Files being removed are
     /// left out.
     ///

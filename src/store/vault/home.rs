@@ -30,6 +30,8 @@ pub(super) struct Home {
     pub(super) halves: [Option<Dir>; 2],
     /// Where files are written; `None` before it is written to for the first time.
     pub(super) temporary: Option<Dir>,
+    /// Whether one sync of the file system is enough for it.
+    pub(super) covered: bool,
     pub(super) eml: bool,
     pub(super) keywords: Keywords,
     /// Keywords that get no letter here.
@@ -128,6 +130,11 @@ impl Home {
     pub(super) fn find_known(&self, stem: &str) -> Result<Option<(usize, OsString)>> {
         let Some((half, name)) = self.known.as_ref().and_then(|known| known.get(stem.as_bytes())) else { return Ok(None) };
         Ok(self.is_there(half, name)?.then(|| (half, name.to_owned())))
+    }
+
+    /// Where the file with this unique part was when the directories were read last.
+    pub(super) fn as_listed(&self, stem: &str) -> Option<(usize, &OsStr)> {
+        self.known.as_ref().and_then(|known| known.get(stem.as_bytes()))
     }
 
     /// Looks for a file under letters like these: a directory of 100,000 names is not read for one that got its `S`.

@@ -155,10 +155,24 @@ pub trait Vault: Send {
     /// As [`Vault::sweep`]; what is not settled is dropped then.
     fn lay(&mut self, account: &str, folder: &Folder, ticket: u64, key: NameKey<'_>, message: &Message) -> Result<()>;
 
-    /// How many messages and octets wait for [`Vault::settle`].
+    /// How many messages and octets wait for [`Vault::settle`], those not counted with which it was begun.
     fn waiting(&self) -> (usize, u64);
 
-    /// Makes everything laid durable: files, names, directories. A file that stands under the name already and holds the same
+    /// Begins to make what was laid durable, where that can go on beside the laying of more. [`Vault::settle`] ends it then, and
+    /// leaves what was laid since. `false` where nothing was begun.
+    ///
+    /// # Errors
+    /// As [`Vault::lay`].
+    fn begin(&mut self) -> Result<bool> {
+        Ok(false)
+    }
+
+    /// Whether [`Vault::settle`] would wait for nothing that was begun.
+    fn is_ready(&self) -> bool {
+        true
+    }
+
+    /// Makes everything laid (or what was begun) durable: files, names, directories. A file that stands under the name already and holds the same
     /// octets is the message (a run died before it could record it).
     ///
     /// # Errors
@@ -197,6 +211,23 @@ pub trait Vault: Send {
     /// # Errors
     /// As [`Vault::sweep`].
     fn path(&mut self, account: &str, folder: &Folder, stem: &str) -> Result<Option<String>>;
+
+    /// Reads the names of all files of a folder, for [`Vault::path_as_listed`].
+    ///
+    /// # Errors
+    /// As [`Vault::sweep`].
+    fn look_through(&mut self, account: &str, folder: &Folder) -> Result<()> {
+        let _ = (account, folder);
+        Ok(())
+    }
+
+    /// As [`Vault::path`], where it was when [`Vault::look_through`] was called just before.
+    ///
+    /// # Errors
+    /// As [`Vault::sweep`].
+    fn path_as_listed(&mut self, account: &str, folder: &Folder, stem: &str) -> Result<Option<String>> {
+        self.path(account, folder, stem)
+    }
 
     /// Digest and path of the one file that is the folder, where the layout has that (mbox).
     ///

@@ -31,7 +31,8 @@ const MAILDIR: [&str; 3] = ["cur", "new", "tmp"];
 pub(super) struct Staged {
     pub(super) ticket: u64,
     pub(super) home: usize,
-    pub(super) file: File,
+    /// Open as long as it may have to be synced by itself.
+    pub(super) file: Option<File>,
     pub(super) temporary: OsString,
     pub(super) base: String,
     pub(super) letters: String,
@@ -72,7 +73,12 @@ pub(super) fn write_body(file: &mut File, body: &Body, line_feeds: bool, path: &
         for piece in chunk.chunks(PIECE) {
             out.clear();
             // Every CR stands before an LF here.
-            piece.split(|&byte| byte == b'\r').for_each(|part| out.extend_from_slice(part));
+            let mut start = 0;
+            for at in memchr::memchr_iter(b'\r', piece) {
+                out.extend_from_slice(piece.get(start..at).unwrap_or_default());
+                start = at + 1;
+            }
+            out.extend_from_slice(piece.get(start..).unwrap_or_default());
             octets += out.len() as u64;
             hash.update(&out);
             put(&out)?;

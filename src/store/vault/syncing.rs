@@ -44,6 +44,11 @@ impl Syncing {
         })
     }
 
+    /// Another handle of the same, for another thread: errors are told to whichever of them asks first.
+    pub(super) fn apart(&self) -> Result<Self> {
+        Ok(Self { dir: self.dir.again()?, device: self.device })
+    }
+
     /// Syncs the whole file system.
     pub(super) fn all(&self) -> Result<()> {
         syncfs(self.dir.descriptor()).map_err(|error| Error::io(self.dir.path().display(), error.into()))

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::path::Path;
+use std::thread::{self, JoinHandle};
 
 use rustix::fs::FileType;
 use sha2::{Digest as _, Sha256};
@@ -35,6 +36,12 @@ const STAGED: usize = 256;
 /// From so many files on, one sync of the file system is cheaper than one of each.
 const SYNC_ALL_FROM: usize = 8;
 
+/// Messages that are being synced, on a thread of its own.
+struct Sealed {
+    staged: Vec<Staged>,
+    sync: JoinHandle<Result<()>>,
+}
+
 /// The files of a store with a file for each message.
 pub struct TreeVault {
     context: Context,
@@ -45,6 +52,8 @@ pub struct TreeVault {
     homes: Vec<Home>,
     staged: Vec<Staged>,
     octets: u64,
+    /// Being synced while more is written.
+    sealed: Option<Sealed>,
     /// Settled before the caller asked, because too much was open.
     done: Vec<Laid>,
     /// Accounts whose files may be unknown to the caller.
@@ -74,6 +83,7 @@ impl TreeVault {
             homes: Vec::new(),
             staged: Vec::new(),
             octets: 0,
+            sealed: None,
             done: Vec::new(),
             distrusted: HashSet::new(),
             unrecorded: HashSet::new(),
@@ -158,6 +168,7 @@ impl TreeVault {
             dir,
             halves,
             temporary: None,
+            covered: false,
             eml: self.eml,
             roomless: Vec::new(),
             fresh: false,
@@ -201,6 +212,7 @@ impl TreeVault {
         self.root.sync()?;
         let noted = self.unrecorded.contains(&(account.to_owned(), way.to_vec()));
         let mut home = self.new_home(account, folder, way, dir, halves);
+        home.covered = self.syncing.covers(&temporary)?;
         home.temporary = Some(temporary);
         home.fresh = fresh;
         home.noted = noted;
@@ -250,42 +262,52 @@ impl TreeVault {
         let (octets, digest, dated) = written.inspect_err(|_| dir.remove(&temporary))?;
         let altered = if dated { Vec::new() } else { vec!["the file system cannot hold its date".to_owned()] };
         let base = names::base(key, message);
+        // Where many are synced at once, none is synced by itself.
+        let many = self.staged.len() >= SYNC_ALL_FROM && self.get(at)?.covered;
+        let file = (!many).then_some(file);
         Ok(Staged { ticket, home: at, file, temporary, base, letters, line_feeds, octets, digest, altered })
     }
 
-    fn sync_files(&self) -> Result<()> {
-        let mut covered = self.staged.len() >= SYNC_ALL_FROM;
-        for dir in self.touched().filter_map(|home| home.temporary.as_ref()) {
+    /// Whether one sync of the file system stands for that of all these files.
+    fn covers(&self, staged: &[Staged]) -> Result<bool> {
+        let mut covered = staged.len() >= SYNC_ALL_FROM;
+        for dir in self.touched(staged).filter_map(|home| home.temporary.as_ref()) {
             covered = covered && self.syncing.covers(dir)?;
         }
-        if covered {
-            return self.syncing.all();
-        }
-        for staged in &self.staged {
-            // After an error here the kernel may have dropped the bytes: the file is written anew, never synced again.
-            staged.file.sync_all().map_err(|error| Error::io(Path::new(&staged.temporary).display(), error))?;
-        }
-        // What a run leaves word of must be there before the first name is.
-        self.touched().filter(|home| home.noted).filter_map(|home| home.temporary.as_ref()).try_for_each(Dir::sync)
+        Ok(covered)
     }
 
-    fn touched(&self) -> impl Iterator<Item = &Home> {
-        let at: HashSet<usize> = self.staged.iter().map(|staged| staged.home).collect();
+    fn sync_files(&self, staged: &[Staged]) -> Result<()> {
+        if self.covers(staged)? || staged.iter().any(|staged| staged.file.is_none()) {
+            self.syncing.all()?;
+            if self.covers(staged)? {
+                return Ok(());
+            }
+        }
+        for staged in staged {
+            let Some(file) = &staged.file else { continue };
+            // After an error here the kernel may have dropped the bytes: the file is written anew, never synced again.
+            file.sync_all().map_err(|error| Error::io(Path::new(&staged.temporary).display(), error))?;
+        }
+        // What a run leaves word of must be there before the first name is.
+        self.touched(staged).filter(|home| home.noted).filter_map(|home| home.temporary.as_ref()).try_for_each(Dir::sync)
+    }
+
+    fn touched(&self, staged: &[Staged]) -> impl Iterator<Item = &Home> {
+        let at: HashSet<usize> = staged.iter().map(|staged| staged.home).collect();
         self.homes.iter().enumerate().filter(move |(index, _)| at.contains(index)).map(|(_, home)| home)
     }
 
-    fn make_durable(&mut self, published: &mut Vec<(usize, OsString)>) -> Result<Vec<Laid>> {
-        self.context.step("vault.before-sync");
-        self.sync_files()?;
+    /// Gives synced files their names, durably.
+    fn give_names(&mut self, all: &[Staged], published: &mut Vec<(usize, OsString)>) -> Result<Vec<Laid>> {
         self.context.step("vault.before-rename");
-        let mut laid = Vec::with_capacity(self.staged.len());
-        for index in 0..self.staged.len() {
-            let Some(staged) = self.staged.get(index) else { break };
+        let mut laid = Vec::with_capacity(all.len());
+        for staged in all {
             let at = staged.home;
             if self.homes.get(at).is_some_and(|home| home.doubtful && home.known.is_none() && !home.eml) {
                 self.forget_others(at);
             }
-            let (Some(staged), Some(home)) = (self.staged.get(index), self.homes.get_mut(at)) else { break };
+            let Some(home) = self.homes.get_mut(at) else { break };
             let stem = publish(home, staged, published)?;
             laid.push(Laid {
                 ticket: staged.ticket,
@@ -297,42 +319,79 @@ impl TreeVault {
             });
         }
         self.context.step("vault.after-rename");
-        for home in self.touched() {
-            home.halves.iter().flatten().try_for_each(Dir::sync)?;
-            home.temporary.iter().try_for_each(Dir::sync)?;
+        // Nothing stays in the other directories: where a name is lost there, its file is a temporary one that the next run removes.
+        let moved = published.len() < all.len();
+        for home in self.touched(all) {
+            if moved || !home.covered {
+                home.halves.iter().flatten().try_for_each(Dir::sync)?;
+                home.temporary.iter().try_for_each(Dir::sync)?;
+            } else {
+                home.cur()?.sync()?;
+            }
         }
         self.context.step("vault.after-sync");
         Ok(laid)
     }
 
+    /// Makes all durable that was laid.
     fn commit(&mut self) -> Result<()> {
+        self.conclude()?;
         if self.staged.is_empty() {
             return Ok(());
         }
-        let mut published = Vec::with_capacity(self.staged.len());
-        let laid = self.make_durable(&mut published).inspect_err(|_| {
-            // These names are ours (nothing was replaced) and not durable: nobody shall count on them.
-            for (at, name) in published {
-                if let Some(dir) = self.homes.get(at).and_then(|home| home.half(CUR)) {
-                    dir.remove(&name);
-                }
-            }
-            self.drop_staged();
-        })?;
-        self.staged.clear();
+        self.context.step("vault.before-sync");
+        let synced = self.sync_files(&self.staged);
         self.octets = 0;
-        self.done.extend(laid);
-        Ok(())
+        let staged = std::mem::take(&mut self.staged);
+        self.publish_all(staged, synced)
+    }
+
+    /// Ends what was begun.
+    fn conclude(&mut self) -> Result<()> {
+        let Some(Sealed { staged, sync }) = self.sealed.take() else { return Ok(()) };
+        let synced = sync.join().unwrap_or_else(|_| Err(Error::local("the thread that syncs came to an unexpected end")));
+        self.publish_all(staged, synced)
+    }
+
+    fn publish_all(&mut self, staged: Vec<Staged>, synced: Result<()>) -> Result<()> {
+        let mut published = Vec::with_capacity(staged.len());
+        match synced.and_then(|()| self.give_names(&staged, &mut published)) {
+            Ok(laid) => {
+                self.done.extend(laid);
+                Ok(())
+            }
+            Err(error) => {
+                // These names are ours (nothing was replaced) and not durable: nobody shall count on them.
+                for (at, name) in published {
+                    if let Some(dir) = self.homes.get(at).and_then(|home| home.half(CUR)) {
+                        dir.remove(&name);
+                    }
+                }
+                self.remove_all(staged);
+                self.drop_staged();
+                Err(error)
+            }
+        }
+    }
+
+    fn remove_all(&self, all: Vec<Staged>) {
+        for staged in all {
+            if let Some(dir) = self.homes.get(staged.home).and_then(|home| home.temporary.as_ref()) {
+                dir.remove(&staged.temporary);
+            }
+        }
     }
 
     fn drop_staged(&mut self) {
         self.octets = 0;
         self.done.clear();
-        for staged in std::mem::take(&mut self.staged) {
-            if let Some(dir) = self.homes.get(staged.home).and_then(|home| home.temporary.as_ref()) {
-                dir.remove(&staged.temporary);
-            }
+        if let Some(Sealed { staged, sync }) = self.sealed.take() {
+            // Whatever it says, these do not count.
+            let _ = sync.join();
+            self.remove_all(staged);
         }
+        let staged = std::mem::take(&mut self.staged);
+        self.remove_all(staged);
     }
 }
 
@@ -485,8 +544,28 @@ impl Vault for TreeVault {
         (self.staged.len() + self.done.len(), self.octets + self.done.iter().map(|laid| laid.octets).sum::<u64>())
     }
 
+    fn begin(&mut self) -> Result<bool> {
+        if self.sealed.is_some() || !self.done.is_empty() || !self.covers(&self.staged)? {
+            return Ok(false);
+        }
+        self.context.step("vault.before-sync");
+        let all = self.syncing.apart()?;
+        let Ok(sync) = thread::Builder::new().spawn(move || all.all()) else { return Ok(false) };
+        self.octets = 0;
+        self.sealed = Some(Sealed { staged: std::mem::take(&mut self.staged), sync });
+        Ok(true)
+    }
+
+    fn is_ready(&self) -> bool {
+        self.sealed.as_ref().is_none_or(|sealed| sealed.sync.is_finished())
+    }
+
     fn settle(&mut self) -> Result<Vec<Laid>> {
-        self.commit()?;
+        if self.sealed.is_some() {
+            self.conclude()?
+        } else {
+            self.commit()?
+        }
         Ok(std::mem::take(&mut self.done))
     }
 
@@ -572,6 +651,21 @@ impl Vault for TreeVault {
     fn path(&mut self, account: &str, folder: &Folder, stem: &str) -> Result<Option<String>> {
         let Some(home) = self.searched(account, folder)? else { return Ok(None) };
         Ok(home.find(stem, "S")?.map(|(half, name)| home.path_of(half, &name)))
+    }
+
+    fn look_through(&mut self, account: &str, folder: &Folder) -> Result<()> {
+        match self.searched(account, folder)? {
+            Some(home) if !home.eml => home.list(),
+            _ => Ok(()),
+        }
+    }
+
+    fn path_as_listed(&mut self, account: &str, folder: &Folder, stem: &str) -> Result<Option<String>> {
+        let Some(home) = self.searched(account, folder)? else { return Ok(None) };
+        match home.as_listed(stem) {
+            Some((half, name)) => Ok(Some(home.path_of(half, name))),
+            None => self.path(account, folder, stem),
+        }
     }
 
     fn scan(&mut self, account: &str, folder: &Folder, each: &mut dyn FnMut(Lying) -> Result<()>) -> Result<()> {

@@ -50,6 +50,10 @@ pub(super) struct Batch<'a> {
     waiting: Vec<Waiting>,
     changes: Vec<ArchiveChange>,
     since: Option<Moment>,
+    /// The batch before, which is being synced.
+    begun: Option<(Vec<Waiting>, Vec<ArchiveChange>)>,
+    /// What the store settled so far and is not recorded.
+    laid: HashMap<u64, Laid>,
 }
 
 impl<'a> Batch<'a> {
@@ -62,7 +66,8 @@ impl<'a> Batch<'a> {
         (folder, name): (ArchiveFolderId, &'a Folder),
         uid_validity: u32,
     ) -> Self {
-        Self { context, report, account, folder, name, uid_validity, waiting: Vec::new(), changes: Vec::new(), since: None }
+        let (waiting, changes, laid) = (Vec::new(), Vec::new(), HashMap::new());
+        Self { context, report, account, folder, name, uid_validity, waiting, changes, since: None, begun: None, laid }
     }
 
     /// Takes a message; nothing of it is durable yet. `message` must have its date, which becomes part of its name.
@@ -121,22 +126,58 @@ impl<'a> Batch<'a> {
             || self.since.is_some_and(|since| self.context.now().since(since) >= AGE)
     }
 
-    /// Makes the batch durable, then records it, and tells of each message in the order they were taken.
+    /// Whether what [`Self::begin`] began can be ended without waiting.
+    pub(super) fn is_ready(&self, store: &OpenStore) -> bool {
+        self.begun.is_some() && store.vault.is_ready()
+    }
+
+    /// Ends what was begun before, and begins to make the batch durable while the next one is taken; where the store cannot do
+    /// that, as [`Self::settle`]. Tells of what is recorded by now.
     ///
     /// # Errors
-    /// [`crate::error::Kind::Local`] when the disk fails: nothing of the batch counts then.
-    pub(super) fn settle(&mut self, store: &mut OpenStore) -> Result<Vec<Kept>> {
-        self.since = None;
-        let mut waiting = std::mem::take(&mut self.waiting);
-        let mut changes = std::mem::take(&mut self.changes);
-        if waiting.is_empty() && changes.is_empty() {
-            return Ok(Vec::new());
+    /// As [`Self::settle`].
+    pub(super) fn begin(&mut self, store: &mut OpenStore) -> Result<Vec<Kept>> {
+        let mut kept = self.end(store)?;
+        if !self.waiting.is_empty() && store.vault.begin()? {
+            self.since = None;
+            self.begun = Some((std::mem::take(&mut self.waiting), std::mem::take(&mut self.changes)));
+        } else {
+            kept.append(&mut self.settle(store)?);
         }
+        Ok(kept)
+    }
+
+    /// Records what was begun, once it is durable.
+    ///
+    /// # Errors
+    /// As [`Self::settle`].
+    pub(super) fn end(&mut self, store: &mut OpenStore) -> Result<Vec<Kept>> {
+        match self.begun.take() {
+            Some((waiting, changes)) => self.record(store, waiting, changes),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Makes everything taken durable, then records it, and tells of each message in the order they were taken.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Local`] when the disk fails: nothing that was not told of counts then.
+    pub(super) fn settle(&mut self, store: &mut OpenStore) -> Result<Vec<Kept>> {
+        let mut kept = self.end(store)?;
+        self.since = None;
+        let (waiting, changes) = (std::mem::take(&mut self.waiting), std::mem::take(&mut self.changes));
+        if !waiting.is_empty() || !changes.is_empty() {
+            kept.append(&mut self.record(store, waiting, changes)?);
+        }
+        Ok(kept)
+    }
+
+    fn record(&mut self, store: &mut OpenStore, mut waiting: Vec<Waiting>, mut changes: Vec<ArchiveChange>) -> Result<Vec<Kept>> {
         let mut altered: HashMap<u64, Vec<String>> = HashMap::new();
         if !waiting.is_empty() {
-            let mut laid: HashMap<u64, Laid> = store.vault.settle()?.into_iter().map(|laid| (laid.ticket, laid)).collect();
+            self.laid.extend(store.vault.settle()?.into_iter().map(|laid| (laid.ticket, laid)));
             for one in &mut waiting {
-                let Some(laid) = laid.remove(&one.ticket) else {
+                let Some(laid) = self.laid.remove(&one.ticket) else {
                     return Err(Error::local("a message was written and its file is not named").hint("please report this"));
                 };
                 one.file.stem = laid.stem;
@@ -167,6 +208,8 @@ impl<'a> Batch<'a> {
     pub(super) fn drop_all(&mut self) {
         self.waiting.clear();
         self.changes.clear();
+        self.begun = None;
+        self.laid.clear();
         self.since = None;
     }
 }

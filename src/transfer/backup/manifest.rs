@@ -8,6 +8,9 @@ use crate::error::Result;
 use crate::state::archive::{Account, AccountId, Archive, ArchiveChange};
 use crate::store::vault::{Layout, Manifest, Vault};
 
+/// A folder of at most so many files is listed once, and not searched for each: its names fit into memory.
+const LISTED: u64 = 50_000;
+
 /// Writes the manifest of an account, if it is not current.
 ///
 /// # Errors
@@ -34,10 +37,13 @@ pub(super) fn write(root: &Path, archive: &mut Archive, vault: &mut dyn Vault, a
             }
             continue;
         }
-        archive.files(record.id, &mut |file, _| {
+        if record.messages.saturating_add(record.gone) <= LISTED {
+            vault.look_through(&account.name, &record.folder)?;
+        }
+        archive.sums(record.id, &mut |(stem, digest)| {
             // One that is missing would make every check fail that it is not there: `verify` names it.
-            match vault.path(&account.name, &record.folder, &file.stem)? {
-                Some(path) => manifest.add(file.digest, &path),
+            match vault.path_as_listed(&account.name, &record.folder, &stem)? {
+                Some(path) => manifest.add(digest, &path),
                 None => Ok(()),
             }
         })?;

@@ -15,7 +15,7 @@ use crate::report::{Event, Problem};
 use crate::state::archive::ArchiveChange;
 use crate::store::origin::Arrival;
 use crate::transfer::backup::Backup;
-use crate::transfer::backup::batch::Batch;
+use crate::transfer::backup::batch::{Batch, Kept};
 
 /// Messages that make another session worth its login.
 const WORTH_A_SESSION: u64 = 64;
@@ -127,12 +127,13 @@ impl Writer<'_, '_> {
                         fatal.get_or_insert(error);
                     }
                 }
-                Err(RecvTimeoutError::Timeout) => self.unstash()?,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.unstash()?;
+                    self.end()?;
+                }
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            if self.open.as_ref().is_some_and(|(_, batch)| batch.is_due(self.job.store)) {
-                self.settle()?;
-            }
+            self.turn()?;
         }
         // What was read before something ended the reading is kept all the same.
         self.unstash()?;
@@ -222,9 +223,29 @@ impl Writer<'_, '_> {
         }
         drop(message);
         self.pool.budget.give(octets);
-        if batch.is_due(self.job.store) {
-            self.settle()?;
-        }
+        self.turn()
+    }
+
+    /// Lets the open batch become durable while more is taken, once it is large or old enough.
+    fn turn(&mut self) -> Result<()> {
+        let Some((index, batch)) = &mut self.open else { return Ok(()) };
+        let (index, store) = (*index, &mut *self.job.store);
+        let kept = if batch.is_due(store) {
+            batch.begin(store)?
+        } else if batch.is_ready(store) {
+            batch.end(store)?
+        } else {
+            return Ok(());
+        };
+        self.count(index, kept);
+        Ok(())
+    }
+
+    /// Ends what was begun.
+    fn end(&mut self) -> Result<()> {
+        let Some((index, batch)) = &mut self.open else { return Ok(()) };
+        let (index, kept) = (*index, batch.end(self.job.store)?);
+        self.count(index, kept);
         Ok(())
     }
 
@@ -232,8 +253,16 @@ impl Writer<'_, '_> {
     fn settle(&mut self) -> Result<()> {
         let Some((index, mut batch)) = self.open.take() else { return Ok(()) };
         let kept = batch.settle(self.job.store)?;
+        self.count(index, kept);
+        Ok(())
+    }
+
+    fn count(&mut self, index: usize, kept: Vec<Kept>) {
+        if kept.is_empty() {
+            return;
+        }
         let folder = self.name(index);
-        let Some(work) = self.works.get_mut(index) else { return Ok(()) };
+        let Some(work) = self.works.get_mut(index) else { return };
         for one in kept {
             work.counts.copied += 1;
             work.counts.bytes += one.length;
@@ -252,7 +281,6 @@ impl Writer<'_, '_> {
             "messages_total": self.total,
             "bytes_done": self.octets,
         }));
-        Ok(())
     }
 
     /// Puts a message aside that cannot be had.

@@ -8,7 +8,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use super::super::super::budget::{Budget, weight};
+use super::super::super::budget::Budget;
 use super::super::Limits;
 use super::line::{MAX_LOSSES, is_loss, pause_after, uid_validity_changed};
 use crate::account::Server;
@@ -125,7 +125,7 @@ impl<'a> Pool<'a> {
             names,
             limits,
             targets,
-            budget: Budget::new(),
+            budget: Budget::flowing(),
             queue: Mutex::new(queue),
             changed: Condvar::new(),
             spent: Mutex::new(spent),
@@ -454,7 +454,7 @@ impl Worker<'_> {
                 Ok(message) => {
                     let length = message.body.len();
                     pool.permit(length)?;
-                    let octets = weight(&message.body);
+                    let octets = pool.budget.weight(&message.body);
                     let stopped = || Error::new(Kind::Local, "reading was broken off");
                     if !pool.budget.take(octets, pool.context)? {
                         return Err(stopped());

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::super::super::DateFrom;
-use super::super::super::budget::{Budget, weight};
+use super::super::super::budget::Budget;
 use super::super::Limits;
 use super::super::batch::{Batch, Kept};
 use super::drop::{Fate, Maildrop, Wanted};
@@ -74,7 +74,7 @@ impl Maildrop<'_> {
         let asked: Vec<Listed> = group.iter().map(|wanted| wanted.listed.clone()).collect();
         let (context, limits) = (self.backup.context, self.backup.options.limits);
         let mut spent = self.spent;
-        let budget = Budget::new();
+        let budget = Budget::flowing();
         let mut handed = 0;
         let (account, folder) = (self.backup.account.name.clone(), self.folder.folder.clone());
         let mut batch = Batch::new(context, self.backup.report, &account, (self.folder.id, &folder), 0);
@@ -86,7 +86,7 @@ impl Maildrop<'_> {
                 source.read(&asked, &mut |index, outcome| {
                     let length = outcome.as_ref().map_or(0, |message| message.body.len());
                     spent.permit(length, &limits, context)?;
-                    let octets = outcome.as_ref().map_or(0, |message| weight(&message.body));
+                    let octets = outcome.as_ref().map_or(0, |message| budget.weight(&message.body));
                     if !budget.take(octets, context)? {
                         return Err(broken());
                     }
@@ -100,15 +100,15 @@ impl Maildrop<'_> {
                 let taken = match next {
                     Ok((index, outcome)) => {
                         handed = index + 1;
-                        let octets = outcome.as_ref().map_or(0, |message| weight(&message.body));
+                        let octets = outcome.as_ref().map_or(0, |message| budget.weight(&message.body));
                         let taken = group.get(index).map_or(Ok(()), |wanted| self.take(&mut batch, wanted, outcome, twins));
                         budget.give(octets);
                         taken
                     }
-                    Err(RecvTimeoutError::Timeout) => Ok(()),
+                    Err(RecvTimeoutError::Timeout) => batch.end(self.backup.store).map(|kept| self.count(kept)),
                     Err(RecvTimeoutError::Disconnected) => break self.settle(&mut batch),
                 };
-                let settled = taken.and_then(|()| if batch.is_due(self.backup.store) { self.settle(&mut batch) } else { Ok(()) });
+                let settled = taken.and_then(|()| self.turn(&mut batch));
                 if let Err(error) = settled {
                     break if error.kind() == Kind::Limit { self.settle(&mut batch).and(Err(error)) } else { Err(error) };
                 }
@@ -210,7 +210,30 @@ impl Maildrop<'_> {
 
     /// Makes what was taken durable, and counts it.
     fn settle(&mut self, batch: &mut Batch<'_>) -> Result<()> {
-        for Kept { ticket, length, altered, .. } in batch.settle(self.backup.store)? {
+        let kept = batch.settle(self.backup.store)?;
+        self.count(kept);
+        Ok(())
+    }
+
+    /// Lets a batch that is large or old enough become durable while more is taken.
+    fn turn(&mut self, batch: &mut Batch<'_>) -> Result<()> {
+        let store = &mut *self.backup.store;
+        let kept = if batch.is_due(store) {
+            batch.begin(store)?
+        } else if batch.is_ready(store) {
+            batch.end(store)?
+        } else {
+            return Ok(());
+        };
+        self.count(kept);
+        Ok(())
+    }
+
+    fn count(&mut self, kept: Vec<Kept>) {
+        if kept.is_empty() {
+            return;
+        }
+        for Kept { ticket, length, altered, .. } in kept {
             let Some((name, key)) = self.pending.remove(&ticket) else { continue };
             self.copied.insert(key);
             let number = u32::try_from(ticket).unwrap_or_default();
@@ -223,7 +246,6 @@ impl Maildrop<'_> {
             "messages_total": self.planned,
             "bytes_done": self.spent.octets,
         }));
-        Ok(())
     }
 
     fn release(&self, batch: &mut Batch<'_>, wanted: &Wanted) {
