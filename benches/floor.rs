@@ -321,7 +321,7 @@ struct Appender {
 
 impl Appender {
     fn connect(login: &Login, plan: &Plan) -> io::Result<Self> {
-        let wire = login.imap(&plan.to)?;
+        let wire = login.imap_to_append(&plan.to)?;
         Ok(Self { wire, window: plan.window, sent: 0, out: std::collections::VecDeque::new(), messages: 0 })
     }
 
@@ -418,7 +418,7 @@ fn write_files(plan: &Plan) -> io::Result<()> {
 
 fn retr(login: &Login, plan: &Plan, taker: &mut dyn Taker) -> io::Result<()> {
     let (port, user) = &plan.from;
-    let mut wire = login.connect(*port)?;
+    let mut wire = login.connect(*port, false)?;
     wire.queue(format!("USER {user}\r\nPASS {}\r\n", login.password).as_bytes());
     for _ in 0..3 {
         wire.ok()?;
@@ -469,7 +469,7 @@ struct Login {
 }
 
 impl Login {
-    fn connect(&self, port: u16) -> io::Result<Wire> {
+    fn connect(&self, port: u16, appends: bool) -> io::Result<Wire> {
         let connector = TlsConnector::builder()
             .disable_built_in_roots(true)
             .add_root_certificate(Certificate::from_pem(&self.ca).map_err(io::Error::other)?)
@@ -477,7 +477,9 @@ impl Login {
             .map_err(io::Error::other)?;
         // As mailhaul does: the window of a server that reads slowly falls below loopback's 64 KB segments.
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
-        socket.set_tcp_mss(4096)?;
+        if appends {
+            socket.set_tcp_mss(4096)?;
+        }
         socket.connect(&std::net::SocketAddr::from(([127, 0, 0, 1], port)).into())?;
         let stream = TcpStream::from(socket);
         stream.set_nodelay(true)?;
@@ -486,8 +488,16 @@ impl Login {
         Ok(Wire { stream, input: vec![0; INPUT], start: 0, end: 0, output: Vec::new(), written: 0 })
     }
 
-    fn imap(&self, (port, user): &(u16, String)) -> io::Result<Wire> {
-        let mut wire = self.connect(*port)?;
+    fn imap(&self, place: &(u16, String)) -> io::Result<Wire> {
+        self.login(place, false)
+    }
+
+    fn imap_to_append(&self, place: &(u16, String)) -> io::Result<Wire> {
+        self.login(place, true)
+    }
+
+    fn login(&self, (port, user): &(u16, String), appends: bool) -> io::Result<Wire> {
+        let mut wire = self.connect(*port, appends)?;
         wire.queue(format!("l LOGIN {user} {}\r\n", self.password).as_bytes());
         wire.tagged("l")?;
         Ok(wire)

@@ -41,7 +41,13 @@ fn floor(world: &World, mode: Mode, mailbox: &Mailbox, to: &Server, delayed: boo
         plan.to = (to.imap_port(delayed), user.name().to_owned());
         plan.chunk = chunk;
     })?;
-    check(&user, mailbox, matches!(mode, Mode::Pop3Imap | Mode::ImapImap)).map(|()| cost)
+    match mode {
+        // These go to nowhere.
+        Mode::Fetch | Mode::Retr => Ok(cost),
+        // These send messages of their own making.
+        Mode::Append | Mode::MultiAppend => check(&user, mailbox, false).map(|()| cost),
+        _ => check(&user, mailbox, true).map(|()| cost),
+    }
 }
 
 fn ours(world: &World, from: &str, mailbox: &Mailbox, to: &Server, delayed: bool) -> Result<Cost, String> {

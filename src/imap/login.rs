@@ -65,7 +65,8 @@ fn connect(server: &Server, access: Access, context: &Context, trace: &Trace, ah
 }
 
 fn connect_with(server: &Server, login: &Login, access: Access, context: &Context, trace: &Trace, ahead: Ahead<'_>) -> Result<Session> {
-    let conn = Conn::dial(&server.endpoint, context, trace)?;
+    let dial = if access == Access::ReadOnly { Conn::dial_to_read } else { Conn::dial };
+    let conn = dial(&server.endpoint, context, trace)?;
     let mut wire = Wire::new(conn, access);
     // Servers quote what they got, in refusals above all.
     let (Login::Password(secret) | Login::Token(secret)) = login;

@@ -12,7 +12,7 @@ use rustix::event::PollFlags;
 use super::ahead::Ahead;
 use super::deadline::{Phase, Waiter};
 use super::deflate::Deflate;
-use super::dial::{self, Endpoint, Security};
+use super::dial::{self, Endpoint, Load, Security};
 use super::tls;
 use super::trace::Trace;
 use crate::context::{Context, Moment};
@@ -133,6 +133,18 @@ impl Conn {
     /// # Errors
     /// [`Kind::Network`] or `Timeout`; `Usage` for a plain connection that may not be.
     pub fn dial(endpoint: &Endpoint, context: &Context, trace: &Trace) -> Result<Self> {
+        Self::dial_for(Load::Up, endpoint, context, trace)
+    }
+
+    /// The same for one that sends no message.
+    ///
+    /// # Errors
+    /// As [`Self::dial`].
+    pub fn dial_to_read(endpoint: &Endpoint, context: &Context, trace: &Trace) -> Result<Self> {
+        Self::dial_for(Load::Down, endpoint, context, trace)
+    }
+
+    fn dial_for(load: Load, endpoint: &Endpoint, context: &Context, trace: &Trace) -> Result<Self> {
         let number = trace.next_connection();
         trace.line(number, "--", format!("connecting to {} port {}", endpoint.host, endpoint.port).as_bytes());
         let mut waiter = Waiter::new(context, Phase::Connect, endpoint.timeout);
@@ -140,7 +152,7 @@ impl Conn {
             // It takes about as long as the connection.
             endpoint.tls.prepare();
         }
-        let tcp = dial::connect(endpoint, &mut waiter)?;
+        let tcp = dial::connect(endpoint, load, &mut waiter)?;
         let mut conn = Self {
             stream: Stream::Plain(tcp),
             endpoint: endpoint.clone(),

@@ -43,8 +43,17 @@ pub struct Endpoint {
     pub allow_plaintext: bool,
 }
 
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Load {
+    /// Little is sent.
+    Down,
+    /// Whole messages may be sent.
+    Up,
+}
+
 /// Opens a non-blocking TCP connection to the first address that answers.
-pub(super) fn connect(endpoint: &Endpoint, waiter: &mut Waiter) -> Result<TcpStream> {
+pub(super) fn connect(endpoint: &Endpoint, load: Load, waiter: &mut Waiter) -> Result<TcpStream> {
     let addresses = resolve(endpoint, waiter)?;
     if endpoint.security == Security::None && !endpoint.allow_plaintext && !addresses.iter().all(|address| address.ip().is_loopback()) {
         return Err(Error::usage(format!("a plain connection to {} would show the password to the network", endpoint.host))
@@ -54,7 +63,7 @@ pub(super) fn connect(endpoint: &Endpoint, waiter: &mut Waiter) -> Result<TcpStr
     for (index, address) in addresses.iter().enumerate() {
         // A dead first address must leave time for the others.
         let share = waiter.left() / u32::try_from(addresses.len() - index).unwrap_or(1);
-        match connect_one(address, &mut waiter.within(share)) {
+        match connect_one(address, load, &mut waiter.within(share)) {
             Ok(stream) => return Ok(stream),
             Err(error) if matches!(error.kind(), Kind::Interrupted(_)) => return Err(error),
             Err(error) => failures.push(format!("{address}: {}", error.message())),
@@ -64,7 +73,7 @@ pub(super) fn connect(endpoint: &Endpoint, waiter: &mut Waiter) -> Result<TcpStr
         .hint("check the host name and port, and that the server is up"))
 }
 
-fn connect_one(address: &SocketAddr, waiter: &mut Waiter) -> Result<TcpStream> {
+fn connect_one(address: &SocketAddr, load: Load, waiter: &mut Waiter) -> Result<TcpStream> {
     let words = |error: io::Error| match error.kind() {
         io::ErrorKind::ConnectionRefused => Error::network("connection refused"),
         _ => Error::network(error.to_string()),
@@ -74,9 +83,9 @@ fn connect_one(address: &SocketAddr, waiter: &mut Waiter) -> Result<TcpStream> {
     socket.set_tcp_nodelay(true).map_err(words)?;
     let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(20)).with_retries(3);
     socket.set_tcp_keepalive(&keepalive).map_err(words)?;
-    if address.ip().is_loopback() {
+    if load == Load::Up && address.ip().is_loopback() {
         // Loopback's 64 KB segments do not fit the window of a server that reads slowly: the kernel then waits 200 ms for
-        // each, and an upload to a server on this machine takes ten times as long.
+        // each, and an upload to a server on this machine takes ten times as long. What only comes down is quicker in large ones.
         let _ = socket.set_tcp_mss(LOOPBACK_SEGMENT);
     }
     match socket.connect(&SockAddr::from(*address)) {

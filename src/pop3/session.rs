@@ -108,7 +108,7 @@ impl Session {
 
     /// `None` when the server did not survive CAPA.
     fn attempt(target: &Target<'_>, context: &Context, trace: &Trace, options: Options, ask: bool) -> Result<Option<Self>> {
-        let mut conn = Conn::dial(target.endpoint, context, trace)?;
+        let mut conn = Conn::dial_to_read(target.endpoint, context, trace)?;
         let secret = match target.login {
             Login::Password(secret) | Login::Token(secret) => secret.clone(),
         };

@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::message::Body;
 
 /// Octets between the reading of messages and their settled fate.
-const OCTETS: usize = 12 * 1024 * 1024;
+const OCTETS: usize = 9 * 1024 * 1024;
 /// The same where they only wait to be written to files.
 const FLOWING_OCTETS: usize = 5 * 1024 * 1024;
 /// What a message costs beside its octets.

@@ -505,3 +505,29 @@ fn a_stretch_of_an_mbox_that_is_no_message_any_more_is_named() {
         assert!(vault.check("work", &folder("A"), stem).unwrap().is_none());
     }
 }
+
+#[test]
+fn what_is_begun_ends_without_what_was_laid_since() {
+    let store = Store::new(Layout::Maildir);
+    let mut vault = store.open();
+    assert!(!vault.begin().unwrap(), "there is nothing to begin with");
+    let body = |uid: u32| message(format!("A: {uid}\r\n\r\n").as_bytes(), &[]);
+    (1..=20).for_each(|uid| lay(&mut *vault, "INBOX", uid, &body(uid)));
+    let begun = vault.begin().unwrap();
+    (21..=40).for_each(|uid| lay(&mut *vault, "INBOX", uid, &body(uid)));
+    let tickets = |laid: Vec<Laid>| laid.into_iter().map(|laid| laid.ticket).collect::<Vec<_>>();
+    if begun {
+        assert_eq!(vault.waiting().0, 20);
+        assert_eq!(tickets(vault.settle().unwrap()), (1..=20).collect::<Vec<_>>());
+        assert_eq!(store.files().iter().filter(|name| name.starts_with("work/cur/")).count(), 20);
+        assert_eq!(tickets(vault.settle().unwrap()), (21..=40).collect::<Vec<_>>());
+    } else {
+        assert_eq!(tickets(vault.settle().unwrap()), (1..=40).collect::<Vec<_>>());
+    }
+    (41..=60).for_each(|uid| lay(&mut *vault, "INBOX", uid, &body(uid)));
+    vault.begin().unwrap();
+    lay(&mut *vault, "INBOX", 61, &body(61));
+    drop(vault);
+    let files = store.files();
+    assert_eq!((files.len(), files.iter().any(|name| name.contains("/tmp/"))), (40, false), "what did not end leaves nothing behind");
+}

@@ -363,3 +363,27 @@ fn a_maildrop_killed_at_random_moments_loses_and_doubles_nothing() {
         scene.expect_right(&format!("maildrop, seed {seed}"));
     });
 }
+
+#[test]
+fn a_backup_killed_while_a_batch_is_synced_beside_the_next_is_made_good() {
+    let steps =
+        ["vault.before-sync", "vault.before-rename", "vault.after-rename", "vault.after-sync", "backup.durable", "backup.committed"];
+    let cases: Vec<(Kind, &str, u64)> = [Kind::Modern, Kind::Pop3]
+        .into_iter()
+        .flat_map(|kind| steps.into_iter().flat_map(move |step| [1, 2].map(|number| (kind, step, number))))
+        .collect();
+    all_of(&cases, |&(kind, step, number)| {
+        // The INBOX gets the half of it: three batches.
+        let mut scene = Scene::new(kind, Layout::Maildir, if kind == Kind::Pop3 { 600 } else { 1200 }, 300);
+        let case = format!("{kind:?}, {step} {number}");
+        scene.tool.set_env("MAILHAUL_TEST_CRASH", format!("{step}#{number}"));
+        let output = scene.run();
+        scene.tool.unset_env("MAILHAUL_TEST_CRASH");
+        assert_eq!(output.code, KILLED, "{case}: {output}");
+        scene.wait_until_quiet();
+        store::journal_tells_the_truth(&scene.root(), Layout::Maildir, &case);
+        scene.run().expect_code(0);
+        scene.expect_right(&case);
+        scene.expect_idle(&case);
+    });
+}

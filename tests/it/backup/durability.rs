@@ -127,6 +127,30 @@ fn whatever_the_journal_tells_of_was_synced_before() {
     });
 }
 
+#[test]
+fn batches_that_are_synced_beside_the_writing_of_the_next_are_told_of_only_then() {
+    if !can_watch() {
+        return;
+    }
+    all_of(&[(Kind::Modern, 1120), (Kind::Pop3, 560)], |&(kind, count)| {
+        let scene = Scene::new(kind, Layout::Maildir, count, 300);
+        let text = watch(&scene);
+        let root = scene.root().canonicalize().unwrap();
+        let name = format!("many, {kind:?}");
+        let verdict = judge(&text, &root, true);
+        clean(&verdict, &name);
+        assert_eq!(verdict.named.len(), usize::try_from(count).unwrap(), "{name}");
+        if strace::syncfs_allowed(&root) {
+            assert!(verdict.whole_syncs >= 2, "{name}: {verdict:?}");
+        }
+        // What the judge sees in smaller runs is shown there; here that it looks at all.
+        let without: Vec<Call> = strace::parse(&text).into_iter().filter(|call| !is_sync(call, &root)).collect();
+        let store = Store { root: root.to_str().unwrap(), syncfs_allowed: strace::syncfs_allowed(&root), fresh: true };
+        assert!(!strace::judge(&without, &store).faults.is_empty(), "{name}: no sync at all is no fault");
+        scene.expect_right(&name);
+    });
+}
+
 /// A sync of the store that is not the journal's own.
 fn is_sync(call: &Call, root: &Path) -> bool {
     let ours = call.arguments.contains(&format!("<{}", root.display())) && !call.arguments.contains("/journal.db");
