@@ -314,7 +314,7 @@ fn all(
         None => None,
     };
     for account in accounts {
-        account.server.endpoint.tls.prepare();
+        account.server.endpoint.prepare();
     }
     let mut ready = Vec::new();
     for account in accounts {

@@ -234,8 +234,10 @@ fn unreadable(row: &Pairing) -> String {
 
 /// What the sums come to. Mail on the second side alone, or in another folder there, is no fault where a maildrop is looked for.
 fn answer(sums: &Sums, maildrop: bool) -> ExitCode {
-    let always = sums.only_a + sums.different + sums.doubled;
-    let faults = if maildrop { always } else { always + sums.only_b + sums.elsewhere };
+    // What one side cannot give may be what only the other seems to have.
+    let errors_b = sums.errors.saturating_sub(sums.errors_a);
+    let always = sums.only_a.saturating_sub(errors_b) + sums.different + sums.doubled;
+    let faults = if maildrop { always } else { always + sums.only_b.saturating_sub(sums.errors_a) + sums.elsewhere };
     match (faults, sums.errors + sums.folders_unread) {
         _ if !sums.balanced() => ExitCode::Differences,
         (0, 0) => ExitCode::Success,
@@ -273,6 +275,7 @@ mod tests {
         let unread = Sums { listed_a: 2, errors: 1, errors_a: 1, ..sums };
         assert_eq!(answer(&unread, false), ExitCode::Partial);
         assert_eq!(answer(&Sums { listed_a: 3, only_a: 1, ..unread }, false), ExitCode::Differences);
+        assert_eq!(answer(&Sums { listed_b: 2, only_b: 1, ..unread }, false), ExitCode::Partial, "it may be the one that cannot be read");
         assert_eq!(answer(&Sums { listed_a: 2, ..sums }, false), ExitCode::Differences, "sums that do not balance are no proof");
     }
 

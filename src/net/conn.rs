@@ -148,10 +148,7 @@ impl Conn {
         let number = trace.next_connection();
         trace.line(number, "--", format!("connecting to {} port {}", endpoint.host, endpoint.port).as_bytes());
         let mut waiter = Waiter::new(context, Phase::Connect, endpoint.timeout);
-        if endpoint.security != Security::None {
-            // It takes about as long as the connection.
-            endpoint.tls.prepare();
-        }
+        endpoint.prepare();
         let tcp = dial::connect(endpoint, load, &mut waiter)?;
         let mut conn = Self {
             stream: Stream::Plain(tcp),

@@ -43,6 +43,15 @@ pub struct Endpoint {
     pub allow_plaintext: bool,
 }
 
+impl Endpoint {
+    /// Begins to read what is trusted, where TLS will be spoken: it takes about as long as the connection.
+    pub fn prepare(&self) {
+        if self.security != Security::None {
+            self.tls.prepare();
+        }
+    }
+}
+
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Load {

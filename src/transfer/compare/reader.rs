@@ -27,6 +27,8 @@ pub(super) struct Reader<'a> {
     source: Option<Box<dyn Source>>,
     /// Sessions lost in a row without anything read.
     losses: u32,
+    /// Messages put aside in a row without anything read.
+    vain: u32,
     /// The folder that the session listed last.
     at: Option<Folder>,
 }
@@ -64,7 +66,7 @@ impl Part for All {
 
 impl<'a> Reader<'a> {
     pub(super) fn new(open: Open<'a, dyn Source>, context: &'a Context, report: &'a dyn Report) -> Self {
-        Self { open, context, report, source: None, losses: 0, at: None }
+        Self { open, context, report, source: None, losses: 0, vain: 0, at: None }
     }
 
     /// Opens it for the first time: what is wrong with names and passwords shows here, at once.
@@ -152,6 +154,7 @@ impl<'a> Reader<'a> {
             });
             if got > 0 {
                 self.losses = 0;
+                self.vain = 0;
             }
             match outcome {
                 Ok(()) => {
@@ -168,6 +171,7 @@ impl<'a> Reader<'a> {
                     let suspect =
                         named.filter(|index| open.contains(index)).or_else(|| asked.into_iter().find(|index| open.contains(index)));
                     let words = error.to_string();
+                    let last = error.copy();
                     self.lose(error)?;
                     let Some(suspect) = suspect else { continue };
                     let losses = blamed.entry(suspect).or_default();
@@ -175,6 +179,11 @@ impl<'a> Reader<'a> {
                     if *losses >= MAX_LOSSES_OF_ONE {
                         open.remove(&suspect);
                         self.losses = 0;
+                        self.vain += 1;
+                        // That is no message's fault any more.
+                        if self.vain > MAX_LOSSES {
+                            return Err(last);
+                        }
                         let why = format!("the session was lost {MAX_LOSSES_OF_ONE} times while it was read: {words}");
                         each(suspect, Err(Error::network(why).scoped(Scope::Message)))?;
                     } else {
