@@ -260,8 +260,8 @@ fn a_backup_believes_no_server_so_far_that_it_walks_or_holds_four_thousand_milli
     };
     // The count fits the range, and no listing tells of any of them.
     let claimed: Twist = |verb, _| match verb {
-        "EXAMINE" => Some("* 300000 EXISTS\r\n* OK [UIDVALIDITY 7] ok\r\n* OK [UIDNEXT 300001] ok\r\n$tag OK\r\n".to_owned()),
-        "UID SEARCH" => Some("* ESEARCH UID ALL 1:300000\r\n$tag OK\r\n".to_owned()),
+        "EXAMINE" => Some("* 60000 EXISTS\r\n* OK [UIDVALIDITY 7] ok\r\n* OK [UIDNEXT 60001] ok\r\n$tag OK\r\n".to_owned()),
+        "UID SEARCH" => Some("* ESEARCH UID ALL 1:60000\r\n$tag OK\r\n".to_owned()),
         "UID FETCH" => Some("$tag OK\r\n".to_owned()),
         _ => None,
     };
