@@ -37,7 +37,7 @@ pub struct Racer<'a> {
 }
 
 /// What came of jobs.
-#[derive(Default)]
+#[derive(Default, Clone, Copy)]
 pub struct Verdict {
     /// Jobs in which ours failed.
     pub failed: usize,

@@ -13,6 +13,9 @@ use crate::{Asked, ROUND_TRIP};
 const START: f64 = 0.010;
 const STARTS: usize = 50;
 
+/// A verb, who does it, and the most seconds and round trips.
+type Run<'a> = (&'a str, &'a str, &'a dyn Fn() -> Command, Option<(f64, f64)>);
+
 fn line(what: &str, who: &str, figures: &str, over: Option<bool>) {
     let over = over.map_or("", |over| if over { "OVER" } else { "ok" });
     println!("{}", format!("{what:<24} {who:<10} {figures} {over}").trim_end());
@@ -71,7 +74,7 @@ pub fn verbs(world: &World, asked: &Asked) -> Verdict {
     let curl = |url: &str, request: Option<&str>| peers::curl(world, &mailbox.user, url, request, &directory);
     let fetched = format!("{bare}/INBOX/;UID=500");
     let listed = "FETCH 951:1000 (UID FLAGS INTERNALDATE RFC822.SIZE BODY.PEEK[HEADER.FIELDS (DATE FROM TO CC SUBJECT MESSAGE-ID)])";
-    let runs: [(&str, &str, &dyn Fn() -> Command, Option<(f64, f64)>); 4] = [
+    let runs: [Run<'_>; 4] = [
         ("fetch PLACE UID", "mailhaul", &|| ours(&["fetch", &server, "500"]), Some((0.22, 5.0))),
         ("fetch PLACE UID", "curl", &|| curl(&fetched, None), None),
         ("list PLACE --limit 50", "mailhaul", &|| ours(&["list", &server, "--limit", "50"]), Some((0.26, 6.0))),

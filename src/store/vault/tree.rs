@@ -562,9 +562,9 @@ impl Vault for TreeVault {
 
     fn settle(&mut self) -> Result<Vec<Laid>> {
         if self.sealed.is_some() {
-            self.conclude()?
+            self.conclude()?;
         } else {
-            self.commit()?
+            self.commit()?;
         }
         Ok(std::mem::take(&mut self.done))
     }
