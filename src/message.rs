@@ -442,7 +442,7 @@ pub enum Key {
     /// POP3, where no other message of the maildrop has the same unique-id.
     Uidl {
         /// The unique-id as the server gave it.
-        uidl: String,
+        uidl: Box<str>,
     },
     /// Where nothing else is stable: the content digest, and which of several equal messages this is, from 0.
     Content {

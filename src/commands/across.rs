@@ -144,7 +144,7 @@ impl Run<'_> {
                 let shown = listed.id;
                 listed.id = shown.saturating_sub(offset);
                 let uidl = match &listed.key {
-                    Some(Key::Uidl { uidl }) => Some(uidl.clone()),
+                    Some(Key::Uidl { uidl }) => Some(uidl.to_string()),
                     _ => None,
                 };
                 messages.push(One { shown, name: name_of(&listed), uidl, flags: Vec::new() });

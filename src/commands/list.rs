@@ -526,7 +526,7 @@ impl<'a> Numbering<'a> {
 
     fn row(&mut self, listed: &Listed, read: Option<Result<Read>>, listing: &mut Listing<'_>) -> Result<()> {
         let uidl = match &listed.key {
-            Some(Key::Uidl { uidl }) => Some(uidl.clone()),
+            Some(Key::Uidl { uidl }) => Some(uidl.to_string()),
             _ => None,
         };
         let number = listed.id.saturating_add(self.offset);
@@ -574,7 +574,7 @@ fn list_pop3(server: &Server, folder: &Folder, blank: &MessageRow, asked: &Asked
     let mut wanted = rows.pick(Store::Pop3(&mut source), messages, listing)?;
     for listed in &mut wanted {
         // A row shows the unique-id even where others have the same one.
-        listed.key = source.unique_id(listed).map(|uidl| Key::Uidl { uidl });
+        listed.key = source.unique_id(listed).map(|uidl| Key::Uidl { uidl: uidl.into() });
     }
     listing.planned(folder, wanted.len() as u64);
     let needs = rows.query.needs();

@@ -47,7 +47,7 @@ impl Picked {
     pub(super) fn doubtful(&self, listed: &Listed) -> bool {
         let Some(Key::Uidl { uidl }) = &listed.key else { return true };
         let before = self.sizes.get(&name_of(listed));
-        *uidl == listed.id.to_string() || listed.size.is_none_or(|size| before.is_none_or(|before| *before != size))
+        **uidl == *listed.id.to_string() || listed.size.is_none_or(|size| before.is_none_or(|before| *before != size))
     }
 
     /// Those of a listing that are picked.

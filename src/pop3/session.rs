@@ -34,7 +34,7 @@ const SASL_ROUNDS: usize = 8;
 /// Message numbers, ascending, each with the size the server claims.
 pub type Sizes = Vec<(u32, Option<u64>)>;
 /// Message numbers, ascending, each with its unique-id unless that is blank.
-pub type UniqueIds = Vec<(u32, Option<String>)>;
+pub type UniqueIds = Vec<(u32, Option<Box<str>>)>;
 
 /// How a session is to behave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -512,8 +512,9 @@ impl Session {
         let mut entries = Vec::new();
         let mut disorder = 0;
         self.lines(LISTING_ENTRIES, &mut |line| {
-            let entry = parse::uidl_line(line).ok_or_else(|| unreadable("UIDL", line))?;
-            add(&mut entries, entry, &mut disorder)
+            let (number, unique_id) = parse::uidl_line(line).ok_or_else(|| unreadable("UIDL", line))?;
+            // A maildrop may have a hundred thousand of them.
+            add(&mut entries, (number, unique_id.map(String::into_boxed_str)), &mut disorder)
         })?;
         Ok(Some(in_order(entries)))
     }

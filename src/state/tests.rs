@@ -294,7 +294,7 @@ fn quarantine_counts_tries_and_lets_go() {
         uid: Some(4),
         reason: reason.to_owned(),
     };
-    let key = Key::Uidl { uidl: "x".to_owned() };
+    let key = Key::Uidl { uidl: "x".into() };
     journal.commit(&Batch(vec![aside(Some(key.clone()), "one"), aside(Some(key), "two"), aside(None, "three")])).unwrap();
     let found = journal.quarantine(&source, &folder).unwrap();
     assert_eq!(found["uidl:x"], Quarantined { reason: "two".to_owned(), tries: 2, uid: Some(4) });

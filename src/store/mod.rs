@@ -166,7 +166,7 @@ pub trait Source: Send {
     /// The unique-id by which POP3 lists a message of the last listing, whether it is the key or shared with others.
     fn unique_id(&self, listed: &Listed) -> Option<String> {
         match &listed.key {
-            Some(Key::Uidl { uidl }) => Some(uidl.clone()),
+            Some(Key::Uidl { uidl }) => Some(uidl.to_string()),
             _ => None,
         }
     }

@@ -62,7 +62,7 @@ impl Pop3Source {
     /// The unique-id of a message of the last listing, whether it is its key or not.
     pub fn unique_id(&self, listed: &Listed) -> Option<String> {
         match &listed.key {
-            Some(Key::Uidl { uidl }) => Some(uidl.clone()),
+            Some(Key::Uidl { uidl }) => Some(uidl.to_string()),
             _ => self.shared.get(&listed.id).cloned(),
         }
     }
@@ -199,9 +199,9 @@ fn join(list: Sizes, uidl: Option<UniqueIds>, shared: &mut HashMap<u32, String>)
         let size = sizes.next_if(|entry| entry.0 == id).and_then(|entry| entry.1);
         let uidl = ids.next_if(|entry| entry.0 == id).and_then(|entry| entry.1);
         let key = match uidl {
-            Some(uidl) if !several.contains(&uidl) => Some(Key::Uidl { uidl }),
+            Some(uidl) if !several.contains(&*uidl) => Some(Key::Uidl { uidl }),
             Some(uidl) => {
-                shared.insert(id, uidl);
+                shared.insert(id, uidl.into());
                 None
             }
             None => None,
@@ -220,7 +220,7 @@ mod tests {
 
     #[test]
     fn uidl_is_the_master_and_a_shared_unique_id_is_no_key() {
-        let uidl = vec![(1, Some("a".to_owned())), (2, None), (3, Some("a".to_owned())), (5, Some("new".to_owned()))];
+        let uidl = vec![(1, Some("a".into())), (2, None), (3, Some("a".into())), (5, Some("new".into()))];
         let list = vec![(1, Some(10)), (2, Some(20)), (3, None), (4, Some(40))];
         let messages: Vec<_> = join(list, Some(uidl), &mut HashMap::new()).iter().map(shown).collect();
         assert_eq!(

@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn an_id_that_two_messages_have_is_nobodys() {
-        let uidl = vec![(1, Some("a".to_owned())), (2, Some("b".to_owned())), (3, Some("a".to_owned())), (4, None)];
+        let uidl = vec![(1, Some("a".into())), (2, Some("b".into())), (3, Some("a".into())), (4, None)];
         assert_eq!(ids(Some(&uidl)), HashMap::from([("b", 2)]));
     }
 }

@@ -156,7 +156,7 @@ pub(super) fn parsed(fetch: &Fetch<'_>, reader: &mut dyn Reader, chosen: &Chosen
 fn row(fetch: &Fetch<'_>, generation: Option<u32>, listed: &Listed, message: &Message) -> MessageRow {
     let date = message.internal_date.or(listed.internal_date);
     let uidl = match &listed.key {
-        Some(crate::message::Key::Uidl { uidl }) => Some(uidl.clone()),
+        Some(crate::message::Key::Uidl { uidl }) => Some(uidl.to_string()),
         _ => None,
     };
     let numbered = fetch.numbered;

@@ -172,7 +172,7 @@ fn the_same_uid_or_key_twice_is_refused_with_its_whole_batch() {
     assert_eq!(archive.commit(&[kept(folder, era, 2), twice]).unwrap_err().kind(), Kind::Local);
     let pop3 = archive.era(folder, 0, 100).unwrap().id;
     let keyed = |number: u32| ArchiveChange::Kept {
-        entry: NewEntry { uid: None, key: Some(Key::Uidl { uidl: "x".to_owned() }), ..entry(pop3, 1) },
+        entry: NewEntry { uid: None, key: Some(Key::Uidl { uidl: "x".into() }), ..entry(pop3, 1) },
         file: file(folder, number),
     };
     let ids = archive.commit(&[keyed(20)]).unwrap();

@@ -99,7 +99,7 @@ impl Entry {
         let Listed { id, key, size, internal_date } = listed;
         let name = match (key, shared) {
             (Some(Key::Uid { generation: own, uid }), _) if uid == id && Some(own) == generation => Name::Uid,
-            (Some(Key::Uidl { uidl }), _) => Name::Uidl(uidl.into_boxed_str()),
+            (Some(Key::Uidl { uidl }), _) => Name::Uidl(uidl),
             (Some(Key::Content { digest, occurrence }), _) => Name::Content(Box::new((digest, occurrence))),
             (Some(key), _) => Name::Other(Box::new(key)),
             (None, Some(uidl)) => Name::Shared(uidl.into_boxed_str()),
@@ -280,7 +280,7 @@ impl Table {
         let key = match &entry.name {
             Name::None | Name::Shared(_) => None,
             Name::Uid => self.folders.get(entry.folder())?.1.map(|generation| Key::Uid { generation, uid: entry.id }),
-            Name::Uidl(uidl) => Some(Key::Uidl { uidl: uidl.to_string() }),
+            Name::Uidl(uidl) => Some(Key::Uidl { uidl: uidl.clone() }),
             Name::Content(content) => Some(Key::Content { digest: content.0, occurrence: content.1 }),
             Name::Other(key) => Some((**key).clone()),
         };

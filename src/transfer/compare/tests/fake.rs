@@ -174,7 +174,7 @@ impl Source for Fake {
         let mut twins = Twins::default();
         let mut key = |mail: &Mail| match place.kind {
             Kind::Imap => Some(Key::Uid { generation: place.validity, uid: mail.id }),
-            Kind::Pop3 => mail.uidl.clone().filter(|uidl| !shared(uidl)).map(|uidl| Key::Uidl { uidl }),
+            Kind::Pop3 => mail.uidl.clone().filter(|uidl| !shared(uidl)).map(|uidl| Key::Uidl { uidl: uidl.into() }),
             Kind::Files => Some(twins.key(Body::from(mail.bytes.clone()).digests().unwrap().content)),
         };
         let messages = mails.iter().map(|mail| Listed { id: mail.id, key: key(mail), size: mail.size, internal_date: None }).collect();
@@ -201,7 +201,7 @@ impl Source for Fake {
     fn unique_id(&self, listed: &Listed) -> Option<String> {
         let place = self.place.lock().unwrap();
         match (&listed.key, place.kind) {
-            (Some(Key::Uidl { uidl }), _) => Some(uidl.clone()),
+            (Some(Key::Uidl { uidl }), _) => Some(uidl.to_string()),
             (_, Kind::Pop3) => place.folders[self.at?].2.iter().find(|mail| mail.id == listed.id)?.uidl.clone(),
             _ => None,
         }
