@@ -246,7 +246,8 @@ fn a_real_server_that_allows_two_connections_gets_everything_over_two() {
     tool.server("from", Some(&source.url()), None).account("to", &to);
     let output = tool.run(&["migrate", "from", "to", "--json"]).expect_code(0);
     expect_balance(&output, 200);
-    assert_eq!(output.stderr.matches("going on with fewer connections").count(), 1, "{output}");
+    // The server takes its time to refuse a login; two connections may have brought everything by then.
+    assert!(output.stderr.matches("going on with fewer connections").count() <= 1, "{output}");
     assert_same_mail(&bodies, &to.bodies("INBOX"));
 }
 
